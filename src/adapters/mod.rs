@@ -1,0 +1,7 @@
+//! Adapters: a journal as the log store of a Raft library, one module a library and version.
+//!
+//! Each library has rules of its own: where a log starts, what an append below the purged position means, whether a
+//! range may reach beyond the end. Those rules live here; the journal itself stays strict.
+
+#[cfg(feature = "openraft-09")]
+pub mod openraft_09;

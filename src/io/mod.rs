@@ -1,0 +1,250 @@
+//! The one door to the disk and to threads: [`Fs`], [`File`] and [`Tasks`].
+//!
+//! [`OsFs`] is the operating system; `SimFs` (feature `sim`) is a disk in memory that keeps apart what was written
+//! and what was synced, and can lose power at any operation.
+
+mod os;
+#[cfg(feature = "sim")]
+pub mod sim;
+
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use os::OsFs;
+#[cfg(feature = "sim")]
+pub use sim::SimFs;
+
+/// How a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// For reading; it must exist.
+    Read,
+    /// For reading and writing; it must exist.
+    Write,
+    /// For reading and writing; made empty, an older file of that name included.
+    Create,
+}
+
+/// What a path names.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PathKind {
+    /// Nothing.
+    Missing,
+    /// A directory.
+    Directory,
+    /// A file, or anything else that is no directory.
+    File,
+}
+
+/// A file system, as far as a journal needs one.
+///
+/// Names (creation, rename, removal) survive power loss only after [`sync_dir`](Fs::sync_dir); bytes and sizes only
+/// after [`File::sync_data`].
+pub trait Fs: Send + Sync + Debug {
+    /// Opens a file.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>>;
+
+    /// Makes one directory whose parent exists; it is no error when it exists.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// What a path names now.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn kind(&self, path: &Path) -> io::Result<PathKind>;
+
+    /// The names in a directory, in no order.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Renames a file, atomically, over what has that name.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file's name.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes every creation, rename and removal in a directory durable.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive lock on a file, making the file if need be; `None` when another holder has it. Dropping
+    /// the guard, or the process's end, gives it back.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
+
+    /// Random bits, for identities and salts.
+    fn entropy(&self) -> u64;
+
+    /// The threads and the clock that go with this file system.
+    fn tasks(&self) -> Arc<dyn Tasks>;
+}
+
+/// An open file with positioned reads and writes; shared by threads.
+pub trait File: Send + Sync + Debug {
+    /// Reads into `buffer` from `offset`; fewer bytes than asked for are legal, none means the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Reads up to `len` bytes from `offset` behind what `buffer` holds, growing it; fewer are legal, none means the
+    /// end of the file.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn read_to(&self, buffer: &mut Vec<u8>, len: usize, offset: u64) -> io::Result<usize> {
+        let start = buffer.len();
+        buffer.resize(start + len, 0);
+        let result = self.read_at(&mut buffer[start..], offset);
+        buffer.truncate(start + *result.as_ref().unwrap_or(&0));
+        result
+    }
+
+    /// Writes `bytes` at `offset`; fewer than given are legal.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Makes the bytes written so far, and the file's size, durable.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's. After an error nothing is known about the bytes: never call it again for them.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// The file's size, bytes.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file is empty.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Sets the file's size; new bytes read as zero.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Reserves blocks for the first `len` bytes where the platform can, so that a full disk shows before a byte is
+    /// written. Does nothing elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// No space.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// Forgets clean cached pages from `offset` on, so that the next read comes from the disk, where the platform
+    /// can. `false` says that it cannot.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn drop_cache(&self, offset: u64) -> io::Result<bool>;
+}
+
+/// A piece of background work.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Which queue a job waits in: one never stands behind the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// Somebody waits for it: syncs and the callbacks behind them.
+    Urgent,
+    /// Nobody waits: preparing and removing files.
+    Housekeeping,
+}
+
+/// Threads and time.
+pub trait Tasks: Send + Sync + Debug {
+    /// Runs a job soon: on another thread, or, where threads are simulated, whenever the schedule says so, which may
+    /// be inside this call. So call it without locks.
+    fn submit(&self, lane: Lane, job: Job);
+
+    /// Runs what is queued on the calling thread, where threads are simulated; nothing elsewhere. Called by those who
+    /// wait for a job to end.
+    fn help(&self) {}
+}
+
+/// Writes all of `bytes` at `offset`, going on after short and interrupted writes.
+///
+/// # Errors
+///
+/// The first error that is no interruption, with the count of bytes that were written before it.
+pub fn write_all_at(file: &dyn File, bytes: &[u8], offset: u64) -> Result<(), (usize, io::Error)> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match file.write_at(&bytes[written..], offset + written as u64) {
+            Ok(0) => return Err((written, io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err((written, error)),
+        }
+    }
+    Ok(())
+}
+
+/// Reads up to `len` bytes from `offset` behind what `buffer` holds, going on after short and interrupted reads;
+/// fewer only at the end of the file.
+///
+/// # Errors
+///
+/// The first error that is no interruption.
+pub fn read_up_to(file: &dyn File, buffer: &mut Vec<u8>, len: usize, offset: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while read < len {
+        match file.read_to(buffer, len - read, offset + read as u64) {
+            Ok(0) => break,
+            Ok(count) => read += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+/// Whether an error says that space is exhausted: disk, quota, or the process's file-size limit.
+pub fn is_no_space(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}

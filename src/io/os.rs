@@ -1,0 +1,312 @@
+//! The operating system's files, threads and random bits: the only file of the crate that names them.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{File, Fs, Job, Lane, Mode, PathKind, Tasks};
+use crate::sync::{Condvar, Mutex};
+
+/// The operating system's file system.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct OsFs;
+
+impl Fs for OsFs {
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        let mut options = fs::OpenOptions::new();
+        options.read(true);
+        match mode {
+            Mode::Read => {}
+            Mode::Write => _ = options.write(true),
+            Mode::Create => _ = options.write(true).create(true).truncate(true),
+        }
+        Ok(Arc::new(OsFile { file: options.open(path)? }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            result => result,
+        }
+    }
+
+    fn kind(&self, path: &Path) -> io::Result<PathKind> {
+        match fs::metadata(path) {
+            Ok(metadata) if metadata.is_dir() => Ok(PathKind::Directory),
+            Ok(_) => Ok(PathKind::File),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(PathKind::Missing),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        // A name that is no Unicode cannot be one of the journal's; its stand-in cannot either.
+        fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    #[cfg(unix)]
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        // The empty path is how `Path::parent` spells the working directory.
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        fs::File::open(dir)?.sync_all()
+    }
+
+    /// There is no such call; NTFS journals names itself.
+    #[cfg(not(unix))]
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
+        let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn entropy(&self) -> u64 {
+        // The keys of `RandomState` are drawn once per thread and then counted up, so a forked child goes on with its
+        // parent's: the process and the time keep the two apart.
+        RandomState::new().hash_one((std::process::id(), SystemTime::now()))
+    }
+
+    fn tasks(&self) -> Arc<dyn Tasks> {
+        Arc::new(OsTasks)
+    }
+}
+
+#[derive(Debug)]
+struct OsFile {
+    file: fs::File,
+}
+
+impl File for OsFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        #[cfg(unix)]
+        return std::os::unix::fs::FileExt::read_at(&self.file, buffer, offset);
+        #[cfg(windows)]
+        return std::os::windows::fs::FileExt::seek_read(&self.file, buffer, offset);
+    }
+
+    /// Reads into the spare capacity, without writing zeros first; unless there is much more of it than asked for,
+    /// because that much more would be read.
+    #[cfg(unix)]
+    fn read_to(&self, buffer: &mut Vec<u8>, len: usize, offset: u64) -> io::Result<usize> {
+        let start = buffer.len();
+        buffer.reserve_exact(len);
+        if len == 0 || buffer.capacity() - start > len + len / 4 {
+            buffer.resize(start + len, 0);
+            let result = self.read_at(&mut buffer[start..], offset);
+            buffer.truncate(start + *result.as_ref().unwrap_or(&0));
+            return result;
+        }
+        let count = rustix::io::pread(&self.file, rustix::buffer::spare_capacity(buffer), offset)?;
+        buffer.truncate(start + len);
+        Ok(count.min(len))
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        #[cfg(unix)]
+        return std::os::unix::fs::FileExt::write_at(&self.file, bytes, offset);
+        #[cfg(windows)]
+        return std::os::windows::fs::FileExt::seek_write(&self.file, bytes, offset);
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        use rustix::io::Errno;
+        // What a file system cannot reserve shows when it is written: later, but no worse.
+        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn allocate(&self, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn drop_cache(&self, offset: u64) -> io::Result<bool> {
+        // Only folios that lie wholly behind the offset are dropped, and they grow up to 2 MiB: one that began before
+        // the offset would keep showing what a failed sync never wrote.
+        const FOLIO_BYTES_MAX: u64 = 2 << 20;
+        let offset = offset / FOLIO_BYTES_MAX * FOLIO_BYTES_MAX;
+        rustix::fs::fadvise(&self.file, offset, None, rustix::fs::Advice::DontNeed)?;
+        Ok(true)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn drop_cache(&self, _offset: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
+/// How long a thread without work stays.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// The process's threads for background work, shared by all journals: few, started when needed, gone when idle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OsTasks;
+
+impl Tasks for OsTasks {
+    fn submit(&self, lane: Lane, job: Job) {
+        static URGENT: OnceLock<Queue> = OnceLock::new();
+        static HOUSEKEEPING: OnceLock<Queue> = OnceLock::new();
+        match lane {
+            Lane::Urgent => URGENT.get_or_init(|| Queue::new("raft-journal-sync", 4)),
+            Lane::Housekeeping => HOUSEKEEPING.get_or_init(|| Queue::new("raft-journal-files", 1)),
+        }
+        .submit(job);
+    }
+}
+
+/// One lane's jobs and threads.
+struct Queue {
+    thread_name: &'static str,
+    threads_max: usize,
+    state: Mutex<QueueState>,
+    job_came: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    jobs: VecDeque<Job>,
+    /// Threads running or being started.
+    threads: usize,
+    /// Those of them that wait for a job.
+    idle: usize,
+}
+
+impl Queue {
+    fn new(thread_name: &'static str, threads_max: usize) -> Self {
+        Self { thread_name, threads_max, state: Mutex::default(), job_came: Condvar::new() }
+    }
+
+    fn submit(&'static self, job: Job) {
+        let mut state = self.state.lock();
+        state.jobs.push_back(job);
+        if state.jobs.len() > state.idle && state.threads < self.threads_max {
+            state.threads += 1;
+            let number = state.threads;
+            drop(state);
+            self.start_thread(number);
+        } else {
+            drop(state);
+            self.job_came.notify_one();
+        }
+    }
+
+    /// Starts the thread that the caller has counted.
+    fn start_thread(&'static self, number: usize) {
+        let name =
+            if self.threads_max == 1 { self.thread_name.to_owned() } else { format!("{}-{number}", self.thread_name) };
+        if std::thread::Builder::new().name(name).spawn(|| self.work()).is_err() {
+            let mut state = self.state.lock();
+            state.threads -= 1;
+            // Without this, a process at its thread limit would wait forever for jobs that nobody runs.
+            while state.threads == 0
+                && let Some(job) = state.jobs.pop_front()
+            {
+                drop(state);
+                run(job);
+                state = self.state.lock();
+            }
+        }
+    }
+
+    /// A thread's life: runs jobs until there were none for [`IDLE`].
+    fn work(&self) {
+        let mut state = self.state.lock();
+        loop {
+            let until = Instant::now() + IDLE;
+            let mut timed_out = false;
+            while state.jobs.is_empty() {
+                if timed_out {
+                    state.threads -= 1;
+                    return;
+                }
+                state.idle += 1;
+                timed_out = self.job_came.wait_until(&mut state, until).timed_out();
+                state.idle -= 1;
+            }
+            if let Some(job) = state.jobs.pop_front() {
+                drop(state);
+                run(job);
+                state = self.state.lock();
+            }
+        }
+    }
+}
+
+/// Runs a job; a panic in it ends there, so that it costs the other journals no thread.
+fn run(job: Job) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
+        // The panic's message is out; dropping what it carries could panic again.
+        std::mem::forget(payload);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_job_costs_no_thread() {
+        let tasks = OsFs.tasks();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        for lane in [Lane::Housekeeping, Lane::Urgent] {
+            for number in 0..20 {
+                let sender = sender.clone();
+                let job = move || {
+                    let _sent = sender.send(number);
+                    assert!(number % 2 == 0, "planned");
+                };
+                tasks.submit(lane, Box::new(job));
+            }
+        }
+        drop(sender);
+        assert_eq!(receiver.iter().count(), 40);
+    }
+
+    #[test]
+    fn urgent_jobs_do_not_stand_behind_a_blocked_one() {
+        let tasks = OsFs.tasks();
+        let (wake, woken) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let blocked = sender.clone();
+        tasks.submit(Lane::Urgent, Box::new(move || blocked.send(woken.recv().unwrap()).unwrap()));
+        tasks.submit(Lane::Urgent, Box::new(move || sender.send(1).unwrap()));
+        assert_eq!(receiver.recv().unwrap(), 1);
+        wake.send(2).unwrap();
+        assert_eq!(receiver.recv().unwrap(), 2);
+    }
+}

@@ -1,0 +1,131 @@
+//! A file's bytes, in pages that copies share until one of them writes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The size of a page of the simulated page cache, bytes.
+pub(super) const PAGE_BYTES: usize = 4096;
+
+/// The largest file, bytes: beyond it, a write says `FileTooLarge`.
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 36;
+
+type Page = [u8; PAGE_BYTES];
+
+/// Bytes and size. Missing pages are zero; what lies beyond the size is zero, too.
+#[derive(Clone, Default)]
+pub(super) struct Contents {
+    pages: Arc<Vec<Option<Arc<Page>>>>,
+    len: u64,
+}
+
+/// The part of `range` that lies in each page: the page, and where in it.
+pub(super) fn pages_of(range: Range<u64>) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let page_bytes = PAGE_BYTES as u64;
+    let pages = if range.is_empty() { 0..0 } else { range.start / page_bytes..range.end.div_ceil(page_bytes) };
+    pages.map(move |page| {
+        let first = page * page_bytes;
+        let from = range.start.max(first) - first;
+        let to = range.end.min(first + page_bytes) - first;
+        (page as usize, from as usize..to as usize)
+    })
+}
+
+impl Contents {
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Copies what lies between `offset` and the end; how many bytes.
+    pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> usize {
+        let count = self.len.saturating_sub(offset).min(buffer.len() as u64);
+        let mut rest = buffer;
+        for (page, place) in pages_of(offset..offset.saturating_add(count)) {
+            let (piece, behind) = rest.split_at_mut(place.len());
+            match self.pages.get(page) {
+                Some(Some(page)) => piece.copy_from_slice(&page[place]),
+                _ => piece.fill(0),
+            }
+            rest = behind;
+        }
+        count as usize
+    }
+
+    pub(super) fn to_vec(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.len as usize];
+        self.read(&mut bytes, 0);
+        bytes
+    }
+
+    /// Writes, and grows the file where needed.
+    pub(super) fn write(&mut self, bytes: &[u8], offset: u64) {
+        self.put(bytes, offset);
+        self.len = self.len.max(offset + bytes.len() as u64);
+    }
+
+    /// Writes without growing the file: [`set_len`](Self::set_len) must follow.
+    pub(super) fn put(&mut self, bytes: &[u8], offset: u64) {
+        let mut rest = bytes;
+        for (page, place) in pages_of(offset..offset + bytes.len() as u64) {
+            let (piece, behind) = rest.split_at(place.len());
+            if let Some(page) = self.page(page) {
+                page[place].copy_from_slice(piece);
+            }
+            rest = behind;
+        }
+    }
+
+    /// A page to write to, this copy's own.
+    fn page(&mut self, number: usize) -> Option<&mut Page> {
+        let pages = Arc::make_mut(&mut self.pages);
+        if pages.len() <= number {
+            pages.resize(number + 1, None);
+        }
+        let page = pages.get_mut(number)?;
+        Some(Arc::make_mut(page.get_or_insert_with(|| Arc::new([0; PAGE_BYTES]))))
+    }
+
+    /// Sets the size; what lies beyond it becomes zero.
+    pub(super) fn set_len(&mut self, len: u64) {
+        self.clear_from(len);
+        self.len = len;
+    }
+
+    /// Makes everything from `offset` on zero.
+    pub(super) fn clear_from(&mut self, offset: u64) {
+        let whole = offset.div_ceil(PAGE_BYTES as u64) as usize;
+        if self.pages.len() > whole {
+            Arc::make_mut(&mut self.pages).truncate(whole);
+        }
+        let inside = (offset % PAGE_BYTES as u64) as usize;
+        if inside > 0
+            && self.has_page(whole - 1)
+            && let Some(page) = self.page(whole - 1)
+        {
+            page[inside..].fill(0);
+        }
+    }
+
+    /// Takes one page as another version of this file has it.
+    pub(super) fn take_page(&mut self, other: &Self, number: usize) {
+        let theirs = other.pages.get(number).cloned().flatten();
+        if theirs.is_none() && !self.has_page(number) {
+            return;
+        }
+        let pages = Arc::make_mut(&mut self.pages);
+        if pages.len() <= number {
+            pages.resize(number + 1, None);
+        }
+        if let Some(page) = pages.get_mut(number) {
+            *page = theirs;
+        }
+    }
+
+    pub(super) fn has_page(&self, number: usize) -> bool {
+        matches!(self.pages.get(number), Some(Some(_)))
+    }
+
+    /// How many pages hold bytes, counted to the last of them.
+    pub(super) fn page_count(&self) -> usize {
+        self.pages.len()
+    }
+}

@@ -1,0 +1,208 @@
+//! One simulated file: what reads see, what the disk holds, and what lies between.
+
+use std::sync::Arc;
+
+use super::contents::{Contents, PAGE_BYTES, pages_of};
+use super::survival::{self, Fates};
+
+/// How many writes of a file's past are kept for stale bytes to come from.
+const HISTORY_MAX: usize = 64;
+
+/// Bytes that were written somewhere.
+#[derive(Clone)]
+pub(super) struct Write {
+    pub(super) offset: u64,
+    pub(super) bytes: Arc<[u8]>,
+}
+
+impl Write {
+    pub(super) fn end(&self) -> u64 {
+        self.offset + self.bytes.len() as u64
+    }
+}
+
+/// What a change does to the bytes; its effect on the size is in [`Unsynced`].
+#[derive(Clone)]
+pub(super) enum Change {
+    Write(Write),
+    /// The file was cut at this offset.
+    Cut(u64),
+    /// Only the size changed.
+    Grow,
+}
+
+/// A change that no sync has covered.
+#[derive(Clone)]
+pub(super) struct Unsynced {
+    /// Counts the file's changes, so that a sync knows which ones it began after.
+    number: u64,
+    pub(super) change: Change,
+    /// The file's size after it.
+    pub(super) len_after: u64,
+}
+
+/// A file.
+#[derive(Clone, Default)]
+pub(super) struct Inode {
+    /// As the page cache shows it.
+    pub(super) cache: Contents,
+    /// As the disk holds it.
+    pub(super) disk: Contents,
+    /// What separates the two, oldest first; less what a failed sync gave up.
+    pub(super) unsynced: Vec<Unsynced>,
+    /// Earlier writes that were synced or given up, oldest first.
+    pub(super) history: Vec<Write>,
+    /// Pages that have room on the disk.
+    allocated: Vec<bool>,
+    changes: u64,
+    /// Open handles.
+    pub(super) handles: usize,
+    /// Whether a directory names it now.
+    pub(super) named: bool,
+}
+
+impl Inode {
+    /// A new file.
+    pub(super) fn empty() -> Self {
+        Self { named: true, ..Self::default() }
+    }
+
+    /// A file at rest.
+    pub(super) fn settled(contents: Contents, history: Vec<Write>, allocated: Vec<bool>) -> Self {
+        let mut inode = Self { cache: contents.clone(), disk: contents, history, allocated, ..Self::default() };
+        inode.allocated.truncate(inode.cache.len().div_ceil(PAGE_BYTES as u64) as usize);
+        // A cut that did not survive brings its pages back.
+        for page in 0..inode.cache.page_count() {
+            if inode.cache.has_page(page) {
+                inode.allocate(page);
+            }
+        }
+        inode.named = true;
+        inode
+    }
+
+    /// What this file is after power loss.
+    pub(super) fn after_power_cut(&self, fates: &mut Fates) -> Self {
+        if self.unsynced.is_empty() {
+            return Self::settled(self.disk.clone(), self.history.clone(), self.allocated.clone());
+        }
+        let (contents, _) = survival::resolve(self, self.unsynced.len(), fates);
+        let mut history = self.history.clone();
+        remember(&mut history, &self.unsynced);
+        Self::settled(contents, history, self.allocated.clone())
+    }
+
+    fn note(&mut self, change: Change) {
+        self.unsynced.push(Unsynced { number: self.changes, change, len_after: self.cache.len() });
+        self.changes += 1;
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8], offset: u64) {
+        self.cache.write(bytes, offset);
+        self.note(Change::Write(Write { offset, bytes: bytes.into() }));
+    }
+
+    pub(super) fn set_len(&mut self, len: u64) {
+        let before = self.cache.len();
+        self.cache.set_len(len);
+        if len < before {
+            self.allocated.truncate(len.div_ceil(PAGE_BYTES as u64) as usize);
+            self.note(Change::Cut(len));
+        } else if len > before {
+            self.note(Change::Grow);
+        }
+    }
+
+    /// The number that the next change will have.
+    pub(super) fn next_change(&self) -> u64 {
+        self.changes
+    }
+
+    /// How many unsynced changes came before change `number`.
+    fn changes_before(&self, number: u64) -> usize {
+        self.unsynced.partition_point(|unsynced| unsynced.number < number)
+    }
+
+    /// Makes the changes before `number` durable.
+    pub(super) fn sync(&mut self, number: u64) {
+        let count = self.changes_before(number);
+        let synced: Vec<_> = self.unsynced.drain(..count).collect();
+        for unsynced in &synced {
+            match &unsynced.change {
+                Change::Write(write) => self.disk.put(&write.bytes, write.offset),
+                Change::Cut(len) => self.disk.clear_from(*len),
+                Change::Grow => {}
+            }
+        }
+        if let Some(last) = synced.last() {
+            self.disk.set_len(last.len_after);
+        }
+        remember(&mut self.history, &synced);
+    }
+
+    /// Gives up the writes before `number`: their pages become clean, whatever reached the disk. Sizes that did not
+    /// are left for the next sync.
+    pub(super) fn fail_sync(&mut self, number: u64, fates: &mut Fates) {
+        let count = self.changes_before(number);
+        let (disk, sizes) = survival::resolve(self, count, fates);
+        self.disk = disk;
+        let lost: Vec<_> = self.unsynced.drain(..count).collect();
+        remember(&mut self.history, &lost);
+        let sizes_left = lost.into_iter().skip(sizes).map(|mut unsynced| {
+            if matches!(unsynced.change, Change::Write(_)) {
+                unsynced.change = Change::Grow;
+            }
+            unsynced
+        });
+        self.unsynced.splice(..0, sizes_left);
+    }
+
+    /// Makes every clean page from the one that holds `offset` show what the disk holds.
+    pub(super) fn drop_cache(&mut self, offset: u64) {
+        let page_count = self.cache.page_count().max(self.disk.page_count());
+        let mut clean = vec![true; page_count];
+        clean.iter_mut().take((offset / PAGE_BYTES as u64) as usize).for_each(|page| *page = false);
+        for unsynced in &self.unsynced {
+            let range = match &unsynced.change {
+                Change::Write(write) => write.offset..write.end(),
+                Change::Cut(len) => *len..(page_count * PAGE_BYTES) as u64,
+                Change::Grow => continue,
+            };
+            for (page, _) in pages_of(range) {
+                if let Some(page) = clean.get_mut(page) {
+                    *page = false;
+                }
+            }
+        }
+        for page in (0..page_count).filter(|page| clean.get(*page) == Some(&true)) {
+            self.cache.take_page(&self.disk, page);
+        }
+    }
+
+    /// How many pages have room on the disk.
+    pub(super) fn pages_allocated(&self) -> u64 {
+        self.allocated.iter().filter(|allocated| **allocated).count() as u64
+    }
+
+    pub(super) fn is_allocated(&self, page: usize) -> bool {
+        self.allocated.get(page) == Some(&true)
+    }
+
+    pub(super) fn allocate(&mut self, page: usize) {
+        if self.allocated.len() <= page {
+            self.allocated.resize(page + 1, false);
+        }
+        if let Some(allocated) = self.allocated.get_mut(page) {
+            *allocated = true;
+        }
+    }
+}
+
+fn remember(history: &mut Vec<Write>, changes: &[Unsynced]) {
+    history.extend(changes.iter().filter_map(|unsynced| match &unsynced.change {
+        Change::Write(write) => Some(write.clone()),
+        Change::Cut(_) | Change::Grow => None,
+    }));
+    let surplus = history.len().saturating_sub(HISTORY_MAX);
+    history.drain(..surplus);
+}

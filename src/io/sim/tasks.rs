@@ -1,0 +1,78 @@
+//! The simulated disk's background work.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::io::os::OsTasks;
+use crate::io::{Job, Lane, Tasks};
+use crate::sync::Mutex;
+
+/// Where background work runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Mode {
+    /// Inside `submit`.
+    #[default]
+    Inline,
+    /// Inside `run_tasks` and `help`.
+    Queued,
+    /// On the operating system's threads.
+    Threads,
+}
+
+#[derive(Default)]
+pub(super) struct SimTasks {
+    mode: Mutex<Mode>,
+    jobs: Mutex<VecDeque<Job>>,
+}
+
+impl SimTasks {
+    pub(super) fn new(mode: Mode) -> Self {
+        Self { mode: Mutex::new(mode), jobs: Mutex::default() }
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        *self.mode.lock()
+    }
+
+    pub(super) fn set_mode(&self, mode: Mode) {
+        *self.mode.lock() = mode;
+    }
+
+    /// Runs what is queued, and what that queues; how many jobs.
+    pub(super) fn run(&self) -> usize {
+        let mut count = 0;
+        loop {
+            // Not in the loop's head: the lock would be held while the job runs.
+            let job = self.jobs.lock().pop_front();
+            match job {
+                Some(job) => job(),
+                None => return count,
+            }
+            count += 1;
+        }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.jobs.lock().len()
+    }
+}
+
+impl Tasks for SimTasks {
+    fn submit(&self, lane: Lane, job: Job) {
+        match self.mode() {
+            Mode::Inline => job(),
+            Mode::Queued => self.jobs.lock().push_back(job),
+            Mode::Threads => OsTasks.submit(lane, job),
+        }
+    }
+
+    fn help(&self) {
+        self.run();
+    }
+}
+
+impl fmt::Debug for SimTasks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SimTasks").field("mode", &self.mode()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,351 @@
+//! Appending and replacing: one write, published to readers, synced by whoever waits for it.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+
+use super::Core;
+use super::commit::Written;
+use super::view::{Sealed, TermAt, View};
+use crate::entry::{Entry, Position};
+use crate::error::{Error, Result};
+use crate::io;
+use crate::meta::ChainStart;
+use crate::segment::Segment;
+use crate::segment::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, Kind, Trailer};
+use crate::segment::index::{self, Slot, UNKNOWN_TERM};
+use crate::segment::writer::{self, Compression, Encoded};
+
+/// What only the writer touches; its lock is the writer lock.
+pub(crate) struct Writer {
+    buffer: BytesMut,
+}
+
+/// How a write treats the log's tail.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tail {
+    /// Continue it.
+    Keep,
+    /// Drop it from the first index on.
+    Replace,
+}
+
+impl Writer {
+    pub(crate) fn new() -> Writer {
+        Writer { buffer: BytesMut::new() }
+    }
+}
+
+impl Core {
+    /// Appends, or replaces the tail by, at least one entry. Returns its ticket in the group sync.
+    pub(super) fn write_entries(self: &Arc<Self>, entries: &[Entry], tail: Tail) -> Result<u64> {
+        let ticket = {
+            let mut writer = self.writer.lock();
+            self.check_writable()?;
+            self.check_entries(entries, tail)?;
+            let first_index = entries.first().map_or(0, |entry| entry.index);
+            self.write_batch(&mut writer, first_index, entries)?
+        };
+        self.housekeep_soon();
+        Ok(ticket)
+    }
+
+    /// Drops the log from `first_removed` on. Returns the ticket, or nothing when there is nothing to drop.
+    pub(super) fn write_truncation(self: &Arc<Self>, first_removed: u64) -> Result<Option<u64>> {
+        let ticket = {
+            let mut writer = self.writer.lock();
+            self.check_writable()?;
+            if !self.check_truncation(first_removed)? {
+                return Ok(None);
+            }
+            self.write_batch(&mut writer, first_removed, &[])?
+        };
+        self.housekeep_soon();
+        Ok(Some(ticket))
+    }
+
+    fn check_truncation(&self, first_removed: u64) -> Result<bool> {
+        let view = self.view.read();
+        let next = view.next();
+        match (view.purged, view.first()) {
+            _ if first_removed == u64::MAX => Err(Error::IndexOverflow { index: first_removed }),
+            (Some(purged), _) if first_removed <= purged.index => Err(Error::Purged { index: first_removed, purged }),
+            // An empty log that was never purged has no end to be beyond.
+            (None, None) => Ok(false),
+            _ if first_removed > next => Err(Error::TruncateBeyondEnd { index: first_removed, next }),
+            _ => Ok(first_removed < next),
+        }
+    }
+
+    fn check_entries(&self, entries: &[Entry], tail: Tail) -> Result<()> {
+        let Some(first) = entries.first() else { return Ok(()) };
+        self.check_start(first.index, tail)?;
+        let mut previous = self.position_before(first.index)?.map_or(0, |before| before.term);
+        for (expected, entry) in (first.index..).zip(entries) {
+            let &Entry { index, term, ref data } = entry;
+            let (bytes, bytes_max) = (data.len() as u64, self.options.entry_bytes_max);
+            match () {
+                () if index == u64::MAX => return Err(Error::IndexOverflow { index }),
+                () if index > expected => return Err(Error::Gap { expected, found: index }),
+                () if index < expected => return Err(Error::Overlap { last: expected - 1, found: index }),
+                () if term < previous => return Err(Error::TermFell { index, previous, found: term }),
+                () if term == UNKNOWN_TERM => return Err(Error::TermOverflow { index }),
+                () if bytes > bytes_max => return Err(Error::EntryTooLarge { index, bytes, bytes_max }),
+                () => previous = term,
+            }
+        }
+        Ok(())
+    }
+
+    fn check_start(&self, index: u64, tail: Tail) -> Result<()> {
+        let view = self.view.read();
+        if view.fold.takes_any() {
+            return Ok(());
+        }
+        let next = view.next();
+        match (tail, view.purged) {
+            (_, _) if index > next => Err(Error::Gap { expected: next, found: index }),
+            (Tail::Keep, _) if index < next => Err(Error::Overlap { last: next - 1, found: index }),
+            (Tail::Replace, Some(purged)) if index <= purged.index => Err(Error::Purged { index, purged }),
+            (Tail::Keep | Tail::Replace, _) => Ok(()),
+        }
+    }
+
+    /// The position of the entry before `index`, or the purged one, where there is such. The writer lock is held.
+    pub(super) fn position_before(&self, index: u64) -> Result<Option<Position>> {
+        let known = {
+            let view = self.view.read();
+            if view.last.is_some_and(|last| last.index < index) {
+                return Ok(view.last);
+            }
+            if view.first().is_none_or(|first| index <= first) {
+                return Ok(view.purged);
+            }
+            view.term(index - 1)
+        };
+        let index = index - 1;
+        match known {
+            TermAt::Known(term) => Ok(Some(Position { index, term })),
+            TermAt::InEntry => match self.read_entry(index) {
+                Ok(entry) => Ok(Some(entry.position())),
+                // A lost entry's term is unknown: nothing can be held against it.
+                Err(Error::Damaged(_)) => Ok(Some(Position { index, term: 0 })),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    fn write_batch(&self, writer: &mut Writer, first_index: u64, entries: &[Entry]) -> Result<u64> {
+        let before = self.position_before(first_index)?;
+        let body_bytes = writer::body_bytes_max(entries);
+        if !self.fits(first_index, entries, body_bytes) {
+            self.rotate(writer, entries, body_bytes)?;
+        }
+        let (segment, header) = self.next_header(Kind::Entries, Some(first_index));
+        writer.buffer.clear();
+        let (compression, align) = (self.options.compression, segment.align);
+        let encoded = writer::encode_entries(&segment.salt, header, entries, compression, align, &mut writer.buffer);
+        self.write(&segment, &writer.buffer, header.offset)?;
+        let cached = self.cached_entries(writer, &encoded, entries);
+        let end = encoded.header.end(align).unwrap_or(u32::MAX);
+        let mut view = self.view.write();
+        let replaced = first_index < view.next();
+        view.publish(&encoded, end, entries.last().map(Entry::position).or(before), cached);
+        // Under the view's lock, so that nobody sees the one without the other.
+        Ok(self.group.wrote(view.written(), replaced.then_some(before)))
+    }
+
+    /// Whether a batch fits the active segment and leaves room for its seal.
+    fn fits(&self, first_index: u64, entries: &[Entry], body_bytes: u64) -> bool {
+        let view = self.view.read();
+        let run = &view.fold.run;
+        let kept = usize::try_from(first_index.saturating_sub(run.first)).unwrap_or(usize::MAX).min(run.slots.len());
+        let (slots, runs) = (kept + entries.len(), run.terms.len() + term_runs(entries));
+        let align = u64::from(view.active.align);
+        let batch = (BATCH_BYTES as u64 + body_bytes).next_multiple_of(align);
+        let seal = (BATCH_BYTES as u64 + index::body_bytes(slots, runs)).next_multiple_of(align);
+        u64::from(view.fold.end) + batch + seal <= u64::from(view.active.data_end())
+    }
+
+    /// The header of the batch that comes next, and the segment it goes to. Without a first index it replaces nothing.
+    fn next_header(&self, kind: Kind, first_index: Option<u64>) -> (Arc<Segment>, BatchHeader) {
+        let (_, mark) = self.group.durable();
+        let view = self.view.read();
+        let fold = &view.fold;
+        let header = BatchHeader {
+            kind,
+            count: 0,
+            body_bytes: 0,
+            body_check: 0,
+            offset: fold.end,
+            first_index: first_index.unwrap_or(fold.run.end()),
+            chain: fold.chain,
+            life: self.life,
+            meta_generation: self.durable_generation(),
+            mark: mark.place(),
+            replacing: fold.carried.1,
+            base: fold.carried.0,
+            check: 0,
+        };
+        (Arc::clone(&view.active), header)
+    }
+
+    /// Writes at an offset of the active segment that nothing was adopted at.
+    pub(super) fn write(&self, segment: &Segment, bytes: &[u8], offset: u32) -> Result<()> {
+        io::write_all_at(&*segment.file, bytes, u64::from(offset)).map_err(|(_, error)| {
+            let full = io::is_no_space(&error);
+            let error = Error::io("write", &segment.path, Some(u64::from(offset)), error);
+            // A full disk leaves at most the beginning of a batch, which the next one overwrites and no recovery
+            // adopts. Any other failure leaves who knows what.
+            if full { error } else { self.group.poison(error) }
+        })
+    }
+
+    /// The entries as the tail cache keeps them: slices of the batch that was written, so that the cache holds no
+    /// buffer of the caller's; copies of those that were compressed.
+    fn cached_entries(&self, writer: &mut Writer, encoded: &Encoded, entries: &[Entry]) -> Vec<Entry> {
+        if self.options.tail_cache_bytes == 0 {
+            return Vec::new();
+        }
+        if self.options.compression != Compression::None {
+            let copy = |entry: &Entry| Entry::new(entry.index, entry.term, bytes::Bytes::copy_from_slice(&entry.data));
+            return entries.iter().map(copy).collect();
+        }
+        let batch = writer.buffer.split().freeze();
+        let slice = |(entry, (_, slot)): (&Entry, &(u64, Slot))| {
+            let at = (slot.offset - encoded.header.offset) as usize + ENTRY_BYTES;
+            Entry { index: entry.index, term: entry.term, data: batch.slice(at..at + entry.data.len()) }
+        };
+        entries.iter().zip(&encoded.entries).map(slice).collect()
+    }
+
+    /// Seals the active segment, durably, and goes on in the next one, which has room for a batch like this.
+    fn rotate(&self, writer: &mut Writer, entries: &[Entry], body_bytes: u64) -> Result<()> {
+        let size_min = Segment::size_for(self.options.aligned, body_bytes, entries.len(), term_runs(entries));
+        let successor = self.take_successor(size_min)?;
+        match self.seal(writer, &successor) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                self.give_back(successor);
+                Err(error)
+            }
+        }
+    }
+
+    fn seal(&self, writer: &mut Writer, next: &Arc<Segment>) -> Result<()> {
+        let (segment, header) = self.next_header(Kind::Seal, None);
+        writer.buffer.clear();
+        let header = {
+            let view = self.view.read();
+            let named = (next.sequence, next.salt_value);
+            writer::encode_index(&segment.salt, header, &view.fold, named, segment.align, &mut writer.buffer)
+        };
+        self.write(&segment, &writer.buffer, header.offset)?;
+        let trailer = Trailer { seal_offset: header.offset, seal_check: header.check, sequence: segment.sequence };
+        self.write(&segment, &trailer.encode(&segment.salt), segment.data_end())?;
+        let (sealed, fold, settled) = {
+            let view = self.view.read();
+            let mut fold = view.fold.clone();
+            fold.apply(&header, header.end(segment.align).unwrap_or(u32::MAX), &[]);
+            let sealed = Sealed::written(&view, &header);
+            let fold = fold.successor(next.data_start());
+            (sealed, fold.clone(), view.written_in(next, &fold))
+        };
+        // The successor is written to only once the seal that names it is durable: a chain without holes.
+        self.group.sync_and_settle(&segment, settled)?;
+        let mut view = self.view.write();
+        view.sealed.push_back(sealed);
+        view.active_start = ChainStart {
+            sequence: next.sequence,
+            salt: next.salt_value,
+            offset: fold.end,
+            chain: fold.chain,
+            base: fold.base,
+        };
+        view.active = Arc::clone(next);
+        view.fold = fold;
+        view.index_batch = (0, 0);
+        Ok(())
+    }
+
+    /// Writes the index batch of a clean close, where it fits beside the seal that comes later.
+    pub(super) fn write_index(&self, writer: &mut Writer) -> Result<()> {
+        let (segment, header) = self.next_header(Kind::Index, None);
+        writer.buffer.clear();
+        let header = {
+            let view = self.view.read();
+            let bytes = BATCH_BYTES as u64 + index::body_bytes(view.fold.run.slots.len(), view.fold.run.terms.len());
+            let bytes = bytes.next_multiple_of(u64::from(segment.align));
+            let is_there = view.index_batch.0 != 0 && view.index_batch.1 == view.fold.end;
+            let is_empty = view.fold.end == view.active_start.offset;
+            if is_there || is_empty || u64::from(view.fold.end) + 2 * bytes > u64::from(segment.data_end()) {
+                return Ok(());
+            }
+            writer::encode_index(&segment.salt, header, &view.fold, (0, 0), segment.align, &mut writer.buffer)
+        };
+        self.write(&segment, &writer.buffer, header.offset)?;
+        let end = header.end(segment.align).unwrap_or(u32::MAX);
+        let written = {
+            let mut view = self.view.write();
+            view.fold.apply(&header, end, &[]);
+            view.index_batch = (header.offset, end);
+            view.written()
+        };
+        self.group.wrote(written, None);
+        Ok(())
+    }
+}
+
+/// How many term runs these entries begin at most.
+fn term_runs(entries: &[Entry]) -> usize {
+    entries.chunk_by(|a, b| a.term == b.term).count()
+}
+
+impl Sealed {
+    /// The active segment of `view`, as the seal with this header leaves it.
+    fn written(view: &View, seal: &BatchHeader) -> Sealed {
+        let run = &view.fold.run;
+        let summary = index::Summary {
+            first: run.first,
+            count: run.slots.len() as u32,
+            base: view.fold.base,
+            replacing: view.fold.replacing,
+            next: run.end(),
+            successor: (0, 0),
+            terms: run.terms.clone(),
+        };
+        Sealed::new(Arc::clone(&view.active), view.active_start, seal, &summary)
+    }
+}
+
+impl View {
+    /// Lets readers see a batch that has been written.
+    fn publish(&mut self, encoded: &Encoded, end: u32, last: Option<Position>, cached: Vec<Entry>) {
+        let first_index = encoded.header.first_index;
+        self.tail.truncate(first_index);
+        self.rewrites += u64::from(first_index < self.next());
+        self.fold.apply(&encoded.header, end, &encoded.entries);
+        View::supersede(&mut self.sealed, self.fold.base);
+        cached.into_iter().for_each(|entry| self.tail.push(entry));
+        self.last = if self.fold.log_first.is_some() { last } else { None };
+    }
+
+    /// What a sync of all that was written proves.
+    pub(super) fn written(&self) -> Written {
+        Written { segment: Arc::clone(&self.active), mark: self.mark(), last: self.end_position() }
+    }
+
+    /// The same at the start of the next segment.
+    fn written_in(&self, next: &Arc<Segment>, fold: &crate::segment::fold::Fold) -> Written {
+        let mark = crate::meta::Mark {
+            sequence: next.sequence,
+            offset: fold.end,
+            chain: fold.chain,
+            base: fold.base,
+            replacing: 0,
+            index: 0,
+            ..self.mark()
+        };
+        Written { segment: Arc::clone(next), mark, last: self.end_position() }
+    }
+}

@@ -1,0 +1,297 @@
+//! The group sync: one sync for all who wait, and the callbacks behind it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use crate::entry::Position;
+use crate::error::{Error, Result};
+use crate::io::{Lane, Tasks};
+use crate::meta::Mark;
+use crate::pending::Durability;
+use crate::segment::Segment;
+use crate::sync::{Condvar, Mutex, MutexGuard};
+
+type Callback = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// How long a wait for background work goes without offering to do it.
+pub(crate) const HELP_INTERVAL: Duration = Duration::from_millis(5);
+
+thread_local! {
+    /// The groups whose callbacks this thread is running, innermost last.
+    static DELIVERING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
+static NEXT_GROUP: AtomicU64 = AtomicU64::new(0);
+
+/// What has been written, and how much of it is known to be durable.
+pub(crate) struct Group {
+    /// For the jobs that outlive a call.
+    this: Weak<Group>,
+    /// Tells this journal's callbacks from another's.
+    id: u64,
+    tasks: Arc<dyn Tasks>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// What one write left behind it.
+#[derive(Clone, Debug)]
+pub(crate) struct Written {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) mark: Mark,
+    pub(crate) last: Option<Position>,
+}
+
+struct State {
+    ticket: u64,
+    written: Written,
+    durable_ticket: u64,
+    durable: Mark,
+    durable_last: Option<Position>,
+    /// Replacing writes that are not durable yet: what is durable in the log as it is now ends before them.
+    replaced: VecDeque<(u64, Option<Position>)>,
+    /// Somebody syncs. One sync per file at a time: of two concurrent ones the system may tell only one that a
+    /// writeback failed.
+    syncing: bool,
+    poison: Option<Arc<Error>>,
+    callbacks: VecDeque<(u64, Callback)>,
+    /// A job is at the callbacks, or about to be: it stays until there are none.
+    delivering: bool,
+}
+
+impl Group {
+    /// A group in which everything up to `written` is durable.
+    pub(crate) fn new(tasks: Arc<dyn Tasks>, written: Written) -> Arc<Group> {
+        let (durable, durable_last) = (written.mark, written.last);
+        let state = State {
+            ticket: 0,
+            written,
+            durable_ticket: 0,
+            durable,
+            durable_last,
+            replaced: VecDeque::new(),
+            syncing: false,
+            poison: None,
+            callbacks: VecDeque::new(),
+            delivering: false,
+        };
+        let id = NEXT_GROUP.fetch_add(1, Ordering::Relaxed);
+        Arc::new_cyclic(|this| Group {
+            this: Weak::clone(this),
+            id,
+            tasks,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// Notes a write that readers can see now; the ticket is what to wait for. `replaced` is given by a write that
+    /// took entries back: the position before its first index.
+    pub(crate) fn wrote(&self, written: Written, replaced: Option<Option<Position>>) -> u64 {
+        let mut state = self.state.lock();
+        state.ticket += 1;
+        state.written = written;
+        let ticket = state.ticket;
+        if let Some(cap) = replaced {
+            state.durable_last = state.durable_last.min(cap);
+            state.replaced.push_back((ticket, cap));
+        }
+        ticket
+    }
+
+    /// Notes that everything written is durable and the log now stands at `written`: a file was sealed and synced, or
+    /// a commit emptied the log.
+    pub(crate) fn settle(&self, written: Written) {
+        let mut state = self.state.lock();
+        state.durable_ticket = state.ticket;
+        state.durable = written.mark;
+        state.durable_last = written.last;
+        state.replaced.clear();
+        state.written = written;
+    }
+
+    /// The last position and the mark that are known to be durable.
+    pub(crate) fn durable(&self) -> (Option<Position>, Mark) {
+        let state = self.state.lock();
+        (state.durable_last, state.durable)
+    }
+
+    /// The failure that made the disk's state unknown, if there was one.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.state.lock().poison.as_ref().map_or(Ok(()), |cause| Err(poisoned(cause)))
+    }
+
+    /// Refuses all writes from now on, and answers everybody who waits.
+    pub(crate) fn poison(&self, error: Error) -> Error {
+        let mut state = self.state.lock();
+        let cause = Arc::clone(state.poison.get_or_insert_with(|| Arc::new(error)));
+        self.changed.notify_all();
+        poisoned(&cause)
+    }
+
+    /// Whether this thread runs a callback of this journal.
+    pub(crate) fn in_callback(&self) -> bool {
+        DELIVERING.with_borrow(|groups| groups.contains(&self.id))
+    }
+
+    /// Refuses a call that would wait inside a callback of this journal.
+    pub(crate) fn refuse_in_callback(&self, call: &'static str) -> Result<()> {
+        if self.in_callback() { Err(Error::BlockingCallInCallback { call }) } else { Ok(()) }
+    }
+
+    /// Makes everything written so far durable.
+    pub(crate) fn sync_all(&self) -> Result<()> {
+        let ticket = self.state.lock().ticket;
+        self.reach(ticket)
+    }
+
+    /// Waits until `ticket` is durable; leads the sync for all who wait when nobody does.
+    fn reach(&self, ticket: u64) -> Result<()> {
+        let mut state = self.state.lock();
+        loop {
+            if state.durable_ticket >= ticket {
+                return Ok(());
+            }
+            if let Some(cause) = &state.poison {
+                return Err(poisoned(cause));
+            }
+            if state.syncing {
+                self.changed.wait(&mut state);
+            } else {
+                state.syncing = true;
+                let (ticket, target) = (state.ticket, state.written.clone());
+                drop(state);
+                let result = sync(&target.segment);
+                state = self.state.lock();
+                state.finish(ticket, target, result);
+                self.changed.notify_all();
+            }
+        }
+    }
+
+    /// Syncs `segment` while nobody else does, then settles: for the writer, who has just sealed it.
+    pub(crate) fn sync_and_settle(&self, segment: &Segment, settled: Written) -> Result<()> {
+        let mut state = self.state.lock();
+        while state.syncing {
+            self.changed.wait(&mut state);
+        }
+        if let Some(cause) = &state.poison {
+            return Err(poisoned(cause));
+        }
+        state.syncing = true;
+        drop(state);
+        let result = sync(segment);
+        let mut state = self.state.lock();
+        let ticket = state.ticket;
+        state.finish(ticket, settled.clone(), result.clone());
+        if result.is_ok() {
+            state.written = settled;
+        }
+        self.changed.notify_all();
+        // A sync that found no space is as final as any other: the bytes may be gone from the cache.
+        result.map_err(|cause| poisoned(&cause))
+    }
+
+    /// Leads syncs and runs callbacks until none is left.
+    fn deliver(self: Arc<Self>) {
+        loop {
+            let first = {
+                let mut state = self.state.lock();
+                let Some(&(ticket, _)) = state.callbacks.front() else {
+                    state.delivering = false;
+                    self.changed.notify_all();
+                    return;
+                };
+                ticket
+            };
+            let result = self.reach(first);
+            for (callback, result) in self.covered(result) {
+                DELIVERING.with_borrow_mut(|groups| groups.push(self.id));
+                // A callback is the caller's code: its panic must strand none of the others.
+                let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
+                DELIVERING.with_borrow_mut(|groups| groups.pop());
+            }
+        }
+    }
+
+    /// Takes the callbacks that can be answered: those the durable mark has reached, or all when none ever will be.
+    fn covered(&self, result: Result<()>) -> Vec<(Callback, Result<()>)> {
+        let mut state = self.state.lock();
+        let durable = state.durable_ticket;
+        let count = match result {
+            Ok(()) => state.callbacks.partition_point(|&(ticket, _)| ticket <= durable),
+            Err(_) => state.callbacks.len(),
+        };
+        let taken = state.callbacks.drain(..count);
+        taken.map(|(ticket, callback)| (callback, if ticket <= durable { Ok(()) } else { result.clone() })).collect()
+    }
+
+    /// Waits until every callback has run: except when called by one.
+    pub(crate) fn drain_callbacks(&self) {
+        if self.in_callback() {
+            return;
+        }
+        let mut state = self.state.lock();
+        while state.delivering {
+            self.changed.wait_for(&mut state, HELP_INTERVAL);
+            // Where threads are simulated, nobody else would ever run them.
+            MutexGuard::unlocked(&mut state, || self.tasks.help());
+        }
+    }
+}
+
+impl Durability for Group {
+    fn wait(&self, ticket: u64) -> Result<()> {
+        if self.state.lock().durable_ticket >= ticket {
+            return Ok(());
+        }
+        self.refuse_in_callback("Pending::wait")?;
+        self.reach(ticket)
+    }
+
+    fn on_durable(&self, ticket: u64, callback: Callback) {
+        let mut state = self.state.lock();
+        let at = state.callbacks.partition_point(|&(other, _)| other <= ticket);
+        state.callbacks.insert(at, (ticket, callback));
+        if std::mem::replace(&mut state.delivering, true) {
+            return;
+        }
+        drop(state);
+        if let Some(group) = self.this.upgrade() {
+            self.tasks.submit(Lane::Urgent, Box::new(move || group.deliver()));
+        }
+    }
+}
+
+impl State {
+    /// Takes in the result of a sync that began when `ticket` was the newest write.
+    fn finish(&mut self, ticket: u64, target: Written, result: Result<(), Arc<Error>>) {
+        self.syncing = false;
+        match result {
+            Ok(()) => {
+                self.durable_ticket = self.durable_ticket.max(ticket);
+                self.durable = target.mark;
+                while self.replaced.front().is_some_and(|&(replacing, _)| replacing <= ticket) {
+                    self.replaced.pop_front();
+                }
+                let caps = self.replaced.iter().map(|&(_, cap)| cap);
+                self.durable_last = caps.fold(target.last, std::cmp::Ord::min);
+            }
+            Err(cause) => {
+                self.poison.get_or_insert(cause);
+            }
+        }
+    }
+}
+
+fn sync(segment: &Segment) -> Result<(), Arc<Error>> {
+    segment.file.sync_data().map_err(|error| Arc::new(Error::io("sync", &segment.path, None, error)))
+}
+
+fn poisoned(cause: &Arc<Error>) -> Error {
+    Error::Poisoned { cause: Arc::clone(cause) }
+}

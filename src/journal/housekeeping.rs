@@ -1,0 +1,176 @@
+//! Files off the append path: the next segment is prepared before it is needed, removed ones are recycled or unlinked.
+
+use std::sync::Arc;
+
+use super::Core;
+use super::commit::HELP_INTERVAL;
+use crate::error::{Error, Result};
+use crate::io::Lane;
+use crate::segment::{Recipe, Segment};
+use crate::sync::{Condvar, Mutex};
+
+/// Segment files that are not part of the chain.
+#[derive(Debug)]
+pub(crate) struct Files {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Ready to be the active segment's successor.
+    spare: Option<Arc<Segment>>,
+    /// Nothing refers to these any more, except readers that are still at work.
+    retired: Vec<Arc<Segment>>,
+    /// The sequence of the next file. Only ever grows.
+    next_sequence: u64,
+    /// Somebody makes a file.
+    preparing: bool,
+    /// A background job is queued or running.
+    job: bool,
+}
+
+impl Files {
+    pub(crate) fn new(spare: Option<Arc<Segment>>, next_sequence: u64) -> Files {
+        let state = State { spare, retired: Vec::new(), next_sequence, preparing: false, job: false };
+        Files { state: Mutex::new(state), changed: Condvar::new() }
+    }
+}
+
+impl Core {
+    /// Hands out the next segment, of at least `size_bytes_min`: the spare, or one that is made now.
+    pub(super) fn take_successor(&self, size_bytes_min: u64) -> Result<Arc<Segment>> {
+        let size = self.next_size(size_bytes_min)?;
+        let mut state = self.files.state.lock();
+        while state.preparing {
+            self.files.changed.wait(&mut state);
+        }
+        if let Some(spare) = state.spare.take() {
+            if u64::from(spare.size_bytes) >= size_bytes_min {
+                return Ok(spare);
+            }
+            state.retired.push(spare);
+        }
+        state.preparing = true;
+        drop(state);
+        let result = self.prepare(size, false);
+        self.files.state.lock().preparing = false;
+        self.files.changed.notify_all();
+        result
+    }
+
+    /// Takes back a successor that could not be used.
+    pub(super) fn give_back(&self, successor: Arc<Segment>) {
+        self.files.state.lock().spare.get_or_insert(successor);
+    }
+
+    /// The size of the next segment: the configured growth, or more for a huge batch.
+    fn next_size(&self, size_bytes_min: u64) -> Result<u32> {
+        let active = self.view.read().active.size_bytes;
+        let usual = u64::from(self.options.next_segment_bytes(Some(active)));
+        u32::try_from(usual.max(size_bytes_min.next_multiple_of(4096)))
+            .map_err(|_| Error::BatchTooLarge { bytes: size_bytes_min, bytes_max: u64::from(u32::MAX) })
+    }
+
+    /// Makes a segment file, recycling a retired one of the same size where that is allowed.
+    fn prepare(&self, size_bytes: u32, recycle: bool) -> Result<Arc<Segment>> {
+        let (sequence, recycled) = {
+            let mut state = self.files.state.lock();
+            let sequence = state.next_sequence;
+            state.next_sequence += 1;
+            let recycled = if recycle { state.take_unused(|segment| segment.size_bytes == size_bytes) } else { None };
+            (sequence, recycled)
+        };
+        let aligned = self.options.aligned;
+        let recipe = Recipe { sequence, size_bytes, salt: self.fs.entropy(), journal_id: self.journal_id, aligned };
+        let result = Segment::prepare(&*self.fs, &self.dir, &recipe, recycled.as_ref().map(|old| old.path.as_path()));
+        // A directory whose sync failed may forget the names of files that the log is in.
+        result.map_err(|error| match error {
+            Error::Io { op: "sync", .. } => self.group.poison(error),
+            error => error,
+        })
+    }
+
+    /// Gives up segments that the chain no longer has; `meta` says so already.
+    pub(super) fn retire(&self, segments: impl Iterator<Item = Arc<Segment>>) {
+        self.files.state.lock().retired.extend(segments);
+    }
+
+    /// Starts background work if there is some. Called without locks.
+    pub(super) fn housekeep_soon(self: &Arc<Self>) {
+        if self.options.read_only || self.is_closed() {
+            return;
+        }
+        let wants_spare = self.wants_spare();
+        let mut state = self.files.state.lock();
+        let wanted = (wants_spare && state.spare.is_none() && !state.preparing) || state.has_unused();
+        if state.job || !wanted {
+            return;
+        }
+        state.job = true;
+        drop(state);
+        let core = Arc::clone(self);
+        self.tasks.submit(Lane::Housekeeping, Box::new(move || core.housekeep()));
+    }
+
+    /// Whether the active segment is filled so far that its successor should be ready.
+    fn wants_spare(&self) -> bool {
+        let view = self.view.read();
+        view.fold.end - view.active.data_start() >= (view.active.data_end() - view.active.data_start()) / 2
+    }
+
+    fn housekeep(&self) {
+        if self.wants_spare() && self.group.check().is_ok() {
+            self.prepare_spare();
+        }
+        let unused: Vec<Arc<Segment>> = {
+            let mut state = self.files.state.lock();
+            std::iter::from_fn(|| state.take_unused(|_| true)).collect()
+        };
+        for segment in unused {
+            // A file that stays is removed by the next open: its sequence is below the chain's start, or unreached.
+            let _ = self.fs.remove(&segment.path);
+        }
+        self.files.state.lock().job = false;
+        self.files.changed.notify_all();
+    }
+
+    fn prepare_spare(&self) {
+        {
+            let mut state = self.files.state.lock();
+            if state.spare.is_some() || state.preparing {
+                return;
+            }
+            state.preparing = true;
+        }
+        // A spare that cannot be made is no failure until it is needed: the append that needs it tries again and
+        // gets the error.
+        let made = self.next_size(0).and_then(|size| self.prepare(size, true)).ok();
+        let mut state = self.files.state.lock();
+        state.preparing = false;
+        state.spare = made;
+        self.files.changed.notify_all();
+    }
+
+    /// Waits until no background work is under way.
+    pub(super) fn drain_housekeeping(&self) {
+        let mut state = self.files.state.lock();
+        while state.job {
+            self.files.changed.wait_for(&mut state, HELP_INTERVAL);
+            // Where threads are simulated, nobody else would ever run them.
+            crate::sync::MutexGuard::unlocked(&mut state, || self.tasks.help());
+        }
+    }
+}
+
+impl State {
+    /// Whether some retired file has no reader left.
+    fn has_unused(&self) -> bool {
+        self.retired.iter().any(|segment| Arc::strong_count(segment) == 1)
+    }
+
+    fn take_unused(&mut self, accept: impl Fn(&Segment) -> bool) -> Option<Arc<Segment>> {
+        let at = self.retired.iter().position(|segment| Arc::strong_count(segment) == 1 && accept(segment))?;
+        Some(self.retired.swap_remove(at))
+    }
+}

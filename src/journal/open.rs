@@ -1,0 +1,368 @@
+//! Opening: a fresh directory, an existing journal, or a look at one that others write.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use super::append::Writer;
+use super::commit::Group;
+use super::housekeeping::Files;
+use super::read::IndexCache;
+use super::recovery::{self, Recovered, Source};
+use super::stable::Meta;
+use super::view::{Sealed, TailCache, View};
+use super::{Core, Handle, Journal, OpenOptions, RecoveryReport, Suspect};
+use crate::error::{Error, JournalId, Result};
+use crate::io::{Fs, Mode, PathKind};
+use crate::meta::{self, Accepted, ChainStart, Health, Loaded, MetaStore, State};
+use crate::segment::fold::Fold;
+use crate::segment::recover::Window;
+use crate::segment::{self, Opened, Recipe, Segment};
+use crate::stable_store::Changes;
+use crate::sync::{Mutex, RwLock};
+
+const LOCK_NAME: &str = "LOCK";
+/// How often a read-only open looks again when a live writer changed the files under it.
+const READ_ONLY_TRIES: usize = 8;
+
+/// What a directory is.
+enum Survey {
+    Fresh,
+    Existing,
+}
+
+pub(super) fn open(options: &OpenOptions, dir: &Path) -> Result<Journal> {
+    if options.read_only {
+        return open_read_only(options, dir);
+    }
+    let fs = &*options.file_system;
+    // Looked at before anything is made: what is no journal stays as it is.
+    survey(fs, dir)?;
+    fs.create_dir(dir).map_err(|error| Error::io("create", dir, None, error))?;
+    let lock_path = dir.join(LOCK_NAME);
+    let lock = fs.lock(&lock_path).map_err(|error| Error::io("lock", &lock_path, None, error))?;
+    let Some(lock) = lock else { return Err(Error::Locked { path: lock_path }) };
+    // Again, now that nobody else can change it.
+    let (loaded, created) = match survey(fs, dir)? {
+        Survey::Existing => {
+            // What is found here may be a name that power loss could still forget.
+            fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, None, error))?;
+            (MetaStore::open(fs, dir, Mode::Write)?, false)
+        }
+        Survey::Fresh => (create(options, dir)?, true),
+    };
+    let core = start(options, dir, loaded, created)?;
+    *core.lock.lock() = Some(lock);
+    core.housekeep_soon();
+    Ok(Journal(Arc::new(Handle { core })))
+}
+
+fn survey(fs: &dyn Fs, dir: &Path) -> Result<Survey> {
+    let not_a_journal = |why: String| Error::NotAJournal { dir: dir.to_path_buf(), why };
+    match fs.kind(dir).map_err(|error| Error::io("look at", dir, None, error))? {
+        PathKind::Missing => return Ok(Survey::Fresh),
+        PathKind::File => return Err(not_a_journal("it is a file".into())),
+        PathKind::Directory => {}
+    }
+    let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
+    if names.iter().any(|name| name == meta::FILE_NAME) {
+        return Ok(Survey::Existing);
+    }
+    if let Some(first) = recovery::lowest_segment(&names) {
+        return Err(Error::SegmentsWithoutMeta { dir: dir.to_path_buf(), first_segment: first.clone() });
+    }
+    let ours = [LOCK_NAME, meta::UNFINISHED_NAME];
+    match names.iter().find(|name| !ours.contains(&name.as_str())) {
+        Some(other) => Err(not_a_journal(format!("it holds `{other}` and no `meta`"))),
+        None => Ok(Survey::Fresh),
+    }
+}
+
+/// Makes `meta`, naming no segment: the step that makes a directory a journal.
+fn create(options: &OpenOptions, dir: &Path) -> Result<Loaded> {
+    let fs = &*options.file_system;
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&fs.entropy().to_le_bytes());
+    id[8..].copy_from_slice(&fs.entropy().to_le_bytes());
+    let (store, state) = MetaStore::create(fs, dir, State::new(JournalId(id)), options.meta_bytes_max)?;
+    // Without this, power loss can forget the directory with everything in it.
+    if let Some(parent) = dir.parent() {
+        fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, None, error))?;
+    }
+    Ok(Loaded { store, state, health: Health::Sound })
+}
+
+/// Recovers the log, begins a new life, and hands out the journal.
+fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Result<Arc<Core>> {
+    let fs = &*options.file_system;
+    let Loaded { mut store, mut state, health } = loaded;
+    let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
+    let next_sequence = names.iter().filter_map(|name| segment::sequence_of(name)).max().map_or(1, |last| last + 1);
+    let mut recovered = recover(options, dir, &state, &names, Mode::Write)?;
+    if store.has_other_bound(options.meta_bytes_max) {
+        (store, state) = rewrite_meta(options, dir, state)?;
+    }
+    let mut report = recovered.as_mut().map(|recovered| std::mem::take(&mut recovered.report)).unwrap_or_default();
+    report.describe(&state, health, created);
+    let outside = match &mut recovered {
+        Some(recovered) => outside_chain(options, dir, &state, &names, recovered, &mut report)?,
+        None => Outside::default(),
+    };
+    let (chain, accepted, next_sequence) = begin_chain(options, dir, &state, recovered, next_sequence)?;
+    let Outside { spare, remove } = outside;
+    let files = Files::new(spare, next_sequence);
+    let chain_start = state.start.unwrap_or(chain.active_start);
+    let core = assemble(options, dir, Some(store), state, chain, files, report);
+    core.settle_end()?;
+    core.begin_life(chain_start, accepted)?;
+    // Only now: until this life has begun, an open that fails leaves everything as it was.
+    for path in remove.iter().chain(&unfinished(dir, &names)) {
+        // A file that stays is removed by the next open.
+        let _ = fs.remove(path);
+    }
+    Ok(core)
+}
+
+fn recover(
+    options: &OpenOptions,
+    dir: &Path,
+    state: &State,
+    names: &[String],
+    mode: Mode,
+) -> Result<Option<Recovered>> {
+    let fs = &*options.file_system;
+    match state.start {
+        Some(start) => {
+            let on_damage = options.on_damage;
+            recovery::recover(Source { fs, dir, meta: state, start, on_damage, mode }).map(Some)
+        }
+        None => check_unnamed(fs, dir, names, state).map(|()| None),
+    }
+}
+
+/// A journal whose first segment was never named holds no batch of its own: one that does has lost its `meta`.
+fn check_unnamed(fs: &dyn Fs, dir: &Path, names: &[String], state: &State) -> Result<()> {
+    for sequence in names.iter().filter_map(|name| segment::sequence_of(name)) {
+        let Opened::Whole(segment) = Segment::open(fs, dir, sequence, state.journal_id, Mode::Read)? else { continue };
+        if let Some(header) = Window::new(&segment).header(segment.data_start())? {
+            return Err(Error::MetaOutdated {
+                path: dir.join(meta::FILE_NAME),
+                found_generation: state.generation,
+                found_life: state.life,
+                generation: header.meta_generation,
+                life: header.life,
+                witness: segment.path.clone(),
+                offset: u64::from(header.offset),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn rewrite_meta(options: &OpenOptions, dir: &Path, mut state: State) -> Result<(MetaStore, State)> {
+    let (bytes, bytes_max) = (meta::format::pairs_bytes(&state.pairs), options.meta_bytes_max);
+    if bytes > bytes_max {
+        return Err(Error::StoreFull { bytes, bytes_max });
+    }
+    state.generation += 1;
+    MetaStore::create(&*options.file_system, dir, state, bytes_max)
+}
+
+/// The log's segments, ready to go on.
+struct Chain {
+    sealed: VecDeque<Sealed>,
+    active: Arc<Segment>,
+    active_start: ChainStart,
+    fold: Fold,
+    index_batch: (u32, u32),
+}
+
+/// The chain as it was recovered; or one that goes on in a new file: a fresh journal's first, or one behind a file
+/// that is lost.
+fn begin_chain(
+    options: &OpenOptions,
+    dir: &Path,
+    state: &State,
+    recovered: Option<Recovered>,
+    next_sequence: u64,
+) -> Result<(Chain, Vec<Accepted>, u64)> {
+    let (sealed, fold, accepted) = match recovered {
+        Some(Recovered { active: Some(active), sealed, active_start, fold, index_batch, accepted, .. }) => {
+            return Ok((Chain { sealed, active, active_start, fold, index_batch }, accepted, next_sequence));
+        }
+        Some(recovered) => (recovered.sealed, Some(recovered.fold), recovered.accepted),
+        None => (VecDeque::new(), None, Vec::new()),
+    };
+    let fs = &*options.file_system;
+    let recipe = Recipe {
+        sequence: next_sequence,
+        size_bytes: options.next_segment_bytes(None),
+        salt: fs.entropy(),
+        journal_id: state.journal_id,
+        aligned: options.aligned,
+    };
+    let active = Segment::prepare(fs, dir, &recipe, None)?;
+    let offset = active.data_start();
+    let fold = fold.map_or_else(|| Fold::start(offset, 0, 0, false), |fold| fold.successor(offset));
+    let (salt, chain, base) = (recipe.salt, fold.chain, fold.base);
+    let active_start = ChainStart { sequence: next_sequence, salt, offset, chain, base };
+    let index_batch = (0, 0);
+    Ok((Chain { sealed, active, active_start, fold, index_batch }, accepted, next_sequence + 1))
+}
+
+/// Files with a segment's name that the chain does not have.
+#[derive(Default)]
+struct Outside {
+    spare: Option<Arc<Segment>>,
+    remove: Vec<PathBuf>,
+}
+
+/// Sorts the files outside the chain: one spare to use, ours to remove, others' to leave alone.
+fn outside_chain(
+    options: &OpenOptions,
+    dir: &Path,
+    state: &State,
+    names: &[String],
+    recovered: &mut Recovered,
+    report: &mut RecoveryReport,
+) -> Result<Outside> {
+    let mut outside = Outside { spare: None, remove: std::mem::take(&mut recovered.leftover) };
+    let active = recovered.active.as_ref().map_or(0, |active| active.sequence);
+    for segment in std::mem::take(&mut recovered.spares) {
+        let is_blank = Window::new(&segment).header(segment.data_start())?.is_none();
+        let fits = segment.align == Segment::align_for(options.aligned) && segment.sequence > active && active != 0;
+        match () {
+            () if is_blank && fits && outside.spare.is_none() => outside.spare = Some(segment),
+            () if is_blank => outside.remove.push(segment.path.clone()),
+            // It holds batches, and nothing leads to it: not ours to judge.
+            () => report.foreign.push(segment.path.clone()),
+        }
+    }
+    let first = state.start.map_or(0, |start| start.sequence);
+    for sequence in names.iter().filter_map(|name| segment::sequence_of(name)).filter(|&sequence| sequence < first) {
+        let path = dir.join(segment::file_name(sequence));
+        match Segment::open(&*options.file_system, dir, sequence, state.journal_id, Mode::Read)? {
+            Opened::Whole(_) | Opened::Short | Opened::Misnamed => outside.remove.push(path),
+            Opened::Unreadable | Opened::Foreign(_) | Opened::Newer(_) => report.foreign.push(path),
+        }
+    }
+    report.leftover.clone_from(&outside.remove);
+    Ok(outside)
+}
+
+/// Files whose preparation a crash cut short: no name that anything refers to.
+fn unfinished(dir: &Path, names: &[String]) -> Vec<PathBuf> {
+    let ours = |name: &&String| segment::is_unfinished(name) || name.as_str() == meta::UNFINISHED_NAME;
+    names.iter().filter(ours).map(|name| dir.join(name)).collect()
+}
+
+fn assemble(
+    options: &OpenOptions,
+    dir: &Path,
+    store: Option<MetaStore>,
+    mut state: State,
+    chain: Chain,
+    files: Files,
+    report: RecoveryReport,
+) -> Arc<Core> {
+    let Chain { sealed, active, active_start, fold, index_batch } = chain;
+    let tail = TailCache::new(options.tail_cache_bytes);
+    let purged = state.purged;
+    let view = View { purged, last: None, sealed, active, active_start, fold, index_batch, rewrites: 0, tail };
+    let fs = Arc::clone(&options.file_system);
+    let tasks = fs.tasks();
+    Arc::new(Core {
+        options: options.clone(),
+        dir: dir.to_path_buf(),
+        journal_id: state.journal_id,
+        life: report.life,
+        report,
+        writer: Mutex::new(Writer::new()),
+        group: Group::new(Arc::clone(&tasks), view.written()),
+        view: RwLock::new(view),
+        pairs: RwLock::new(std::mem::take(&mut state.pairs)),
+        committed_generation: AtomicU64::new(state.generation),
+        meta: Mutex::new(store.map(|store| Meta { store, state })),
+        files,
+        index_cache: Mutex::new(IndexCache::default()),
+        closed: AtomicBool::new(false),
+        lock: Mutex::new(None),
+        tasks,
+        fs,
+    })
+}
+
+impl Core {
+    /// Finds the last position, which may only stand in the entry itself.
+    fn settle_end(&self) -> Result<()> {
+        let end = self.view.read().next();
+        let has_entries = self.view.read().first().is_some();
+        let last = if has_entries { self.position_before(end)? } else { None };
+        let mut view = self.view.write();
+        view.last = last;
+        self.group.settle(view.written());
+        Ok(())
+    }
+
+    /// Commits the next life, with the mark at the end of the adopted log: from here on, what earlier lives left
+    /// behind it is neither a batch nor evidence.
+    fn begin_life(&self, start: ChainStart, accepted: Vec<Accepted>) -> Result<()> {
+        let mut meta = self.meta.lock();
+        let Some(meta) = meta.as_mut() else { return Ok(()) };
+        let begun = self.commit_state(meta, &Changes::new(), |state| {
+            state.life = self.life;
+            state.start = Some(start);
+            state.accepted = accepted;
+        });
+        begun.map_err(|error| match error {
+            Error::Poisoned { cause } => Error::clone(&cause),
+            error => error,
+        })
+    }
+}
+
+impl RecoveryReport {
+    fn describe(&mut self, state: &State, health: Health, created: bool) {
+        self.created = created;
+        self.clean = state.clean && health != Health::SlotLost;
+        self.life = state.life.saturating_add(1);
+        self.meta_healed = health == Health::Healed;
+        self.suspect = (!created && !self.clean).then_some(Suspect { vote: health == Health::SlotLost });
+    }
+}
+
+/// Opens without a lock and without writing. A live writer may change files under the walk: then look again.
+fn open_read_only(options: &OpenOptions, dir: &Path) -> Result<Journal> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match look(options, dir) {
+            Err(Error::Damaged(_) | Error::MetaOutdated { .. } | Error::MetaUnreadable { .. } | Error::Io { .. })
+                if tries < READ_ONLY_TRIES => {}
+            result => return result.map(|core| Journal(Arc::new(Handle { core }))),
+        }
+    }
+}
+
+fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
+    let fs = &*options.file_system;
+    let not_yet = |why: &str| Error::NotAJournal { dir: dir.to_path_buf(), why: why.into() };
+    match survey(fs, dir)? {
+        Survey::Fresh => return Err(not_yet("it is empty, and a read-only open makes nothing")),
+        Survey::Existing => {}
+    }
+    let Loaded { state, health, .. } = MetaStore::open(fs, dir, Mode::Read)?;
+    let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
+    let recovered = recover(options, dir, &state, &names, Mode::Read)?;
+    let Some(Recovered { active: Some(active), sealed, active_start, fold, index_batch, mut report, .. }) = recovered
+    else {
+        return Err(not_yet("the log has no segment to read from yet: open it for writing once"));
+    };
+    report.describe(&state, health, false);
+    report.life = state.life;
+    let chain = Chain { sealed, active, active_start, fold, index_batch };
+    let core = assemble(options, dir, None, state, chain, Files::new(None, 0), report);
+    core.settle_end()?;
+    Ok(core)
+}

@@ -1,0 +1,181 @@
+//! How a journal is opened.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::Journal;
+use crate::error::{Error, Result};
+use crate::io::{Fs, OsFs};
+pub use crate::segment::writer::Compression;
+
+/// Segments in a young journal start at this size and double.
+const FIRST_SEGMENT_BYTES: u32 = 512 << 10;
+/// The smallest segment: edges, a few batches and a seal.
+const SEGMENT_BYTES_MIN: u64 = 8 << 10;
+/// Segments stay under 4 GiB: offsets are 32-bit.
+const SEGMENT_BYTES_MAX: u64 = 1 << 31;
+/// The smallest aligned segment.
+const ALIGNED_SEGMENT_BYTES_MIN: u64 = 32 << 10;
+
+/// What to do when acknowledged bytes no longer check out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum OnDamage {
+    /// Refuse to open; the error says which entries are lost. Nothing is changed.
+    #[default]
+    Refuse,
+    /// Open without the lost entries: reading one gives [`Error::Damaged`], all others are served. Nothing is removed,
+    /// and the loss is recorded, so that the next open reports it and does not refuse. Lost votes are never accepted.
+    Accept,
+}
+
+/// How a journal is opened. The defaults suit one Raft node; every size is in bytes.
+///
+/// ```
+/// # fn main() -> Result<(), raft_journal::Error> {
+/// # let temporary = tempfile::tempdir().expect("a temporary directory");
+/// # let dir = temporary.path().join("journal");
+/// use raft_journal::{Compression, OpenOptions};
+///
+/// let journal = OpenOptions::new()
+///     .segment_bytes(16 << 20)
+///     .compression(Compression::Lz4 { threshold_bytes: 4096 })
+///     .open(&dir)?;
+/// # journal.close()
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until `open`"]
+pub struct OpenOptions {
+    pub(crate) segment_bytes: u64,
+    pub(crate) entry_bytes_max: u64,
+    pub(crate) compression: Compression,
+    pub(crate) tail_cache_bytes: usize,
+    pub(crate) index_cache_bytes: usize,
+    pub(crate) meta_bytes_max: u64,
+    pub(crate) aligned: bool,
+    pub(crate) on_damage: OnDamage,
+    pub(crate) read_only: bool,
+    pub(crate) file_system: Arc<dyn Fs>,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions {
+            segment_bytes: 64 << 20,
+            entry_bytes_max: 64 << 20,
+            compression: Compression::None,
+            tail_cache_bytes: 8 << 20,
+            index_cache_bytes: 16 << 20,
+            meta_bytes_max: 16 << 10,
+            aligned: false,
+            on_damage: OnDamage::Refuse,
+            read_only: false,
+            file_system: Arc::new(OsFs),
+        }
+    }
+}
+
+impl OpenOptions {
+    /// The defaults: segments of 64 MiB, entries of at most 64 MiB, no compression, 8 MiB of cached tail, 16 MiB of
+    /// cached indexes, 16 KiB of small state, the operating system's files, damage refused.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The size that segment files grow to (8 KiB to 2 GiB); a young journal's are smaller. A batch that needs more
+    /// gets a file of its own size.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// The largest payload that is accepted at append. Entries that are in the log already stay readable.
+    pub fn entry_bytes_max(mut self, bytes: u64) -> Self {
+        self.entry_bytes_max = bytes;
+        self
+    }
+
+    /// Whether payloads are compressed. What is in the log already is read either way.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// How many bytes of the newest entries are kept in memory for readers; 0 for none.
+    pub fn tail_cache_bytes(mut self, bytes: usize) -> Self {
+        self.tail_cache_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of sealed segments' offset indexes are kept in memory; 0 for none.
+    pub fn index_cache_bytes(mut self, bytes: usize) -> Self {
+        self.index_cache_bytes = bytes;
+        self
+    }
+
+    /// The bound on all keys and values of the stable store together (three bytes more a pair). Another bound than
+    /// last time rewrites `meta`.
+    pub fn meta_bytes_max(mut self, bytes: u64) -> Self {
+        self.meta_bytes_max = bytes;
+        self
+    }
+
+    /// Aligns batches in new segments to 4 KiB, for disks where a torn write may damage the whole sector around it.
+    pub fn align_4k(mut self, aligned: bool) -> Self {
+        self.aligned = aligned;
+        self
+    }
+
+    /// What to do when acknowledged bytes no longer check out.
+    pub fn on_damage(mut self, on_damage: OnDamage) -> Self {
+        self.on_damage = on_damage;
+        self
+    }
+
+    /// Opens without a lock and without writing, beside a live writer or on a medium that cannot be written. The
+    /// journal shows what was there when it was opened; its newest entries may not be durable yet. A segment that the
+    /// writer removes or recycles later reads as damaged: open again.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// The file system: the operating system's unless set.
+    pub fn file_system(mut self, file_system: Arc<dyn Fs>) -> Self {
+        self.file_system = file_system;
+        self
+    }
+
+    /// Opens the journal in `dir`, recovering it from whatever the last process left; makes a new one in a directory
+    /// that is empty or does not exist yet (its parent must).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`], [`Error::NotAJournal`], [`Error::SegmentsWithoutMeta`], [`Error::MetaUnreadable`],
+    /// [`Error::MetaOutdated`], [`Error::ForeignFile`], [`Error::UnsupportedVersion`], [`Error::Damaged`],
+    /// [`Error::InvalidOption`], [`Error::Io`]. The files are then as they were.
+    pub fn open(&self, dir: impl AsRef<Path>) -> Result<Journal> {
+        self.check()?;
+        super::open::open(self, dir.as_ref())
+    }
+
+    fn check(&self) -> Result<()> {
+        let least = if self.aligned { ALIGNED_SEGMENT_BYTES_MIN } else { SEGMENT_BYTES_MIN };
+        let bounds = [
+            ("segment_bytes", self.segment_bytes, least, SEGMENT_BYTES_MAX),
+            ("entry_bytes_max", self.entry_bytes_max, 0, u64::from(u32::MAX) - (1 << 20)),
+            ("meta_bytes_max", self.meta_bytes_max, 256, 64 << 20),
+        ];
+        bounds.into_iter().try_for_each(|(name, found, least, most)| {
+            let why = format!("{found} bytes are not within {least}..={most}");
+            if (least..=most).contains(&found) { Ok(()) } else { Err(Error::InvalidOption { name, why }) }
+        })
+    }
+
+    /// The size of the segment after one of `previous` bytes.
+    pub(crate) fn next_segment_bytes(&self, previous: Option<u32>) -> u32 {
+        let most = u32::try_from(self.segment_bytes).unwrap_or(u32::MAX);
+        previous.map_or(FIRST_SEGMENT_BYTES, |previous| previous.saturating_mul(2)).min(most)
+    }
+}

@@ -1,0 +1,293 @@
+//! Reads: place under a lock, I/O without one, every byte verified.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Core;
+use super::view::{Place, Sealed, Slots, TermAt};
+use crate::entry::Entry;
+use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
+use crate::io;
+use crate::segment::Segment;
+use crate::segment::fold::Fold;
+use crate::segment::format::{BATCH_BYTES, ENTRY_BYTES, PAGE_SLOTS};
+use crate::segment::index::{self, IndexId, Slot};
+use crate::segment::reader;
+use crate::segment::recover::{self, Lives, Seen, Stop, Window};
+
+/// How many entries are placed under the lock at a time.
+const PLACED_MAX: usize = PAGE_SLOTS;
+/// The most bytes that one read asks for before it knows how long the entry is.
+const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// Pages of sealed segments' slots, as many as fit; the oldest leave first.
+#[derive(Debug, Default)]
+pub(crate) struct IndexCache {
+    pages: HashMap<(u64, u32), Arc<Vec<Slot>>>,
+    order: VecDeque<(u64, u32)>,
+    bytes: usize,
+}
+
+impl IndexCache {
+    fn insert(&mut self, key: (u64, u32), page: Arc<Vec<Slot>>, bytes_max: usize) {
+        let bytes = size_of_val(page.as_slice());
+        if bytes > bytes_max || self.pages.contains_key(&key) {
+            return;
+        }
+        self.bytes += bytes;
+        self.order.push_back(key);
+        self.pages.insert(key, page);
+        while self.bytes > bytes_max {
+            let Some(oldest) = self.order.pop_front() else { break };
+            let page = self.pages.remove(&oldest);
+            self.bytes -= page.map_or(0, |page| size_of_val(page.as_slice()));
+        }
+    }
+}
+
+/// Entries as they are gathered, and how many bytes more may come.
+struct Gathered {
+    entries: Vec<Entry>,
+    bytes_left: u64,
+    full: bool,
+}
+
+impl Gathered {
+    /// Takes an entry if the budget allows, the first one always.
+    fn push(&mut self, entry: Entry) {
+        let bytes = entry.data.len() as u64;
+        if self.entries.is_empty() || bytes <= self.bytes_left {
+            self.bytes_left = self.bytes_left.saturating_sub(bytes);
+            self.entries.push(entry);
+        } else {
+            self.full = true;
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn read_term(&self, index: u64) -> Result<u64> {
+        let term = {
+            let view = self.view.read();
+            if let Some(purged) = view.purged.filter(|purged| purged.index == index) {
+                return Ok(purged.term);
+            }
+            view.check_index(index)?;
+            view.term(index)
+        };
+        match term {
+            TermAt::Known(term) => Ok(term),
+            TermAt::InEntry => self.read_entry(index).map(|entry| entry.term),
+        }
+    }
+
+    pub(super) fn read_entry(&self, index: u64) -> Result<Entry> {
+        let place = {
+            let view = self.view.read();
+            view.check_index(index)?;
+            if let Some(entry) = view.tail.get(index) {
+                return Ok(entry.clone());
+            }
+            view.place(index, 1)
+        };
+        let mut gathered = Gathered { entries: Vec::with_capacity(1), bytes_left: 0, full: false };
+        self.read_place(&place, index, 1, &mut gathered)?;
+        gathered.entries.pop().ok_or(Error::AfterLast { index, next: index })
+    }
+
+    pub(super) fn read_entries(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<Entry>> {
+        let mut gathered = Gathered { entries: Vec::new(), bytes_left: bytes_max, full: false };
+        let mut rewrites = None;
+        loop {
+            let index = range.start + gathered.entries.len() as u64;
+            let count = usize::try_from(range.end.saturating_sub(index)).unwrap_or(usize::MAX).min(PLACED_MAX);
+            let place = {
+                let view = self.view.read();
+                match rewrites {
+                    None => view.check_range(&range)?,
+                    // A tail that was replaced meanwhile, or a head that went: what was gathered before belongs
+                    // together.
+                    Some(before) if before != view.rewrites => return Ok(gathered.entries),
+                    Some(_) => {}
+                }
+                rewrites = Some(view.rewrites);
+                let cached = (index..index + count as u64).map_while(|index| view.tail.get(index).cloned());
+                let before = gathered.entries.len();
+                for entry in cached {
+                    gathered.push(entry);
+                    if gathered.full {
+                        break;
+                    }
+                }
+                if count == 0 || gathered.full {
+                    return Ok(gathered.entries);
+                }
+                if gathered.entries.len() > before {
+                    continue;
+                }
+                view.place(index, count)
+            };
+            match self.read_place(&place, index, count, &mut gathered) {
+                Ok(()) if gathered.full => return Ok(gathered.entries),
+                Ok(()) => {}
+                Err(_) if !gathered.entries.is_empty() => return Ok(gathered.entries),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn read_place(&self, place: &Place, index: u64, count: usize, gathered: &mut Gathered) -> Result<()> {
+        match place {
+            Place::Active(segment, slots, limit) => self.read_slots(segment, slots, *limit, index, gathered),
+            Place::Sealed(sealed) => {
+                let live = usize::try_from(sealed.live_end - index).unwrap_or(usize::MAX);
+                let (slots, limit) = self.sealed_slots(sealed, index, count.min(live))?;
+                self.read_slots(&sealed.segment, &slots, limit, index, gathered)
+            }
+        }
+    }
+
+    /// Slots of a sealed segment from `index` on, as many as one page has, and the offset that bounds the last one.
+    fn sealed_slots(&self, sealed: &Sealed, index: u64, count: usize) -> Result<(Vec<Slot>, u32)> {
+        let at = usize::try_from(index - sealed.first).unwrap_or(usize::MAX);
+        match &sealed.slots {
+            Slots::Scanned(slots) => {
+                let end = (at + count).min(slots.len());
+                Ok((slots[at.min(end)..end].to_vec(), bound(&slots[end..], sealed.data_end)))
+            }
+            &Slots::Sealed { count: total, .. } => {
+                let number = (at / PAGE_SLOTS) as u32;
+                let page = self.page(sealed, number)?;
+                let start = (at % PAGE_SLOTS).min(page.len());
+                let end = (start + count).min(page.len());
+                let next_page_exists = (number as usize + 1) * PAGE_SLOTS < total as usize;
+                let limit = if end == page.len() && next_page_exists {
+                    bound(&self.page(sealed, number + 1)?, sealed.data_end)
+                } else {
+                    bound(&page[end..], sealed.data_end)
+                };
+                Ok((page[start..end].to_vec(), limit))
+            }
+        }
+    }
+
+    /// A page of a sealed segment's slots, from the cache, its seal, or, where that is damaged, its batches.
+    fn page(&self, sealed: &Sealed, number: u32) -> Result<Arc<Vec<Slot>>> {
+        let key = (sealed.segment.sequence, number);
+        if let Some(page) = self.index_cache.lock().pages.get(&key) {
+            return Ok(Arc::clone(page));
+        }
+        let page = match self.read_page(sealed, number)? {
+            Some(page) => page,
+            None => {
+                let slots = self.rescan(sealed)?;
+                slots.chunks(PAGE_SLOTS).nth(number as usize).map(<[Slot]>::to_vec).unwrap_or_default()
+            }
+        };
+        let page = Arc::new(page);
+        self.index_cache.lock().insert(key, Arc::clone(&page), self.options.index_cache_bytes);
+        Ok(page)
+    }
+
+    fn read_page(&self, sealed: &Sealed, number: u32) -> Result<Option<Vec<Slot>>> {
+        let &Slots::Sealed { offset, life, summary_bytes, count } = &sealed.slots else { return Ok(None) };
+        let (at, len) = index::page_span(summary_bytes, count, number);
+        let at = u64::from(offset) + BATCH_BYTES as u64 + at;
+        let bytes = read(&sealed.segment, at, len)?;
+        Ok(index::parse_page(&sealed.segment.salt, IndexId { offset, life }, number, &bytes))
+    }
+
+    /// The slots of a sealed segment whose seal is damaged, from its batches.
+    fn rescan(&self, sealed: &Sealed) -> Result<Vec<Slot>> {
+        let segment = &sealed.segment;
+        let start = &sealed.start;
+        // Where the log was empty before is not known here: a hole that was legal then must stay so. The chain itself
+        // was followed through this segment when the journal was opened, or the segment written.
+        let mut fold = Fold::start(start.offset, start.base, start.chain, false);
+        let lives = Lives { meta: self.life, mark: u32::MAX };
+        let mut window = Window::new(segment);
+        match recover::scan(&mut window, &mut fold, lives, &mut Seen::default())? {
+            Stop::End(_) if fold.end < sealed.data_end => Err(Damage {
+                path: segment.path.clone(),
+                offset: u64::from(fold.end),
+                indexes: DamagedRange { first: fold.run.end(), end: Some(sealed.live_end) },
+                term: None,
+                why: DamageKind::Checksum,
+            }
+            .into()),
+            Stop::End(_) | Stop::Sealed(..) => Ok(fold.run.slots),
+        }
+    }
+
+    fn read_slots(
+        &self,
+        segment: &Segment,
+        slots: &[Slot],
+        limit: u32,
+        first_index: u64,
+        gathered: &mut Gathered,
+    ) -> Result<()> {
+        let mut at = 0;
+        while let Some(slot) = slots.get(at).filter(|_| !gathered.full) {
+            let index = first_index + at as u64;
+            if slot.is_lost() {
+                return Err(damage(segment, *slot, index, DamageKind::Accepted));
+            }
+            let end_of = |at: usize| bound(&slots[at + 1..], limit);
+            let wanted = gathered.bytes_left.saturating_add(ENTRY_BYTES as u64).clamp(1, READ_BYTES_MAX);
+            let more = (at + 1..slots.len()).take_while(|&next| {
+                !slots[next].is_lost() && u64::from(end_of(next).saturating_sub(slot.offset)) <= wanted
+            });
+            let count = 1 + more.count();
+            let span = u64::from(end_of(at + count - 1).saturating_sub(slot.offset)).min(READ_BYTES_MAX);
+            let bytes = read(segment, u64::from(slot.offset), span as usize)?;
+            for (number, slot) in slots[at..at + count].iter().enumerate() {
+                let skip = (slot.offset - slots[at].offset) as usize;
+                let entry = parse(segment, index + number as u64, *slot, &bytes.slice(skip.min(bytes.len())..))?;
+                gathered.push(entry);
+                if gathered.full {
+                    return Ok(());
+                }
+            }
+            at += count;
+        }
+        Ok(())
+    }
+}
+
+/// Where the entry before `slots` ends at the latest.
+fn bound(slots: &[Slot], limit: u32) -> u32 {
+    slots.iter().find(|slot| !slot.is_lost()).map_or(limit, |slot| slot.offset)
+}
+
+fn read(segment: &Segment, offset: u64, len: usize) -> Result<Bytes> {
+    let mut bytes = Vec::with_capacity(len);
+    io::read_up_to(&*segment.file, &mut bytes, len, offset)
+        .map_err(|error| Error::io("read", &segment.path, Some(offset), error))?;
+    Ok(bytes.into())
+}
+
+/// The entry at the start of `bytes`; reads on where the entry turns out longer than what was asked for.
+fn parse(segment: &Segment, index: u64, slot: Slot, bytes: &Bytes) -> Result<Entry> {
+    let fail = |why| damage(segment, slot, index, why);
+    match reader::announced_bytes(bytes) {
+        Some(announced) if announced > bytes.len() => {
+            // No checksum has seen this length yet: it must not reach beyond the file's data.
+            let room = segment.data_end().saturating_sub(slot.offset) as usize;
+            if announced > room {
+                return Err(fail(DamageKind::Checksum));
+            }
+            let bytes = read(segment, u64::from(slot.offset), announced)?;
+            reader::parse_entry(&segment.salt, index, slot, &bytes).map_err(fail)
+        }
+        _ => reader::parse_entry(&segment.salt, index, slot, bytes).map_err(fail),
+    }
+}
+
+fn damage(segment: &Segment, slot: Slot, index: u64, why: DamageKind) -> Error {
+    let indexes = DamagedRange { first: index, end: Some(index + 1) };
+    Damage { path: segment.path.clone(), offset: u64::from(slot.offset), indexes, term: None, why }.into()
+}

@@ -1,0 +1,57 @@
+//! What recovery found and did.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::Damage;
+
+/// What opening a journal found and did. Nothing is dropped in silence: what is not here did not happen.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// The journal was made by this open.
+    pub created: bool,
+    /// The last process closed the journal in order.
+    pub clean: bool,
+    /// The life that this open began; lives count the opens that may write.
+    pub life: u32,
+    /// The segments that the log's chain has.
+    pub segments: usize,
+    /// What an append in flight left behind. It was never acknowledged, and was cut.
+    pub torn: Option<TornTail>,
+    /// After an unclean stop: if the disk lost data besides, an acknowledged group behind the last position that was
+    /// found may be missing, which nothing on this disk could tell. Advice: ask the leader, or, when a whole cluster
+    /// lost power, just start.
+    pub suspect: Option<Suspect>,
+    /// One copy of a `meta` slot was unreadable; its twin served, and both copies were written anew.
+    pub meta_healed: bool,
+    /// Damage that was accepted, by this open or by an earlier one: these entries are lost.
+    pub damaged: Vec<Arc<Damage>>,
+    /// Sealed segments whose index had to be made again from their batches.
+    pub reindexed: Vec<PathBuf>,
+    /// Files with a segment's name that are not this journal's, or of which nothing can be read. Left alone.
+    pub foreign: Vec<PathBuf>,
+    /// Files that a finished head truncation, or an interrupted preparation, had left; removed, or kept as a spare.
+    pub leftover: Vec<PathBuf>,
+}
+
+/// What an append in flight left behind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TornTail {
+    /// The segment file.
+    pub path: PathBuf,
+    /// Where the bytes start.
+    pub offset: u64,
+    /// How many bytes there are, as far as a header tells; `None` where none does (a recycled file's former content
+    /// looks the same).
+    pub bytes: Option<u64>,
+    /// The indexes that the torn batch would have had, half-open, where its header tells.
+    pub indexes: Option<(u64, u64)>,
+}
+
+/// What nobody can rule out after an unclean stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Suspect {
+    /// One slot of `meta` could not be read: it held an interrupted commit, or the newest vote.
+    pub vote: bool,
+}

@@ -1,0 +1,254 @@
+//! What readers see: which segment holds which entries. Changed under a lock that is never held during I/O.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::entry::{Entry, Position};
+use crate::error::{Error, Result};
+use crate::log_store::LogState;
+use crate::meta::{ChainStart, Mark};
+use crate::segment::Segment;
+use crate::segment::fold::Fold;
+use crate::segment::format::BatchHeader;
+use crate::segment::index::{Run, Slot, Summary, TermRuns};
+
+/// Term runs beyond this many are not kept in memory: the term is then read from the entry.
+const TERM_RUNS_MAX: usize = 1024;
+
+/// Where a sealed segment's slots are.
+#[derive(Clone, Debug)]
+pub(crate) enum Slots {
+    /// In its seal, page by page.
+    Sealed { offset: u32, life: u32, summary_bytes: usize, count: u32 },
+    /// In memory: the seal cannot be read, and the batches were scanned instead.
+    Scanned(Arc<Vec<Slot>>),
+}
+
+/// A segment that is not appended to any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    pub(crate) segment: Arc<Segment>,
+    /// How a chain that starts with this segment starts.
+    pub(crate) start: ChainStart,
+    /// The index of its first slot.
+    pub(crate) first: u64,
+    /// One beyond its last entry that no later segment supersedes; at most `first` when none is left.
+    pub(crate) live_end: u64,
+    /// Where its data ends: the seal, for one.
+    pub(crate) data_end: u32,
+    pub(crate) slots: Slots,
+    pub(crate) terms: Option<Arc<TermRuns>>,
+}
+
+impl Sealed {
+    /// From a seal that was read or has just been written.
+    pub(crate) fn new(segment: Arc<Segment>, start: ChainStart, seal: &BatchHeader, summary: &Summary) -> Sealed {
+        let runs = summary.terms.len();
+        Sealed {
+            segment,
+            start,
+            first: summary.first,
+            live_end: summary.first + u64::from(summary.count),
+            data_end: seal.offset,
+            slots: Slots::Sealed {
+                offset: seal.offset,
+                life: seal.life,
+                summary_bytes: Summary::bytes(runs),
+                count: summary.count,
+            },
+            terms: (runs <= TERM_RUNS_MAX).then(|| Arc::new(summary.terms.clone())),
+        }
+    }
+
+    /// From batches that were scanned, where the seal cannot be read.
+    pub(crate) fn scanned(segment: Arc<Segment>, start: ChainStart, data_end: u32, run: Run) -> Sealed {
+        let (first, live_end) = (run.first, run.end());
+        let terms = (run.terms.len() <= TERM_RUNS_MAX).then(|| Arc::new(run.terms));
+        Sealed { segment, start, first, live_end, data_end, slots: Slots::Scanned(Arc::new(run.slots)), terms }
+    }
+}
+
+/// The newest entries, as far as they fit.
+#[derive(Debug)]
+pub(crate) struct TailCache {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl TailCache {
+    /// What an entry takes beside its payload.
+    const ENTRY_OVERHEAD_BYTES: usize = size_of::<Entry>();
+
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        TailCache { entries: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    pub(crate) fn push(&mut self, entry: Entry) {
+        self.bytes += entry.data.len() + Self::ENTRY_OVERHEAD_BYTES;
+        self.entries.push_back(entry);
+        while self.bytes > self.bytes_max {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.forget(&oldest);
+        }
+    }
+
+    fn forget(&mut self, entry: &Entry) {
+        self.bytes -= entry.data.len() + Self::ENTRY_OVERHEAD_BYTES;
+    }
+
+    /// Forgets the entries from `index` on.
+    pub(crate) fn truncate(&mut self, index: u64) {
+        while self.entries.back().is_some_and(|last| last.index >= index) {
+            let last = self.entries.pop_back();
+            last.iter().for_each(|last| self.forget(last));
+        }
+    }
+
+    /// Forgets the entries below `index`.
+    pub(crate) fn drop_head(&mut self, index: u64) {
+        while self.entries.front().is_some_and(|first| first.index < index) {
+            let first = self.entries.pop_front();
+            first.iter().for_each(|first| self.forget(first));
+        }
+    }
+
+    pub(crate) fn get(&self, index: u64) -> Option<&Entry> {
+        let first = self.entries.front()?.index;
+        self.entries.get(usize::try_from(index.checked_sub(first)?).ok()?)
+    }
+}
+
+/// The log as readers see it.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) purged: Option<Position>,
+    /// The newest entry; `None` in an empty log.
+    pub(crate) last: Option<Position>,
+    /// Sealed segments in chain order.
+    pub(crate) sealed: VecDeque<Sealed>,
+    pub(crate) active: Arc<Segment>,
+    pub(crate) active_start: ChainStart,
+    pub(crate) fold: Fold,
+    /// The index batch of a clean close in the active segment: its offset and its end; zeroes for none.
+    pub(crate) index_batch: (u32, u32),
+    /// Counts the times that entries were taken out of the log, at either end.
+    pub(crate) rewrites: u64,
+    pub(crate) tail: TailCache,
+}
+
+/// Where an entry's term is known from.
+pub(crate) enum TermAt {
+    Known(u64),
+    /// Only the entry itself says.
+    InEntry,
+}
+
+/// The place of one or more entries.
+pub(crate) enum Place {
+    Sealed(Box<Sealed>),
+    /// In the active segment: the slots asked for, and the offset at which the entry behind them cannot start before.
+    Active(Arc<Segment>, Vec<Slot>, u32),
+}
+
+impl View {
+    /// The index that the next append takes (any, in an empty log that was never purged).
+    pub(crate) fn next(&self) -> u64 {
+        self.fold.run.end()
+    }
+
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.fold.log_first
+    }
+
+    /// The newest entry, or the purged position in an empty log.
+    pub(crate) fn end_position(&self) -> Option<Position> {
+        self.last.or(self.purged)
+    }
+
+    pub(crate) fn state(&self, durable: Option<Position>) -> LogState {
+        LogState {
+            purged: self.purged,
+            first: self.first(),
+            last: self.end_position(),
+            durable: durable.max(self.purged),
+        }
+    }
+
+    /// The durable mark that a sync of everything up to here proves.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            sequence: self.active.sequence,
+            offset: self.fold.end,
+            chain: self.fold.chain,
+            next: self.next(),
+            last_term: self.end_position().map_or(0, |last| last.term),
+            base: self.fold.base,
+            replacing: self.fold.replacing,
+            index: self.index_batch.0,
+        }
+    }
+
+    /// Checks that an entry at `index` exists.
+    pub(crate) fn check_index(&self, index: u64) -> Result<()> {
+        let next = self.next();
+        match self.first() {
+            _ if self.purged.is_some_and(|purged| index <= purged.index) => {
+                Err(Error::BeforeFirst { index, first: self.first().unwrap_or(next) })
+            }
+            Some(first) if index < first => Err(Error::BeforeFirst { index, first }),
+            Some(_) if index < next => Ok(()),
+            Some(_) => Err(Error::AfterLast { index, next }),
+            None => Err(Error::AfterLast { index, next: self.end_position().map_or(0, |_| next) }),
+        }
+    }
+
+    /// Checks that both ends of a half-open range lie within the log.
+    pub(crate) fn check_range(&self, range: &std::ops::Range<u64>) -> Result<()> {
+        if range.start > range.end {
+            return Err(Error::BackwardRange { range: range.clone() });
+        }
+        let next = if self.fold.takes_any() { 0 } else { self.next() };
+        let first = self.first().unwrap_or(next);
+        if range.start < first && !self.fold.takes_any() {
+            return Err(Error::BeforeFirst { index: range.start, first });
+        }
+        if range.end > next {
+            return Err(Error::AfterLast { index: range.end - 1, next });
+        }
+        Ok(())
+    }
+
+    /// The term of an entry that exists.
+    pub(crate) fn term(&self, index: u64) -> TermAt {
+        let known = match self.sealed_at(index) {
+            Some(sealed) => sealed.terms.as_ref().and_then(|terms| terms.at(index)),
+            None => self.fold.run.terms.at(index),
+        };
+        known.map_or(TermAt::InEntry, TermAt::Known)
+    }
+
+    /// The sealed segment that holds a live entry at `index`, if the active one does not.
+    pub(crate) fn sealed_at(&self, index: u64) -> Option<&Sealed> {
+        // Live ends never fall along the chain, so the first one beyond the index is the segment's.
+        let at = self.sealed.partition_point(|sealed| sealed.live_end <= index);
+        self.sealed.get(at).filter(|sealed| index >= sealed.first)
+    }
+
+    /// Where the entries from `index` on are, at most `count` of them, all in one segment.
+    pub(crate) fn place(&self, index: u64, count: usize) -> Place {
+        if let Some(sealed) = self.sealed_at(index) {
+            return Place::Sealed(Box::new(sealed.clone()));
+        }
+        let slots = &self.fold.run.slots;
+        let at = usize::try_from(index.saturating_sub(self.fold.run.first)).unwrap_or(usize::MAX).min(slots.len());
+        let end = at.saturating_add(count).min(slots.len());
+        let limit = slots[end..].iter().find(|slot| !slot.is_lost()).map_or(self.fold.end, |slot| slot.offset);
+        Place::Active(Arc::clone(&self.active), slots[at..end].to_vec(), limit)
+    }
+
+    /// Lets a segment supersede the sealed ones from `base` on.
+    pub(crate) fn supersede(sealed: &mut VecDeque<Sealed>, base: u64) {
+        sealed.iter_mut().rev().take_while(|sealed| sealed.live_end > base).for_each(|sealed| sealed.live_end = base);
+    }
+}

@@ -1,0 +1,296 @@
+//! The bytes of the `meta` file. `src/docs/format.md` has the same tables for readers.
+
+use std::collections::BTreeMap;
+
+use byteorder::{ByteOrder, LittleEndian};
+use bytes::{BufMut, Bytes};
+
+use super::{Accepted, ChainStart, Mark, State};
+use crate::codec::crc::Salted;
+use crate::entry::Position;
+use crate::error::JournalId;
+
+/// The first bytes of every copy.
+pub const MAGIC: [u8; 8] = *b"RJMETA\0\0";
+/// The format version that this build writes, and the newest that it reads.
+pub const VERSION: u32 = 1;
+/// Copies start at multiples of this.
+pub const COPY_ALIGN_BYTES: usize = 4096;
+/// Copies in the file: two slots, each stored twice.
+pub const COPIES: usize = 4;
+
+// One copy. Magic, version, check and length keep their places in every version.
+/// Offset of the magic.
+pub const MAGIC_AT: usize = 0;
+/// Offset of the format version.
+pub const VERSION_AT: usize = MAGIC_AT + 8;
+/// Offset of the checksum over all other bytes of the copy's content.
+pub const CHECK_AT: usize = VERSION_AT + 4;
+/// Offset of the content's length, bytes, from the magic on.
+pub const LEN_AT: usize = CHECK_AT + 4;
+/// Offset of the flags: bit 0 clean, bit 1 purged position present, bit 2 chain start present.
+pub const FLAGS_AT: usize = LEN_AT + 4;
+/// Offset of the generation.
+pub const GENERATION_AT: usize = FLAGS_AT + 4;
+/// Offset of the journal's id.
+pub const JOURNAL_ID_AT: usize = GENERATION_AT + 8;
+/// Offset of the life.
+pub const LIFE_AT: usize = JOURNAL_ID_AT + 16;
+/// Offset of the count of accepted damages.
+pub const ACCEPTED_AT: usize = LIFE_AT + 4;
+/// Offset of the count of key/value pairs.
+pub const PAIRS_AT: usize = ACCEPTED_AT + 4;
+/// Offset of four bytes that are zero.
+pub const ZERO_AT: usize = PAIRS_AT + 4;
+/// Offset of the durable mark's segment sequence.
+pub const MARK_SEQUENCE_AT: usize = ZERO_AT + 4;
+/// Offset of the durable mark's offset.
+pub const MARK_OFFSET_AT: usize = MARK_SEQUENCE_AT + 8;
+/// Offset of the chain value at the mark.
+pub const MARK_CHAIN_AT: usize = MARK_OFFSET_AT + 4;
+/// Offset of the log's next index at the mark.
+pub const MARK_NEXT_AT: usize = MARK_CHAIN_AT + 4;
+/// Offset of the last term at the mark.
+pub const MARK_LAST_TERM_AT: usize = MARK_NEXT_AT + 8;
+/// Offset of the segment's base at the mark.
+pub const MARK_BASE_AT: usize = MARK_LAST_TERM_AT + 8;
+/// Offset of the offset of the latest replacing batch at the mark.
+pub const MARK_REPLACING_AT: usize = MARK_BASE_AT + 8;
+/// Offset of the offset of the index batch of a clean close (0: none).
+pub const MARK_INDEX_AT: usize = MARK_REPLACING_AT + 4;
+/// Offset of the purged position's index.
+pub const PURGED_INDEX_AT: usize = MARK_INDEX_AT + 4;
+/// Offset of the purged position's term.
+pub const PURGED_TERM_AT: usize = PURGED_INDEX_AT + 8;
+/// Offset of the chain start's segment sequence.
+pub const START_SEQUENCE_AT: usize = PURGED_TERM_AT + 8;
+/// Offset of that segment's salt.
+pub const START_SALT_AT: usize = START_SEQUENCE_AT + 8;
+/// Offset of the chain start's offset.
+pub const START_OFFSET_AT: usize = START_SALT_AT + 8;
+/// Offset of the chain value at the chain start.
+pub const START_CHAIN_AT: usize = START_OFFSET_AT + 4;
+/// Offset of the next index at the chain start.
+pub const START_BASE_AT: usize = START_CHAIN_AT + 4;
+/// Length of the fixed part; the accepted damages follow, then the pairs.
+pub const FIXED_BYTES: usize = START_BASE_AT + 8;
+/// Length of an accepted damage.
+pub const ACCEPTED_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4 + 4;
+/// Length of a pair's head: the key's length (1 byte), the value's (2 bytes).
+pub const PAIR_HEAD_BYTES: usize = 3;
+
+const FLAG_CLEAN: u32 = 1;
+const FLAG_PURGED: u32 = 2;
+const FLAG_START: u32 = 4;
+
+const _: () = assert!(FIXED_BYTES % 8 == 0 && FIXED_BYTES < COPY_ALIGN_BYTES);
+const _: () = assert!(crate::stable_store::KEY_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(crate::stable_store::VALUE_BYTES_MAX <= u16::MAX as usize);
+
+/// Why a copy cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CopyFault {
+    Unreadable,
+    Version(u32),
+}
+
+/// What the pairs take in a copy, bytes.
+pub(crate) fn pairs_bytes(pairs: &BTreeMap<Bytes, Bytes>) -> u64 {
+    pairs.iter().map(|(key, value)| (PAIR_HEAD_BYTES + key.len() + value.len()) as u64).sum()
+}
+
+pub(crate) fn encode(state: &State) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(FIXED_BYTES + pairs_bytes(&state.pairs) as usize);
+    let flags = [(state.clean, FLAG_CLEAN), (state.purged.is_some(), FLAG_PURGED), (state.start.is_some(), FLAG_START)];
+    let (purged, mark) = (state.purged.unwrap_or_default(), &state.mark);
+    let start = state.start.unwrap_or(ChainStart { sequence: 0, salt: 0, offset: 0, chain: 0, base: 0 });
+    bytes.put_slice(&MAGIC);
+    bytes.put_u32_le(VERSION);
+    bytes.put_u64_le(0); // Check and length: known at the end.
+    bytes.put_u32_le(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
+    bytes.put_u64_le(state.generation);
+    bytes.put_slice(&state.journal_id.0);
+    bytes.put_u32_le(state.life);
+    bytes.put_u32_le(state.accepted.len() as u32);
+    bytes.put_u32_le(state.pairs.len() as u32);
+    bytes.put_u32_le(0);
+    bytes.put_u64_le(mark.sequence);
+    bytes.put_u32_le(mark.offset);
+    bytes.put_u32_le(mark.chain);
+    bytes.put_u64_le(mark.next);
+    bytes.put_u64_le(mark.last_term);
+    bytes.put_u64_le(mark.base);
+    bytes.put_u32_le(mark.replacing);
+    bytes.put_u32_le(mark.index);
+    bytes.put_u64_le(purged.index);
+    bytes.put_u64_le(purged.term);
+    bytes.put_u64_le(start.sequence);
+    bytes.put_u64_le(start.salt);
+    bytes.put_u32_le(start.offset);
+    bytes.put_u32_le(start.chain);
+    bytes.put_u64_le(start.base);
+    debug_assert_eq!(bytes.len(), FIXED_BYTES);
+    state.accepted.iter().for_each(|accepted| put_accepted(&mut bytes, accepted));
+    for (key, value) in &state.pairs {
+        bytes.put_u8(key.len() as u8);
+        bytes.put_u16_le(value.len() as u16);
+        bytes.put_slice(key);
+        bytes.put_slice(value);
+    }
+    let len = bytes.len() as u32;
+    LittleEndian::write_u32(&mut bytes[LEN_AT..], len);
+    let check = check_of(&bytes);
+    LittleEndian::write_u32(&mut bytes[CHECK_AT..], check);
+    bytes
+}
+
+fn put_accepted(bytes: &mut Vec<u8>, accepted: &Accepted) {
+    bytes.put_u64_le(accepted.sequence);
+    bytes.put_u32_le(accepted.offset);
+    bytes.put_u64_le(accepted.first);
+    bytes.put_u64_le(accepted.end);
+    bytes.put_u64_le(accepted.resume_sequence);
+    bytes.put_u32_le(accepted.resume_offset);
+    bytes.put_u32_le(accepted.resume_chain);
+}
+
+fn check_of(content: &[u8]) -> u32 {
+    Salted::new(0).of(&[&content[..CHECK_AT], &content[LEN_AT..]])
+}
+
+/// The state in a copy. `bytes` may go on beyond the content.
+pub(crate) fn parse(bytes: &[u8]) -> Result<State, CopyFault> {
+    let content = content(bytes).ok_or(CopyFault::Unreadable)?;
+    // Only now: a version is believed once its checksum has been seen.
+    match LittleEndian::read_u32(&content[VERSION_AT..]) {
+        VERSION => parse_content(&content).ok_or(CopyFault::Unreadable),
+        version => Err(CopyFault::Version(version)),
+    }
+}
+
+/// The bytes that the checksum covers, if it is right.
+fn content(bytes: &[u8]) -> Option<Bytes> {
+    let head = bytes.get(..FLAGS_AT)?;
+    let content = bytes.get(..usize::try_from(LittleEndian::read_u32(&head[LEN_AT..])).ok()?)?;
+    let right = content.len() >= FLAGS_AT
+        && content[..VERSION_AT] == MAGIC
+        && LittleEndian::read_u32(&content[CHECK_AT..]) == check_of(content);
+    right.then(|| Bytes::copy_from_slice(content))
+}
+
+fn parse_content(content: &Bytes) -> Option<State> {
+    let fixed = content.get(..FIXED_BYTES)?;
+    let u32_at = |at: usize| LittleEndian::read_u32(&fixed[at..]);
+    let u64_at = |at: usize| LittleEndian::read_u64(&fixed[at..]);
+    let flags = u32_at(FLAGS_AT);
+    let purged = Position { index: u64_at(PURGED_INDEX_AT), term: u64_at(PURGED_TERM_AT) };
+    let start = ChainStart {
+        sequence: u64_at(START_SEQUENCE_AT),
+        salt: u64_at(START_SALT_AT),
+        offset: u32_at(START_OFFSET_AT),
+        chain: u32_at(START_CHAIN_AT),
+        base: u64_at(START_BASE_AT),
+    };
+    let mark = Mark {
+        sequence: u64_at(MARK_SEQUENCE_AT),
+        offset: u32_at(MARK_OFFSET_AT),
+        chain: u32_at(MARK_CHAIN_AT),
+        next: u64_at(MARK_NEXT_AT),
+        last_term: u64_at(MARK_LAST_TERM_AT),
+        base: u64_at(MARK_BASE_AT),
+        replacing: u32_at(MARK_REPLACING_AT),
+        index: u32_at(MARK_INDEX_AT),
+    };
+    let mut rest = content.slice(FIXED_BYTES..);
+    let accepted = (0..u32_at(ACCEPTED_AT)).map(|_| take_accepted(&mut rest)).collect::<Option<_>>()?;
+    let pairs = (0..u32_at(PAIRS_AT)).map(|_| take_pair(&mut rest)).collect::<Option<_>>()?;
+    rest.is_empty().then_some(State {
+        generation: u64_at(GENERATION_AT),
+        journal_id: JournalId(fixed[JOURNAL_ID_AT..LIFE_AT].try_into().ok()?),
+        life: u32_at(LIFE_AT),
+        clean: flags & FLAG_CLEAN != 0,
+        mark,
+        purged: (flags & FLAG_PURGED != 0).then_some(purged),
+        start: (flags & FLAG_START != 0).then_some(start),
+        accepted,
+        pairs,
+    })
+}
+
+fn take(rest: &mut Bytes, len: usize) -> Option<Bytes> {
+    (len <= rest.len()).then(|| rest.split_to(len))
+}
+
+fn take_accepted(rest: &mut Bytes) -> Option<Accepted> {
+    let bytes = take(rest, ACCEPTED_BYTES)?;
+    Some(Accepted {
+        sequence: LittleEndian::read_u64(&bytes[0..]),
+        offset: LittleEndian::read_u32(&bytes[8..]),
+        first: LittleEndian::read_u64(&bytes[12..]),
+        end: LittleEndian::read_u64(&bytes[20..]),
+        resume_sequence: LittleEndian::read_u64(&bytes[28..]),
+        resume_offset: LittleEndian::read_u32(&bytes[36..]),
+        resume_chain: LittleEndian::read_u32(&bytes[40..]),
+    })
+}
+
+fn take_pair(rest: &mut Bytes) -> Option<(Bytes, Bytes)> {
+    let head = take(rest, PAIR_HEAD_BYTES)?;
+    let (key_len, value_len) = (usize::from(head[0]), usize::from(LittleEndian::read_u16(&head[1..])));
+    // Copied out, so that one small value does not keep a whole copy of the file in memory.
+    Some((Bytes::copy_from_slice(&take(rest, key_len)?), Bytes::copy_from_slice(&take(rest, value_len)?)))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn state(generation: u64) -> State {
+        State {
+            life: 4,
+            clean: true,
+            mark: Mark { sequence: 1, offset: 2, chain: 3, next: 4, last_term: 5, base: 6, replacing: 7, index: 8 },
+            purged: Some(Position::new(3, 2)),
+            start: Some(ChainStart { sequence: 9, salt: 10, offset: 11, chain: 12, base: 13 }),
+            accepted: vec![Accepted {
+                sequence: 1,
+                offset: 2,
+                first: 3,
+                end: 4,
+                resume_sequence: 5,
+                resume_offset: 6,
+                resume_chain: 7,
+            }],
+            pairs: [("vote", "me"), ("term", "")].map(|(k, v)| (Bytes::from(k), Bytes::from(v))).into(),
+            generation,
+            ..State::new(JournalId([5; 16]))
+        }
+    }
+
+    #[test]
+    fn a_state_comes_back_and_every_flipped_byte_is_noticed() {
+        let mut bytes = encode(&state(7));
+        assert_eq!(parse(&bytes), Ok(state(7)));
+        for at in 0..bytes.len() {
+            bytes[at] ^= 0x40;
+            assert_eq!(parse(&bytes), Err(CopyFault::Unreadable), "byte {at}");
+            bytes[at] ^= 0x40;
+        }
+        (0..bytes.len()).for_each(|len| assert_eq!(parse(&bytes[..len]), Err(CopyFault::Unreadable)));
+    }
+
+    #[test]
+    fn a_newer_version_is_told_apart_from_damage() {
+        let mut bytes = encode(&state(7));
+        LittleEndian::write_u32(&mut bytes[VERSION_AT..], 9);
+        let check = check_of(&bytes);
+        LittleEndian::write_u32(&mut bytes[CHECK_AT..], check);
+        assert_eq!(parse(&bytes), Err(CopyFault::Version(9)));
+    }
+
+    #[test]
+    fn a_fresh_state_has_neither_purged_position_nor_chain() {
+        let state = State::new(JournalId([1; 16]));
+        assert_eq!(parse(&encode(&state)), Ok(state));
+    }
+}

@@ -1,0 +1,99 @@
+//! The `meta` file: term, vote and other small state, and where the log's chain starts. Knows nothing of segments'
+//! bytes.
+
+pub mod format;
+mod recover;
+mod store;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::entry::Position;
+use crate::error::JournalId;
+
+pub(crate) use recover::Health;
+pub(crate) use store::{FILE_NAME, Loaded, MetaStore, UNFINISHED_NAME};
+
+/// Everything that one generation of `meta` says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct State {
+    pub(crate) generation: u64,
+    pub(crate) journal_id: JournalId,
+    pub(crate) life: u32,
+    /// The journal was closed in order, and nothing was written since.
+    pub(crate) clean: bool,
+    pub(crate) mark: Mark,
+    pub(crate) purged: Option<Position>,
+    /// `None` in a journal whose first segment does not exist yet.
+    pub(crate) start: Option<ChainStart>,
+    pub(crate) accepted: Vec<Accepted>,
+    pub(crate) pairs: BTreeMap<Bytes, Bytes>,
+}
+
+impl State {
+    pub(crate) fn new(journal_id: JournalId) -> State {
+        State {
+            generation: 1,
+            journal_id,
+            life: 0,
+            clean: false,
+            mark: Mark::default(),
+            purged: None,
+            start: None,
+            accepted: Vec::new(),
+            pairs: BTreeMap::new(),
+        }
+    }
+}
+
+/// The durable mark: everything below it has been synced, and what the log was there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Mark {
+    pub(crate) sequence: u64,
+    pub(crate) offset: u32,
+    /// The chain value at that place.
+    pub(crate) chain: u32,
+    /// The log's next index there.
+    pub(crate) next: u64,
+    /// The last entry's term there, or the purged position's.
+    pub(crate) last_term: u64,
+    /// The segment's base there.
+    pub(crate) base: u64,
+    /// The offset of the segment's latest replacing batch there.
+    pub(crate) replacing: u32,
+    /// The offset of the index batch that a clean close wrote into this segment; 0 for none.
+    pub(crate) index: u32,
+}
+
+impl Mark {
+    /// The place alone: marks are ordered by it.
+    pub(crate) fn place(&self) -> (u64, u32) {
+        (self.sequence, self.offset)
+    }
+}
+
+/// Where the chain of segments starts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ChainStart {
+    pub(crate) sequence: u64,
+    pub(crate) salt: u64,
+    pub(crate) offset: u32,
+    /// The chain value before the first batch.
+    pub(crate) chain: u32,
+    /// The log's next index before the first batch.
+    pub(crate) base: u64,
+}
+
+/// Damage that the caller accepted: at this place, these entries are lost and the chain goes on at that place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Accepted {
+    pub(crate) sequence: u64,
+    pub(crate) offset: u32,
+    /// The lost entries, half-open.
+    pub(crate) first: u64,
+    pub(crate) end: u64,
+    pub(crate) resume_sequence: u64,
+    pub(crate) resume_offset: u32,
+    pub(crate) resume_chain: u32,
+}

@@ -1,0 +1,148 @@
+//! The `meta` file on a disk: created in one step, committed slot by slot.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::format::{self, COPIES, COPY_ALIGN_BYTES, FIXED_BYTES};
+use super::recover::{self, Copy, Decision, Health};
+use super::{Accepted, State};
+use crate::error::{Error, Result};
+use crate::io::{self, File, Fs, Mode};
+
+/// The file's name.
+pub(crate) const FILE_NAME: &str = "meta";
+/// Its name while it is being made.
+pub(crate) const UNFINISHED_NAME: &str = "meta.tmp";
+/// Room in each copy for records of accepted damage.
+const ACCEPTED_MAX: usize = 64;
+
+/// The open `meta` file.
+#[derive(Debug)]
+pub(crate) struct MetaStore {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    copy_bytes: usize,
+}
+
+/// What was read at open.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) store: MetaStore,
+    pub(crate) state: State,
+    pub(crate) health: Health,
+}
+
+/// The length of one copy for a bound on the pairs.
+fn copy_bytes_for(pairs_bytes_max: u64) -> usize {
+    let pairs = usize::try_from(pairs_bytes_max).unwrap_or(usize::MAX / 8);
+    (FIXED_BYTES + ACCEPTED_MAX * format::ACCEPTED_BYTES + pairs).next_multiple_of(COPY_ALIGN_BYTES)
+}
+
+impl MetaStore {
+    /// Makes the file with `state` in both slots: its generation, and the next one, which is returned. Whole under a
+    /// temporary name first, so that a crash leaves no half of it.
+    pub(crate) fn create(
+        fs: &dyn Fs,
+        dir: &Path,
+        mut state: State,
+        pairs_bytes_max: u64,
+    ) -> Result<(MetaStore, State)> {
+        let (path, unfinished) = (dir.join(FILE_NAME), dir.join(UNFINISHED_NAME));
+        let copy_bytes = copy_bytes_for(pairs_bytes_max);
+        let file = fs.open(&unfinished, Mode::Create).map_err(|error| Error::io("create", &unfinished, None, error))?;
+        let store = MetaStore { file, path: unfinished.clone(), copy_bytes };
+        let result = store.write(&vec![0; copy_bytes * COPIES], 0).and_then(|()| {
+            store.put(&state)?;
+            state.generation += 1;
+            store.put(&state)?;
+            store.sync()?;
+            fs.rename(&unfinished, &path).map_err(|error| Error::io("rename", &unfinished, None, error))?;
+            // Without this, power loss can forget the file's name while segments keep theirs.
+            fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, None, error))
+        });
+        if let Err(error) = result {
+            // Gives back the space; if that fails too, the next open replaces the file.
+            let _ = fs.remove(&unfinished);
+            return Err(error);
+        }
+        Ok((MetaStore { path, ..store }, state))
+    }
+
+    /// Opens the file and adopts the newest generation that can be read.
+    pub(crate) fn open(fs: &dyn Fs, dir: &Path, mode: Mode) -> Result<Loaded> {
+        let path = dir.join(FILE_NAME);
+        let file = fs.open(&path, mode).map_err(|error| Error::io("open", &path, None, error))?;
+        if mode == Mode::Write {
+            // What the page cache shows may never have reached the disk, if a sync failed in an earlier process:
+            // settle what is dirty, and read the disk.
+            file.sync_data().map_err(|error| Error::io("sync", &path, None, error))?;
+            file.drop_cache(0).map_err(|error| Error::io("read", &path, None, error))?;
+        }
+        let len = file.len().map_err(|error| Error::io("size", &path, None, error))?;
+        let copy_bytes = usize::try_from(len).unwrap_or(usize::MAX) / COPIES;
+        let store = MetaStore { file, path, copy_bytes };
+        match recover::decide([store.read_slot(0)?, store.read_slot(1)?]) {
+            Decision::Adopt(state, health) => Ok(Loaded { store, state: *state, health }),
+            Decision::Newer(found) => {
+                Err(Error::UnsupportedVersion { path: store.path, found, supported: format::VERSION })
+            }
+            Decision::Lost => {
+                let why = format!("{len} bytes, no copy has a right checksum");
+                Err(Error::MetaUnreadable { path: store.path, why })
+            }
+        }
+    }
+
+    fn read_slot(&self, slot: usize) -> Result<[Copy; 2]> {
+        Ok([self.read_copy(slot, 0)?, self.read_copy(slot, 1)?])
+    }
+
+    fn read_copy(&self, slot: usize, copy: usize) -> Result<Copy> {
+        let offset = self.offset(slot, copy);
+        let mut bytes = Vec::with_capacity(self.copy_bytes);
+        io::read_up_to(&*self.file, &mut bytes, self.copy_bytes, offset)
+            .map_err(|error| Error::io("read", &self.path, Some(offset), error))?;
+        Ok(format::parse(&bytes))
+    }
+
+    fn offset(&self, slot: usize, copy: usize) -> u64 {
+        ((slot * 2 + copy) * self.copy_bytes) as u64
+    }
+
+    /// Whether the file was made for another bound on the pairs.
+    pub(crate) fn has_other_bound(&self, pairs_bytes_max: u64) -> bool {
+        self.copy_bytes != copy_bytes_for(pairs_bytes_max)
+    }
+
+    /// Makes `state` durable under its generation, which must follow the newest one: its slot then holds the state
+    /// before that, never the newest. Both copies, one sync.
+    pub(crate) fn commit(&self, state: &State) -> Result<()> {
+        self.put(state)?;
+        self.sync()
+    }
+
+    fn put(&self, state: &State) -> Result<()> {
+        let bytes = format::encode(state);
+        if bytes.len() > self.copy_bytes {
+            let bytes_max = (self.copy_bytes - FIXED_BYTES) as u64;
+            return Err(Error::StoreFull { bytes: bytes.len() as u64, bytes_max });
+        }
+        let slot = recover::slot_of(state.generation);
+        self.write(&bytes, self.offset(slot, 0))?;
+        self.write(&bytes, self.offset(slot, 1))
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        io::write_all_at(&*self.file, bytes, offset)
+            .map_err(|(_, error)| Error::io("write", &self.path, Some(offset), error))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|error| Error::io("sync", &self.path, None, error))
+    }
+
+    /// Whether one more record of accepted damage fits.
+    pub(crate) fn has_room_for(accepted: &[Accepted]) -> bool {
+        accepted.len() < ACCEPTED_MAX
+    }
+}

@@ -1,0 +1,277 @@
+//! Where each entry of a segment stands, and under which term: in memory while the segment is active, and as the body
+//! of its seal (or of the index batch that a clean close writes) afterwards.
+
+use byteorder::{ByteOrder, LittleEndian};
+
+use super::fold::Fold;
+use super::format::{
+    PAGE_BYTES, PAGE_HEAD_BYTES, PAGE_SLOTS, RUN_BYTES, SLOT_BYTES, SUMMARY_BASE_AT, SUMMARY_BYTES, SUMMARY_CHECK_AT,
+    SUMMARY_COUNT_AT, SUMMARY_FIRST_AT, SUMMARY_NEXT_AT, SUMMARY_REPLACING_AT, SUMMARY_RUNS_AT, SUMMARY_SUCCESSOR_AT,
+    SUMMARY_SUCCESSOR_SALT_AT, read_u32, read_u64,
+};
+use crate::codec::crc::Salted;
+
+/// Where an entry stands, and its checksum: an entry is the one we mean only if it has this check.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Slot {
+    pub(crate) offset: u32,
+    pub(crate) check: u32,
+}
+
+impl Slot {
+    /// The slot of an entry whose loss was accepted. Offset 0 is the file's header.
+    pub(crate) const LOST: Slot = Slot { offset: 0, check: 0 };
+
+    pub(crate) fn is_lost(self) -> bool {
+        self.offset == 0
+    }
+}
+
+/// The term of an entry whose loss was accepted: nobody knows it. Appends refuse it.
+pub(crate) const UNKNOWN_TERM: u64 = u64::MAX;
+
+/// Terms by run: `(first index, term)`, both rising.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct TermRuns(Vec<(u64, u64)>);
+
+impl TermRuns {
+    pub(crate) fn push(&mut self, index: u64, term: u64) {
+        if self.0.last().is_none_or(|&(_, last)| last != term) {
+            self.0.push((index, term));
+        }
+    }
+
+    /// Forgets the terms of the entries from `index` on.
+    pub(crate) fn truncate(&mut self, index: u64) {
+        let kept = self.0.partition_point(|&(first, _)| first < index);
+        self.0.truncate(kept);
+    }
+
+    /// The term at `index`, which the caller knows to be covered; nothing for an entry that is lost.
+    pub(crate) fn at(&self, index: u64) -> Option<u64> {
+        let run = self.0.partition_point(|&(first, _)| first <= index).checked_sub(1)?;
+        self.0.get(run).map(|&(_, term)| term).filter(|&term| term != UNKNOWN_TERM)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The contiguous entries of one segment that are part of the log as this segment ends.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Run {
+    pub(crate) first: u64,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) terms: TermRuns,
+}
+
+impl Run {
+    /// One beyond the last index.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.slots.len() as u64
+    }
+
+    /// Forgets the entries from `index` on; a run that loses all of them starts at `index`.
+    pub(crate) fn truncate(&mut self, index: u64) {
+        let kept = index.saturating_sub(self.first);
+        self.slots.truncate(usize::try_from(kept).unwrap_or(usize::MAX));
+        self.terms.truncate(index);
+        if self.slots.is_empty() {
+            self.first = index;
+            self.terms = TermRuns::default();
+        }
+    }
+
+    pub(crate) fn push(&mut self, term: u64, slot: Slot) {
+        self.terms.push(self.end(), term);
+        self.slots.push(slot);
+    }
+}
+
+/// What an index says of its segment, apart from the slots themselves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Summary {
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) base: u64,
+    pub(crate) replacing: u32,
+    pub(crate) next: u64,
+    pub(crate) successor: (u64, u64),
+    pub(crate) terms: TermRuns,
+}
+
+impl Summary {
+    pub(crate) fn bytes(runs: usize) -> usize {
+        SUMMARY_BYTES + runs * RUN_BYTES
+    }
+
+    /// How many term runs the fixed part announces; believed only as a length to read before `parse` checks it.
+    pub(crate) fn announced_runs(fixed: &[u8]) -> Option<usize> {
+        usize::try_from(read_u32(fixed, SUMMARY_RUNS_AT)?).ok()
+    }
+
+    /// Reads the summary and its runs from bytes of exactly their length.
+    pub(crate) fn parse(salt: &Salted, bytes: &[u8]) -> Option<Summary> {
+        let runs = Self::announced_runs(bytes)?;
+        let rest = bytes.get(SUMMARY_CHECK_AT + 4..)?;
+        if bytes.len() != Self::bytes(runs) || read_u32(bytes, SUMMARY_CHECK_AT)? != salt.of(&[rest]) {
+            return None;
+        }
+        let pairs = bytes.get(SUMMARY_BYTES..)?.chunks_exact(RUN_BYTES);
+        let terms =
+            TermRuns(pairs.map(|run| (LittleEndian::read_u64(run), LittleEndian::read_u64(&run[8..]))).collect());
+        Some(Summary {
+            first: read_u64(bytes, SUMMARY_FIRST_AT)?,
+            count: read_u32(bytes, SUMMARY_COUNT_AT)?,
+            base: read_u64(bytes, SUMMARY_BASE_AT)?,
+            replacing: read_u32(bytes, SUMMARY_REPLACING_AT)?,
+            next: read_u64(bytes, SUMMARY_NEXT_AT)?,
+            successor: (read_u64(bytes, SUMMARY_SUCCESSOR_AT)?, read_u64(bytes, SUMMARY_SUCCESSOR_SALT_AT)?),
+            terms,
+        })
+    }
+}
+
+/// Identifies one index among the stale ones that a cut may have left in the same file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct IndexId {
+    pub(crate) offset: u32,
+    pub(crate) life: u32,
+}
+
+impl IndexId {
+    fn page_check(self, salt: &Salted, page: &[u8]) -> u32 {
+        salt.of(&[&self.offset.to_le_bytes(), &self.life.to_le_bytes(), page.get(4..).unwrap_or_default()])
+    }
+}
+
+/// The length of an index body, bytes.
+pub(crate) fn body_bytes(slots: usize, runs: usize) -> u64 {
+    let pages = slots.div_ceil(PAGE_SLOTS);
+    (Summary::bytes(runs) + pages * PAGE_HEAD_BYTES + slots * SLOT_BYTES) as u64
+}
+
+/// The offset of a page within an index body, and the page's length.
+pub(crate) fn page_span(summary_bytes: usize, count: u32, page: u32) -> (u64, usize) {
+    let before = page as usize * PAGE_SLOTS;
+    let slots = (count as usize).saturating_sub(before).min(PAGE_SLOTS);
+    ((summary_bytes + page as usize * PAGE_BYTES) as u64, PAGE_HEAD_BYTES + slots * SLOT_BYTES)
+}
+
+/// An index body over the segment that `fold` stands in, and the checksum over its checksums.
+pub(crate) fn encode(salt: &Salted, id: IndexId, fold: &Fold, successor: (u64, u64)) -> (Vec<u8>, u32) {
+    let run = &fold.run;
+    let mut body = vec![0; SUMMARY_BYTES];
+    LittleEndian::write_u32(&mut body[SUMMARY_RUNS_AT..], run.terms.len() as u32);
+    LittleEndian::write_u32(&mut body[SUMMARY_COUNT_AT..], run.slots.len() as u32);
+    LittleEndian::write_u32(&mut body[SUMMARY_REPLACING_AT..], fold.replacing);
+    LittleEndian::write_u64(&mut body[SUMMARY_BASE_AT..], fold.base);
+    LittleEndian::write_u64(&mut body[SUMMARY_FIRST_AT..], run.first);
+    LittleEndian::write_u64(&mut body[SUMMARY_NEXT_AT..], run.end());
+    LittleEndian::write_u64(&mut body[SUMMARY_SUCCESSOR_AT..], successor.0);
+    LittleEndian::write_u64(&mut body[SUMMARY_SUCCESSOR_SALT_AT..], successor.1);
+    for (index, term) in &run.terms.0 {
+        body.extend_from_slice(&index.to_le_bytes());
+        body.extend_from_slice(&term.to_le_bytes());
+    }
+    let mut checks = vec![salt.of(&[&body[SUMMARY_CHECK_AT + 4..]])];
+    LittleEndian::write_u32(&mut body[SUMMARY_CHECK_AT..], checks[0]);
+    for (number, slots) in run.slots.chunks(PAGE_SLOTS).enumerate() {
+        let start = body.len();
+        body.extend_from_slice(&[0; 4]);
+        body.extend_from_slice(&(number as u32).to_le_bytes());
+        for slot in slots {
+            body.extend_from_slice(&slot.offset.to_le_bytes());
+            body.extend_from_slice(&slot.check.to_le_bytes());
+        }
+        let check = id.page_check(salt, &body[start..]);
+        LittleEndian::write_u32(&mut body[start..], check);
+        checks.push(check);
+    }
+    let body_check = check_of_checks(salt, checks.into_iter());
+    (body, body_check)
+}
+
+/// The checksum over a batch's own checksums, which its header carries.
+pub(crate) fn check_of_checks(salt: &Salted, checks: impl Iterator<Item = u32>) -> u32 {
+    let bytes: Vec<u8> = checks.flat_map(u32::to_le_bytes).collect();
+    salt.of(&[&bytes])
+}
+
+/// The slots of one page, if the bytes are page `number` of this index.
+pub(crate) fn parse_page(salt: &Salted, id: IndexId, number: u32, page: &[u8]) -> Option<Vec<Slot>> {
+    if read_u32(page, 0)? != id.page_check(salt, page) || read_u32(page, 4)? != number {
+        return None;
+    }
+    let slots = page.get(PAGE_HEAD_BYTES..)?.chunks_exact(SLOT_BYTES);
+    Some(
+        slots
+            .map(|slot| Slot { offset: LittleEndian::read_u32(slot), check: LittleEndian::read_u32(&slot[4..]) })
+            .collect(),
+    )
+}
+
+/// A whole index body, if it has this check.
+pub(crate) fn parse_body(salt: &Salted, id: IndexId, body: &[u8], body_check: u32) -> Option<(Summary, Vec<Slot>)> {
+    let summary_bytes = Summary::bytes(Summary::announced_runs(body)?);
+    let summary = Summary::parse(salt, body.get(..summary_bytes)?)?;
+    if body.len() as u64 != body_bytes(summary.count as usize, summary.terms.len()) {
+        return None;
+    }
+    let mut checks = vec![read_u32(body, SUMMARY_CHECK_AT)?];
+    let mut slots = Vec::with_capacity(summary.count as usize);
+    for (number, page) in body.get(summary_bytes..)?.chunks(PAGE_BYTES).enumerate() {
+        slots.extend(parse_page(salt, id, u32::try_from(number).ok()?, page)?);
+        checks.push(read_u32(page, 0)?);
+    }
+    (check_of_checks(salt, checks.into_iter()) == body_check).then_some((summary, slots))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fold(count: u64) -> Fold {
+        let mut fold = Fold::start(512, 10, 0, true);
+        (0..count).for_each(|i| fold.run.push(1 + i / 600, Slot { offset: 512 + i as u32, check: !(i as u32) }));
+        fold
+    }
+
+    #[test]
+    fn an_index_of_several_pages_comes_back_whole_and_page_by_page() {
+        let (salt, id) = (Salted::new(3), IndexId { offset: 4096, life: 2 });
+        let run = fold(1300).run;
+        let (body, check) = encode(&salt, id, &fold(1300), (9, 8));
+        assert_eq!(body.len() as u64, body_bytes(1300, 3));
+        let (summary, slots) = parse_body(&salt, id, &body, check).expect("an index that was just made");
+        assert_eq!((slots, &summary.terms), (run.slots.clone(), &run.terms));
+        assert_eq!((summary.first, summary.count, summary.next, summary.successor), (10, 1300, 1310, (9, 8)));
+        let (at, len) = page_span(Summary::bytes(3), 1300, 2);
+        let page = &body[at as usize..at as usize + len];
+        assert_eq!(parse_page(&salt, id, 2, page), Some(run.slots[2 * PAGE_SLOTS..].to_vec()));
+        assert_eq!(parse_page(&salt, IndexId { life: 1, ..id }, 2, page), None, "a stale index's page");
+        assert_eq!(parse_page(&salt, id, 1, page), None, "a page in another's place");
+    }
+
+    #[test]
+    fn every_flipped_byte_of_an_index_is_noticed() {
+        let (salt, id) = (Salted::new(3), IndexId { offset: 4096, life: 2 });
+        let (mut body, check) = encode(&salt, id, &fold(600), (0, 0));
+        for at in 0..body.len() {
+            body[at] ^= 0x10;
+            assert_eq!(parse_body(&salt, id, &body, check), None, "byte {at}");
+            body[at] ^= 0x10;
+        }
+    }
+
+    #[test]
+    fn terms_answer_by_run_and_forget_what_was_truncated() {
+        let mut run = fold(1300).run;
+        assert_eq!((run.terms.at(10), run.terms.at(609), run.terms.at(610)), (Some(1), Some(1), Some(2)));
+        run.truncate(610);
+        assert_eq!((run.end(), run.terms.len()), (610, 1));
+        run.truncate(5);
+        assert_eq!((run.first, run.end(), run.terms.len()), (5, 5, 0));
+    }
+}

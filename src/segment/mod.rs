@@ -1,0 +1,219 @@
+//! One segment file: its bytes, and how they are written, read and recovered. Knows nothing of `meta`.
+
+pub(crate) mod fold;
+pub mod format;
+pub(crate) mod index;
+pub(crate) mod reader;
+pub(crate) mod recover;
+pub(crate) mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::codec::crc::Salted;
+use crate::error::{Error, JournalId, Result};
+use crate::io::{self, File, Fs, Mode};
+use format::{
+    ALIGN_BYTES, ALIGN_BYTES_ALIGNED, BATCH_BYTES, EDGE_BYTES, FLAG_ALIGNED, HEADER_BYTES, Header, HeaderFault,
+};
+
+const SUFFIX: &str = ".seg";
+/// What a file is called while it is being prepared: no recovery ever reads it.
+const UNFINISHED_SUFFIX: &str = ".seg.tmp";
+const ZEROES: [u8; 1 << 20] = [0; 1 << 20];
+
+/// The name of the segment file with this sequence.
+pub(crate) fn file_name(sequence: u64) -> String {
+    format!("{sequence:020}{SUFFIX}")
+}
+
+/// The sequence in a segment file's name.
+pub(crate) fn sequence_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// Whether a name is of a segment that was being prepared.
+pub(crate) fn is_unfinished(name: &str) -> bool {
+    name.strip_suffix(".tmp").is_some_and(|name| sequence_of(name).is_some())
+}
+
+/// An open segment file. Its bytes are only ever added to, so readers need no lock; they keep it from being removed
+/// or recycled by holding it.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) sequence: u64,
+    pub(crate) salt_value: u64,
+    pub(crate) salt: Salted,
+    pub(crate) size_bytes: u32,
+    pub(crate) align: u32,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn File>,
+}
+
+/// What a new segment is to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recipe {
+    pub(crate) sequence: u64,
+    pub(crate) size_bytes: u32,
+    pub(crate) salt: u64,
+    pub(crate) journal_id: JournalId,
+    pub(crate) aligned: bool,
+}
+
+impl Recipe {
+    fn header(&self) -> Header {
+        Header {
+            flags: if self.aligned { FLAG_ALIGNED } else { 0 },
+            key_id: 0,
+            journal_id: self.journal_id,
+            sequence: self.sequence,
+            size_bytes: u64::from(self.size_bytes),
+            salt: self.salt,
+        }
+    }
+}
+
+/// What a file with a segment's name turned out to be.
+#[derive(Debug)]
+pub(crate) enum Opened {
+    /// A segment of this journal, all there.
+    Whole(Arc<Segment>),
+    /// A segment of this journal, shorter than its header says.
+    Short,
+    /// Neither copy of the header can be read.
+    Unreadable,
+    /// This journal's, under another sequence's name: an interrupted recycling.
+    Misnamed,
+    /// Another journal's.
+    Foreign(JournalId),
+    /// Written by a newer version.
+    Newer(u32),
+}
+
+impl Segment {
+    fn new(header: &Header, size_bytes: u32, path: PathBuf, file: Arc<dyn File>) -> Segment {
+        let align = Self::align_for(header.flags & FLAG_ALIGNED != 0);
+        let (sequence, salt_value) = (header.sequence, header.salt);
+        Segment { sequence, salt_value, salt: Salted::new(salt_value), size_bytes, align, path, file }
+    }
+
+    /// The unit in which a new file's batches are aligned.
+    pub(crate) fn align_for(aligned: bool) -> u32 {
+        if aligned { ALIGN_BYTES_ALIGNED } else { ALIGN_BYTES }
+    }
+
+    /// The length of the header page, and of the trailer's and the header copy's.
+    pub(crate) fn edge_bytes(align: u32) -> u32 {
+        EDGE_BYTES.max(align)
+    }
+
+    /// Where the first batch starts.
+    pub(crate) fn data_start(&self) -> u32 {
+        Self::edge_bytes(self.align)
+    }
+
+    /// Where batches end and the trailer page starts.
+    pub(crate) fn data_end(&self) -> u32 {
+        self.size_bytes.saturating_sub(2 * Self::edge_bytes(self.align))
+    }
+
+    /// Where the trailer stands.
+    pub(crate) fn trailer_at(&self) -> u64 {
+        u64::from(self.data_end())
+    }
+
+    /// The size that a file must have for a batch with this body and the seal of so many slots and runs.
+    pub(crate) fn size_for(aligned: bool, body_bytes: u64, slots: usize, runs: usize) -> u64 {
+        let align = u64::from(Self::align_for(aligned));
+        let batch = (BATCH_BYTES as u64 + body_bytes).next_multiple_of(align);
+        let seal = (BATCH_BYTES as u64 + index::body_bytes(slots, runs)).next_multiple_of(align);
+        3 * u64::from(Self::edge_bytes(align as u32)) + batch + seal
+    }
+
+    /// Makes a new segment file: zero-filled (or recycled from a file of the same size that nothing needs any more),
+    /// header written, synced, and only then under its final name, whose directory is synced. Until this returns,
+    /// nothing may refer to the file.
+    pub(crate) fn prepare(fs: &dyn Fs, dir: &Path, recipe: &Recipe, recycled: Option<&Path>) -> Result<Arc<Segment>> {
+        let path = dir.join(file_name(recipe.sequence));
+        let unfinished = dir.join(format!("{:020}{UNFINISHED_SUFFIX}", recipe.sequence));
+        let source = recycled.unwrap_or(&unfinished);
+        let mode = if recycled.is_some() { Mode::Write } else { Mode::Create };
+        let file = fs.open(source, mode).map_err(|error| Error::io("open", source, None, error))?;
+        let result = Self::fill(&*file, source, recipe, recycled.is_none()).and_then(|()| {
+            fs.rename(source, &path).map_err(|error| Error::io("rename", source, None, error))?;
+            fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, None, error))
+        });
+        if let Err(error) = result {
+            // Gives back the space of a file that nothing refers to; if that fails too, the next open does it.
+            let _ = fs.remove(source);
+            return Err(error);
+        }
+        Ok(Arc::new(Segment::new(&recipe.header(), recipe.size_bytes, path, file)))
+    }
+
+    fn fill(file: &dyn File, path: &Path, recipe: &Recipe, zero: bool) -> Result<()> {
+        let size = u64::from(recipe.size_bytes);
+        let write = |bytes: &[u8], offset: u64| {
+            io::write_all_at(file, bytes, offset).map_err(|(_, error)| Error::io("write", path, Some(offset), error))
+        };
+        if zero {
+            file.allocate(size).map_err(|error| Error::io("allocate", path, None, error))?;
+            // Zeroes are written, not only reserved: a sync over unwritten extents has to write metadata too.
+            for offset in (0..size).step_by(ZEROES.len()) {
+                let len = (size - offset).min(ZEROES.len() as u64);
+                write(&ZEROES[..len as usize], offset)?;
+            }
+        }
+        let header = recipe.header().encode();
+        write(&header, 0)?;
+        write(&header, size - u64::from(Self::edge_bytes(Self::align_for(recipe.aligned))))?;
+        file.sync_data().map_err(|error| Error::io("sync", path, None, error))
+    }
+
+    /// Opens the file with this sequence and reads its identity, from the second copy of the header if need be.
+    pub(crate) fn open(fs: &dyn Fs, dir: &Path, sequence: u64, id: JournalId, mode: Mode) -> Result<Opened> {
+        let path = dir.join(file_name(sequence));
+        let file = fs.open(&path, mode).map_err(|error| Error::io("open", &path, None, error))?;
+        let len = file.len().map_err(|error| Error::io("size", &path, None, error))?;
+        let mut newer = None;
+        let edges = [EDGE_BYTES, ALIGN_BYTES_ALIGNED].map(|edge| len.checked_sub(u64::from(edge)));
+        for at in [Some(0)].into_iter().chain(edges).flatten() {
+            let mut bytes = Vec::with_capacity(HEADER_BYTES);
+            io::read_up_to(&*file, &mut bytes, HEADER_BYTES, at)
+                .map_err(|error| Error::io("read", &path, Some(at), error))?;
+            match Header::parse(&bytes) {
+                Ok(header) if header.journal_id != id => return Ok(Opened::Foreign(header.journal_id)),
+                Ok(header) if header.sequence == sequence => return Ok(Self::sized(&header, len, path, file)),
+                Ok(_) => return Ok(Opened::Misnamed),
+                Err(HeaderFault::Unreadable) => {}
+                Err(HeaderFault::Version(found)) => newer = Some(found),
+            }
+        }
+        Ok(newer.map_or(Opened::Unreadable, Opened::Newer))
+    }
+
+    fn sized(header: &Header, len: u64, path: PathBuf, file: Arc<dyn File>) -> Opened {
+        match u32::try_from(header.size_bytes) {
+            Ok(size) if len >= header.size_bytes => Opened::Whole(Arc::new(Segment::new(header, size, path, file))),
+            Ok(_) => Opened::Short,
+            Err(_) => Opened::Unreadable,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{file_name, is_unfinished, sequence_of};
+
+    #[test]
+    fn only_names_that_we_give_are_segments() {
+        assert_eq!(file_name(7), "00000000000000000007.seg");
+        assert_eq!(sequence_of(&file_name(7)), Some(7));
+        assert_eq!(sequence_of(&file_name(u64::MAX)), Some(u64::MAX));
+        for name in ["7.seg", "0000000000000000000x.seg", "99999999999999999999.seg", "meta", "00000000000000000007"] {
+            assert_eq!(sequence_of(name), None, "{name}");
+        }
+        assert!(is_unfinished("00000000000000000007.seg.tmp") && !is_unfinished("notes.seg.tmp"));
+    }
+}

@@ -1,0 +1,318 @@
+//! What a segment file still says after a crash: batches read one by one, and the verdict where they end.
+
+use bytes::Bytes;
+
+use super::Segment;
+use super::fold::Fold;
+use super::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, EntryHeader, Kind, TRAILER_BYTES, Trailer};
+use super::index::{self, IndexId, Slot, Summary};
+use super::reader;
+use crate::error::{DamageKind, Error, Result};
+use crate::io;
+
+/// How much is read ahead of a scan.
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// A segment's bytes as a scan walks over them.
+pub(crate) struct Window<'a> {
+    segment: &'a Segment,
+    start: u64,
+    bytes: Bytes,
+}
+
+impl<'a> Window<'a> {
+    pub(crate) fn new(segment: &'a Segment) -> Self {
+        Window { segment, start: 0, bytes: Bytes::new() }
+    }
+
+    /// `len` bytes from `offset`; fewer only at the end of the file.
+    fn at(&mut self, offset: u64, len: usize) -> Result<Bytes> {
+        let held = offset.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
+        if let Some(skip) = held.filter(|skip| skip + len <= self.bytes.len()) {
+            return Ok(self.bytes.slice(skip..skip + len));
+        }
+        self.bytes = Bytes::new();
+        let wanted = len.max(WINDOW_BYTES);
+        let mut bytes = Vec::with_capacity(wanted);
+        io::read_up_to(&*self.segment.file, &mut bytes, wanted, offset)
+            .map_err(|error| Error::io("read", &self.segment.path, Some(offset), error))?;
+        self.start = offset;
+        self.bytes = bytes.into();
+        Ok(self.bytes.slice(..len.min(self.bytes.len())))
+    }
+
+    /// The batch header at `offset`, if one checks out there and its batch would fit.
+    pub(crate) fn header(&mut self, offset: u32) -> Result<Option<BatchHeader>> {
+        let segment = self.segment;
+        let bytes = self.at(u64::from(offset), BATCH_BYTES)?;
+        let header = BatchHeader::parse(&segment.salt, &bytes, offset);
+        Ok(header.filter(|header| header.end(segment.align).is_some_and(|end| end <= segment.data_end())))
+    }
+
+    /// Whether the bytes where a batch header would stand are all zero: nothing was ever written there.
+    pub(crate) fn is_blank(&mut self, offset: u32) -> Result<bool> {
+        Ok(self.at(u64::from(offset), BATCH_BYTES)?.iter().all(|&byte| byte == 0))
+    }
+
+    /// The body of a batch whose header checks out.
+    pub(crate) fn body(&mut self, header: &BatchHeader) -> Result<Body> {
+        match header.kind {
+            Kind::Entries => self.entries(header),
+            Kind::Seal | Kind::Index => self.index(header),
+        }
+    }
+
+    fn entries(&mut self, header: &BatchHeader) -> Result<Body> {
+        let salt = &self.segment.salt;
+        let mut at = u64::from(header.offset) + BATCH_BYTES as u64;
+        let end = at + u64::from(header.body_bytes);
+        let (mut found, mut whole) = (Vec::new(), true);
+        for number in 0..u64::from(header.count) {
+            let head = self.at(at, ENTRY_BYTES)?;
+            let entry = EntryHeader::parse(&head).zip(reader::announced_bytes(&head));
+            let Some((entry, bytes)) = entry.filter(|&(_, bytes)| bytes as u64 <= end - at) else {
+                return Ok(Body::Broken(None));
+            };
+            let stored = self.at(at + ENTRY_BYTES as u64, bytes - ENTRY_BYTES)?;
+            let index = header.first_index.wrapping_add(number);
+            let matches = entry.check_of(&salt.clone(), index, &stored) == entry.check;
+            whole &= matches;
+            found.push((entry.term, Slot { offset: at as u32, check: entry.check }, matches));
+            at += bytes as u64;
+        }
+        let checks = found.iter().map(|(_, slot, _)| slot.check);
+        if at != end || index::check_of_checks(salt, checks) != header.body_check {
+            return Ok(Body::Broken(None));
+        }
+        if !whole {
+            return Ok(Body::Broken(Some(found)));
+        }
+        Ok(Body::Entries(found.into_iter().map(|(term, slot, _)| (term, slot)).collect()))
+    }
+
+    fn index(&mut self, header: &BatchHeader) -> Result<Body> {
+        let body = self.at(u64::from(header.offset) + BATCH_BYTES as u64, header.body_bytes as usize)?;
+        let id = IndexId { offset: header.offset, life: header.life };
+        let parsed = index::parse_body(&self.segment.salt, id, &body, header.body_check);
+        let parsed = parsed.filter(|(summary, _)| summary.count == header.count);
+        Ok(parsed.map_or(Body::Broken(None), |(summary, slots)| Body::Index(summary, slots)))
+    }
+
+    /// The next batch header beyond `offset` that checks out and is of `life_min` or a later life.
+    pub(crate) fn next_header(&mut self, offset: u32, life_min: u32) -> Result<Option<BatchHeader>> {
+        let align = self.segment.align;
+        let mut at = offset.checked_add(align);
+        while let Some(offset) = at.filter(|&at| at.saturating_add(BATCH_BYTES as u32) <= self.segment.data_end()) {
+            if let Some(header) = self.header(offset)?.filter(|header| header.life >= life_min) {
+                return Ok(Some(header));
+            }
+            at = offset.checked_add(align);
+        }
+        Ok(None)
+    }
+
+    /// The seal that the trailer points to, as far as it is needed without its slots.
+    pub(crate) fn trailed_seal(&mut self) -> Result<Option<(BatchHeader, Summary)>> {
+        let segment = self.segment;
+        let bytes = self.at(segment.trailer_at(), TRAILER_BYTES)?;
+        let Some(trailer) = Trailer::parse(&segment.salt, &bytes).filter(|t| t.sequence == segment.sequence) else {
+            return Ok(None);
+        };
+        let header = self.header(trailer.seal_offset)?;
+        let Some(header) = header.filter(|h| h.kind == Kind::Seal && h.check == trailer.seal_check) else {
+            return Ok(None);
+        };
+        Ok(self.summary(&header)?.map(|summary| (header, summary)))
+    }
+
+    /// The summary of a seal or index batch, without its pages.
+    fn summary(&mut self, header: &BatchHeader) -> Result<Option<Summary>> {
+        let at = u64::from(header.offset) + BATCH_BYTES as u64;
+        let fixed = self.at(at, Summary::bytes(0))?;
+        let bytes = Summary::announced_runs(&fixed).map(Summary::bytes);
+        let Some(bytes) = bytes.filter(|&bytes| bytes <= header.body_bytes as usize) else { return Ok(None) };
+        let summary = Summary::parse(&self.segment.salt, &self.at(at, bytes)?);
+        Ok(summary.filter(|summary| summary.count == header.count))
+    }
+}
+
+/// A batch's body.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Entries, each of which checks out.
+    Entries(Vec<(u64, Slot)>),
+    /// A seal's or a clean close's index, which checks out.
+    Index(Summary, Vec<Slot>),
+    /// Bytes that the header does not mean. Where all entry headers still are what it means, they are here, each with
+    /// whether its payload checks out.
+    Broken(Option<Vec<(u64, Slot, bool)>>),
+}
+
+/// What is known about a file before it is scanned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lives {
+    /// `meta`'s life: no batch is of a later one unless `meta` is damaged.
+    pub(crate) meta: u32,
+    /// Where `meta`'s mark stands in this file: 0 when it is in an earlier one, `u32::MAX` in a later one. From it on,
+    /// only batches of `meta`'s life count.
+    pub(crate) mark: u32,
+}
+
+impl Lives {
+    /// The smallest life that counts at `offset`, behind a batch of life `before`.
+    pub(crate) fn least_at(&self, offset: u32, before: u32) -> u32 {
+        if offset >= self.mark { self.meta.max(before) } else { before }
+    }
+}
+
+/// The newest things that batches say about the rest of the journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Seen {
+    /// The greatest durable mark.
+    pub(crate) mark: (u64, u32),
+    /// The newest generation and life, each with the sequence and offset of the batch that names it.
+    pub(crate) generation: (u64, u64, u32),
+    /// See `generation`.
+    pub(crate) life: (u32, u64, u32),
+}
+
+impl Seen {
+    pub(crate) fn note(&mut self, sequence: u64, header: &BatchHeader) {
+        self.mark = self.mark.max(header.mark);
+        self.generation = self.generation.max((header.meta_generation, sequence, header.offset));
+        self.life = self.life.max((header.life, sequence, header.offset));
+    }
+}
+
+/// Where a scan stopped.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// At a seal, which the fold has taken in.
+    Sealed(BatchHeader, Summary),
+    /// At the fold's end, where no batch goes on.
+    End(AtEnd),
+}
+
+/// What stands where a scan ended.
+#[derive(Debug)]
+pub(crate) enum AtEnd {
+    /// Nothing that could be a batch of this chain.
+    Nothing,
+    /// A header that continues the chain, over a body that does not check out.
+    Torn(BatchHeader, Option<Vec<(u64, Slot, bool)>>),
+}
+
+/// Takes in batch after batch from the fold's end on, until one does not continue the chain.
+pub(crate) fn scan(window: &mut Window<'_>, fold: &mut Fold, lives: Lives, seen: &mut Seen) -> Result<Stop> {
+    let (align, sequence) = (window.segment.align, window.segment.sequence);
+    loop {
+        let at = fold.end;
+        let Some(header) = window.header(at)? else { return Ok(Stop::End(AtEnd::Nothing)) };
+        // A batch of an earlier life is neither a batch nor evidence: it was cut once.
+        if header.life < lives.least_at(at, fold.life) {
+            return Ok(Stop::End(AtEnd::Nothing));
+        }
+        seen.note(sequence, &header);
+        if header.chain != fold.chain || !fold.accepts(header.first_index) {
+            return Ok(Stop::End(AtEnd::Nothing));
+        }
+        let Some(end) = header.end(align) else { return Ok(Stop::End(AtEnd::Nothing)) };
+        match window.body(&header)? {
+            Body::Entries(entries) => fold.apply(&header, end, &entries),
+            Body::Index(summary, _) if header.kind == Kind::Seal => {
+                fold.apply(&header, end, &[]);
+                return Ok(Stop::Sealed(header, summary));
+            }
+            Body::Index(..) => fold.apply(&header, end, &[]),
+            Body::Broken(parts) => return Ok(Stop::End(AtEnd::Torn(header, parts))),
+        }
+    }
+}
+
+/// Takes in everything up to the end of an index batch at once, from the index itself. `false` when it is not there.
+pub(crate) fn load_index(window: &mut Window<'_>, fold: &mut Fold, offset: u32, seen: &mut Seen) -> Result<bool> {
+    let Some(header) = window.header(offset)?.filter(|header| header.kind == Kind::Index) else { return Ok(false) };
+    let Body::Index(summary, slots) = window.body(&header)? else { return Ok(false) };
+    let Some(end) = header.end(window.segment.align) else { return Ok(false) };
+    seen.note(window.segment.sequence, &header);
+    fold.adopt(&summary, slots);
+    fold.apply(&header, end, &[]);
+    Ok(true)
+}
+
+/// Everything that speaks for or against the bytes where the chain ends having been acknowledged once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Evidence {
+    /// A batch names a generation, or a life, newer than `meta`'s.
+    pub(crate) meta_is_behind: bool,
+    /// A file of the chain is missing, or shorter than its header says.
+    pub(crate) file: FileState,
+    /// An authenticated batch beyond the end carries a durable mark beyond it.
+    pub(crate) batch_mark_beyond: bool,
+    /// The durable mark in `meta` is beyond the end.
+    pub(crate) meta_mark_beyond: bool,
+}
+
+/// Whether a file of the chain is all there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum FileState {
+    Whole,
+    Short,
+    Missing,
+    HeaderLost,
+}
+
+/// What recovery makes of the evidence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// Never acknowledged: cut, and report.
+    Torn,
+    /// Acknowledged once, and gone.
+    Damaged(DamageKind),
+    /// `meta` is older than the log knows: a vote may be lost.
+    MetaOutdated,
+}
+
+/// The decision. A read that failed never gets here: it stops the recovery as an I/O error.
+pub(crate) fn verdict(evidence: Evidence) -> Verdict {
+    let Evidence { meta_is_behind, file, batch_mark_beyond, meta_mark_beyond } = evidence;
+    match (meta_is_behind, file, batch_mark_beyond, meta_mark_beyond) {
+        (true, _, _, _) => Verdict::MetaOutdated,
+        (false, FileState::Missing, _, _) => Verdict::Damaged(DamageKind::MissingFile),
+        (false, FileState::Short, _, _) => Verdict::Damaged(DamageKind::ShortFile),
+        (false, FileState::HeaderLost, _, _) => Verdict::Damaged(DamageKind::Header),
+        (false, FileState::Whole, true, true | false) => Verdict::Damaged(DamageKind::Checksum),
+        (false, FileState::Whole, false, true) => Verdict::Damaged(DamageKind::Checksum),
+        (false, FileState::Whole, false, false) => Verdict::Torn,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_the_table_for_every_combination_of_evidence() {
+        let files = [FileState::Whole, FileState::Short, FileState::Missing, FileState::HeaderLost];
+        for meta_is_behind in [false, true] {
+            for file in files {
+                for (batch_mark_beyond, meta_mark_beyond) in
+                    [(false, false), (false, true), (true, false), (true, true)]
+                {
+                    let found = verdict(Evidence { meta_is_behind, file, batch_mark_beyond, meta_mark_beyond });
+                    let whole = file == FileState::Whole;
+                    match found {
+                        Verdict::MetaOutdated => assert!(meta_is_behind),
+                        Verdict::Torn => {
+                            assert!(!meta_is_behind && whole && !batch_mark_beyond && !meta_mark_beyond);
+                        }
+                        Verdict::Damaged(why) => {
+                            assert!(!meta_is_behind && (!whole || batch_mark_beyond || meta_mark_beyond));
+                            assert_eq!(why == DamageKind::Checksum, whole);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Batches into bytes: one buffer, one write.
+
+use byteorder::{ByteOrder, LittleEndian};
+use bytes::{BufMut, BytesMut};
+
+use super::fold::Fold;
+use super::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, ENTRY_FLAG_LZ4, EntryHeader};
+use super::index::{self, IndexId, Slot};
+use crate::codec::{crc::Salted, lz4};
+use crate::entry::Entry;
+
+/// Whether and when payloads are compressed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Payloads are stored as they are.
+    #[default]
+    None,
+    /// LZ4 for payloads of at least this many bytes, kept only where it makes them smaller.
+    Lz4 {
+        /// The smallest payload that is tried, bytes.
+        threshold_bytes: usize,
+    },
+}
+
+/// A batch in a buffer, ready to be written at its header's offset.
+pub(crate) struct Encoded {
+    /// The header as it was written, its check filled in.
+    pub(crate) header: BatchHeader,
+    /// Term and slot of each entry.
+    pub(crate) entries: Vec<(u64, Slot)>,
+}
+
+/// The most bytes that the entries' body takes in a file: compression only ever makes it smaller.
+pub(crate) fn body_bytes_max(entries: &[Entry]) -> u64 {
+    entries.iter().map(|entry| (ENTRY_BYTES + entry.data.len()) as u64).sum()
+}
+
+/// Encodes a batch of entries into the empty `buffer`, padded to `align`. The header's count, body and check fields
+/// are filled in here.
+pub(crate) fn encode_entries(
+    salt: &Salted,
+    mut header: BatchHeader,
+    entries: &[Entry],
+    compression: Compression,
+    align: u32,
+    buffer: &mut BytesMut,
+) -> Encoded {
+    buffer.put_bytes(0, BATCH_BYTES);
+    let mut slots = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let offset = header.offset + buffer.len() as u32;
+        slots.push((entry.term, Slot { offset, check: put_entry(salt, entry, compression, buffer) }));
+    }
+    header.count = entries.len() as u32;
+    header.body_bytes = (buffer.len() - BATCH_BYTES) as u32;
+    header.body_check = index::check_of_checks(salt, slots.iter().map(|(_, slot)| slot.check));
+    finish(salt, &mut header, align, buffer);
+    Encoded { header, entries: slots }
+}
+
+fn put_entry(salt: &Salted, entry: &Entry, compression: Compression, buffer: &mut BytesMut) -> u32 {
+    let compressed = match compression {
+        Compression::Lz4 { threshold_bytes } if entry.data.len() >= threshold_bytes => lz4::compress(&entry.data),
+        Compression::Lz4 { .. } | Compression::None => None,
+    };
+    let flags = if compressed.is_some() { ENTRY_FLAG_LZ4 } else { 0 };
+    let stored = compressed.as_deref().unwrap_or(&entry.data);
+    let mut header = EntryHeader { check: 0, stored_bytes: stored.len() as u32, flags, term: entry.term };
+    header.check = header.check_of(salt, entry.index, stored);
+    buffer.put_slice(&header.encode());
+    buffer.put_slice(stored);
+    header.check
+}
+
+/// Encodes a seal or index batch into the empty `buffer`.
+pub(crate) fn encode_index(
+    salt: &Salted,
+    mut header: BatchHeader,
+    fold: &Fold,
+    successor: (u64, u64),
+    align: u32,
+    buffer: &mut BytesMut,
+) -> BatchHeader {
+    let id = IndexId { offset: header.offset, life: header.life };
+    let (body, body_check) = index::encode(salt, id, fold, successor);
+    buffer.put_bytes(0, BATCH_BYTES);
+    buffer.put_slice(&body);
+    header.count = fold.run.slots.len() as u32;
+    header.body_bytes = body.len() as u32;
+    header.body_check = body_check;
+    finish(salt, &mut header, align, buffer);
+    header
+}
+
+fn finish(salt: &Salted, header: &mut BatchHeader, align: u32, buffer: &mut BytesMut) {
+    header.check = header.encode(salt, &mut buffer[..BATCH_BYTES]);
+    debug_assert_eq!(LittleEndian::read_u32(&buffer[..]), header.check);
+    let padded = buffer.len().next_multiple_of(align as usize);
+    buffer.put_bytes(0, padded - buffer.len());
+}
