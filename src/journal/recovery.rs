@@ -109,7 +109,9 @@ impl<'a> Walk<'a> {
             opened: BTreeMap::new(),
             sealed: VecDeque::new(),
             start,
-            fold: Fold::start(start.offset, start.base, start.chain, source.meta.purged.is_some()),
+            // Lenient as an unpurged log is: a hole that was legal in a log that was empty then stays legal, whatever
+            // was purged since.
+            fold: Fold::start(start.offset, start.base, start.chain, false),
             index_batch: (0, 0),
             accepted: source.meta.accepted.clone(),
             seen: Seen::default(),
@@ -413,6 +415,7 @@ impl<'a> Walk<'a> {
         if let Some(purged) = self.source.meta.purged {
             let first = self.fold.log_first.filter(|_| purged.index + 1 < self.fold.run.end());
             self.fold.log_first = first.map(|first| first.max(purged.index + 1));
+            self.fold.purged = true;
         }
         let reached: Vec<u64> = self.sealed.iter().map(|sealed| sealed.segment.sequence).collect();
         let active_sequence = active.as_ref().map(|active| active.sequence);
