@@ -32,7 +32,8 @@ impl<'a> Window<'a> {
             return Ok(self.bytes.slice(skip..skip + len));
         }
         self.bytes = Bytes::new();
-        let wanted = len.max(WINDOW_BYTES);
+        let room = usize::try_from(u64::from(self.segment.size_bytes).saturating_sub(offset)).unwrap_or(usize::MAX);
+        let wanted = len.max(WINDOW_BYTES).min(room);
         let mut bytes = Vec::with_capacity(wanted);
         io::read_up_to(&*self.segment.file, &mut bytes, wanted, offset)
             .map_err(|error| Error::io("read", &self.segment.path, Some(offset), error))?;

@@ -84,6 +84,8 @@ pub enum Op {
     Sync,
     /// Closes in order and opens again.
     Reopen,
+    /// Ends the process: the page cache stays, and nothing of it has reached the disk by that.
+    Kill,
     /// Loses power now, in the state that the seed picks.
     Crash { seed: u64 },
     /// Loses power so many operations of the disk later, whatever happens then.
@@ -156,6 +158,15 @@ impl Run {
                     self.fs.cut_power();
                     self.survive();
                 }
+                Op::Kill if !self.fs.is_power_off() => {
+                    self.note_crash();
+                    // The copy first: what the old journal still does when it is dropped reaches nobody.
+                    let after = self.fs.after_process_kill();
+                    self.journal = None;
+                    self.fs = after;
+                    self.open();
+                    self.crash_again();
+                }
                 Op::CrashLater { mutations } => self.fs.cut_power_at(self.fs.mutations() + u64::from(mutations)),
                 _ => match self.step(op) {
                     Ok(()) => self.check_now(),
@@ -214,19 +225,27 @@ impl Run {
     }
 
     fn next_disk(&mut self) {
+        self.note_crash();
+        drop(self.journal.take());
+        self.fs = self.fs.after_power_cut(self.survival);
+    }
+
+    fn note_crash(&mut self) {
         if self.crashes == 0 {
             self.first_crash_at = self.fs.mutations();
         }
         self.crashes += 1;
-        drop(self.journal.take());
-        self.fs = self.fs.after_power_cut(self.survival);
     }
 
     fn survive(&mut self) {
         self.next_disk();
         self.open();
+        self.crash_again();
+    }
+
+    /// What was just recovered is durable, and a second recovery changes nothing.
+    fn crash_again(&mut self) {
         let found = self.now().clone();
-        // A second recovery finds what the first one did: what was reported is durable.
         self.fs.cut_power();
         self.survival = Survival::Nothing;
         self.next_disk();
@@ -302,7 +321,7 @@ impl Run {
                 Ok(())
             }
             Op::Reopen => self.reopen(&journal),
-            Op::Crash { .. } | Op::CrashLater { .. } => Ok(()),
+            Op::Crash { .. } | Op::CrashLater { .. } | Op::Kill => Ok(()),
         }
     }
 
@@ -398,7 +417,7 @@ pub fn run_on_real_directory(dir: &Path, ops: &[Op], shape: Shape) {
     open(&mut run);
     for op in ops {
         match op {
-            Op::Crash { .. } | Op::CrashLater { .. } | Op::Reopen => {
+            Op::Crash { .. } | Op::CrashLater { .. } | Op::Kill | Op::Reopen => {
                 // Dropping closes in order: lazy values are kept, and so is what nobody waited for.
                 let lazy = std::mem::take(&mut run.lazy);
                 run.push(|model| model.pairs.extend(lazy));

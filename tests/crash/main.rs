@@ -45,6 +45,8 @@ fn scripted() -> Vec<Op> {
         AppendPending { count: 4, bytes: 20 },
         Replace { back: 4, count: 6, bytes: 1000 },
         Reopen,
+        AppendPending { count: 2, bytes: 80 },
+        Kill,
         Forget,
         Append { count: 1, bytes: 0 },
     ]
@@ -142,6 +144,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<u8>().prop_map(|value| Op::CommitLazily { value }),
         1 => Just(Op::Sync),
         1 => Just(Op::Reopen),
+        1 => Just(Op::Kill),
         2 => any::<u64>().prop_map(|seed| Op::Crash { seed }),
         2 => (0..12u8).prop_map(|mutations| Op::CrashLater { mutations }),
     ]
@@ -160,8 +163,18 @@ fn survival() -> impl Strategy<Value = Survival> {
     ]
 }
 
+/// How many random histories: as many as `CRASH_CASES` says, for those who want more.
+fn cases(usual: u32) -> u32 {
+    std::env::var("CRASH_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(usual)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: cases(1500),
+        max_shrink_iters: 4000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn random_histories_with_power_cuts_agree_with_the_model(
