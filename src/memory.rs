@@ -171,6 +171,10 @@ impl Contents {
             Some(purged) if purged.index == index && purged.term != requested.term => {
                 Err(Error::PurgedTermDiffers { purged, requested })
             }
+            // Terms never fall: a lower index cannot have a higher term.
+            Some(purged) if purged.index > index && purged.term < requested.term => {
+                Err(Error::PurgedTermDiffers { purged, requested })
+            }
             // Below a log that never was purged only the position right before its first entry joins it.
             None if !self.entries.is_empty() && index + 1 < first => Err(Error::BeforeFirst { index, first }),
             _ => Ok(()),

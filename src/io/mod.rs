@@ -11,6 +11,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use os::OsFs;
 #[cfg(feature = "sim")]
@@ -201,6 +202,10 @@ pub trait Tasks: Send + Sync + Debug {
     /// Runs a job soon: on another thread, or, where threads are simulated, whenever the schedule says so, which may
     /// be inside this call. So call it without locks.
     fn submit(&self, lane: Lane, job: Job);
+
+    /// Runs a job after a while, on a lane's thread; where time is simulated, when the simulation lets it pass. Lost
+    /// when the process ends before.
+    fn after(&self, delay: Duration, lane: Lane, job: Job);
 
     /// Runs what is queued on the calling thread, where threads are simulated; nothing elsewhere. Called by those who
     /// wait for a job to end.

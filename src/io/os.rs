@@ -1,6 +1,6 @@
 //! The operating system's files, threads and random bits: the only file of the crate that names them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{File, Fs, Job, Lane, Mode, PathKind, Tasks};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Default, Debug)]
@@ -186,6 +186,61 @@ impl Tasks for OsTasks {
             Lane::Housekeeping => HOUSEKEEPING.get_or_init(|| Queue::new("raft-journal-files", 1)),
         }
         .submit(job);
+    }
+
+    fn after(&self, delay: Duration, lane: Lane, job: Job) {
+        static TIMERS: Timers = Timers { state: Mutex::new(TimersState::NEW), changed: Condvar::new() };
+        TIMERS.add(Instant::now() + delay, lane, job);
+    }
+}
+
+/// Jobs whose time has not come: one thread waits for the next of them, and ends when there is none.
+struct Timers {
+    state: Mutex<TimersState>,
+    changed: Condvar,
+}
+
+struct TimersState {
+    /// By when they are due, and, where that is the same, by which came first.
+    jobs: BTreeMap<(Instant, u64), (Lane, Job)>,
+    count: u64,
+    running: bool,
+}
+
+impl TimersState {
+    const NEW: TimersState = TimersState { jobs: BTreeMap::new(), count: 0, running: false };
+}
+
+impl Timers {
+    fn add(&'static self, due: Instant, lane: Lane, job: Job) {
+        let mut state = self.state.lock();
+        state.count += 1;
+        let number = state.count;
+        state.jobs.insert((due, number), (lane, job));
+        self.changed.notify_one();
+        if std::mem::replace(&mut state.running, true) {
+            return;
+        }
+        drop(state);
+        let name = "raft-journal-time".to_owned();
+        if std::thread::Builder::new().name(name).spawn(|| self.work()).is_err() {
+            // A process at its thread limit: the jobs wait for the next one that is added.
+            self.state.lock().running = false;
+        }
+    }
+
+    fn work(&self) {
+        let mut state = self.state.lock();
+        while let Some(next) = state.jobs.first_entry() {
+            let (due, _) = *next.key();
+            if due <= Instant::now() {
+                let (lane, job) = next.remove();
+                MutexGuard::unlocked(&mut state, || OsTasks.submit(lane, job));
+            } else {
+                self.changed.wait_until(&mut state, due);
+            }
+        }
+        state.running = false;
     }
 }
 

@@ -46,6 +46,7 @@ impl Core {
             let first_index = entries.first().map_or(0, |entry| entry.index);
             self.write_batch(&mut writer, first_index, entries)?
         };
+        self.watch_for_idleness();
         self.housekeep_soon();
         Ok(ticket)
     }
@@ -60,6 +61,7 @@ impl Core {
             }
             self.write_batch(&mut writer, first_removed, &[])?
         };
+        self.watch_for_idleness();
         self.housekeep_soon();
         Ok(Some(ticket))
     }
@@ -81,7 +83,8 @@ impl Core {
         let Some(first) = entries.first() else { return Ok(()) };
         self.check_start(first.index, tail)?;
         let mut previous = self.position_before(first.index)?.map_or(0, |before| before.term);
-        for (expected, entry) in (first.index..).zip(entries) {
+        let mut expected = first.index;
+        for entry in entries {
             let &Entry { index, term, ref data } = entry;
             let (bytes, bytes_max) = (data.len() as u64, self.options.entry_bytes_max);
             match () {
@@ -91,7 +94,7 @@ impl Core {
                 () if term < previous => return Err(Error::TermFell { index, previous, found: term }),
                 () if term == UNKNOWN_TERM => return Err(Error::TermOverflow { index }),
                 () if bytes > bytes_max => return Err(Error::EntryTooLarge { index, bytes, bytes_max }),
-                () => previous = term,
+                () => (previous, expected) = (term, index + 1),
             }
         }
         Ok(())
@@ -104,6 +107,7 @@ impl Core {
         }
         let next = view.next();
         match (tail, view.purged) {
+            (_, _) if index == u64::MAX => Err(Error::IndexOverflow { index }),
             (_, _) if index > next => Err(Error::Gap { expected: next, found: index }),
             (Tail::Keep, _) if index < next => Err(Error::Overlap { last: next - 1, found: index }),
             (Tail::Replace, Some(purged)) if index <= purged.index => Err(Error::Purged { index, purged }),

@@ -114,6 +114,11 @@ impl Group {
         state.written = written;
     }
 
+    /// The ticket of the newest write.
+    pub(crate) fn newest_ticket(&self) -> u64 {
+        self.state.lock().ticket
+    }
+
     /// The last position and the mark that are known to be durable.
     pub(crate) fn durable(&self) -> (Option<Position>, Mark) {
         let state = self.state.lock();

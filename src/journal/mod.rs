@@ -29,7 +29,7 @@ use crate::stable_store::{Changes, StableStore};
 use crate::sync::{Mutex, MutexGuard, RwLock};
 use append::{Tail, Writer};
 use commit::Group;
-use housekeeping::Files;
+use housekeeping::{Files, Idle};
 pub use options::{Compression, OnDamage, OpenOptions};
 use read::IndexCache;
 pub use report::{RecoveryReport, Suspect, TornTail};
@@ -94,6 +94,7 @@ struct Core {
     committed_generation: AtomicU64,
     group: Arc<Group>,
     files: Files,
+    idle: Idle,
     index_cache: Mutex<IndexCache>,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::append::Writer;
 use super::commit::Group;
-use super::housekeeping::Files;
+use super::housekeeping::{Files, Idle};
 use super::read::IndexCache;
 use super::recovery::{self, Recovered, Source};
 use super::stable::Meta;
@@ -105,10 +105,7 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     }
     let mut report = recovered.as_mut().map(|recovered| std::mem::take(&mut recovered.report)).unwrap_or_default();
     report.describe(&state, health, created);
-    let outside = match &mut recovered {
-        Some(recovered) => outside_chain(options, dir, &state, &names, recovered, &mut report)?,
-        None => Outside::default(),
-    };
+    let outside = outside_chain(options, dir, &state, &names, recovered.as_mut(), &mut report)?;
     let (chain, accepted, next_sequence) = begin_chain(options, dir, &state, recovered, next_sequence)?;
     let Outside { spare, remove } = outside;
     let files = Files::new(spare, next_sequence);
@@ -224,12 +221,17 @@ fn outside_chain(
     dir: &Path,
     state: &State,
     names: &[String],
-    recovered: &mut Recovered,
+    recovered: Option<&mut Recovered>,
     report: &mut RecoveryReport,
 ) -> Result<Outside> {
-    let mut outside = Outside { spare: None, remove: std::mem::take(&mut recovered.leftover) };
-    let active = recovered.active.as_ref().map_or(0, |active| active.sequence);
-    for segment in std::mem::take(&mut recovered.spares) {
+    let mut outside = Outside::default();
+    let (mut unreached, mut active) = (Vec::new(), 0);
+    if let Some(recovered) = recovered {
+        outside.remove = std::mem::take(&mut recovered.leftover);
+        unreached = std::mem::take(&mut recovered.spares);
+        active = recovered.active.as_ref().map_or(0, |active| active.sequence);
+    }
+    for segment in unreached {
         let is_blank = Window::new(&segment).header(segment.data_start())?.is_none();
         let fits = segment.align == Segment::align_for(options.aligned) && segment.sequence > active && active != 0;
         match () {
@@ -239,7 +241,8 @@ fn outside_chain(
             () => report.foreign.push(segment.path.clone()),
         }
     }
-    let first = state.start.map_or(0, |start| start.sequence);
+    // What lies before the chain was truncated; in a journal that names no chain yet, nothing is part of it.
+    let first = state.start.map_or(u64::MAX, |start| start.sequence);
     for sequence in names.iter().filter_map(|name| segment::sequence_of(name)).filter(|&sequence| sequence < first) {
         let path = dir.join(segment::file_name(sequence));
         match Segment::open(&*options.file_system, dir, sequence, state.journal_id, Mode::Read)? {
@@ -285,6 +288,7 @@ fn assemble(
         committed_generation: AtomicU64::new(state.generation),
         meta: Mutex::new(store.map(|store| Meta { store, state })),
         files,
+        idle: Idle::default(),
         index_cache: Mutex::new(IndexCache::default()),
         closed: AtomicBool::new(false),
         lock: Mutex::new(None),

@@ -146,7 +146,11 @@ impl Core {
             },
             // Before a log that never was purged: only the position right before its first entry connects.
             Some(first) if index < first && index + 1 != first => return Err(Error::BeforeFirst { index, first }),
-            Some(first) if index < first => Some(position.term),
+            // It joins unless its term contradicts: terms never fall along a log.
+            Some(first) if index < first => match view.term(first) {
+                TermAt::Known(term) if position.term > term => None,
+                TermAt::Known(_) | TermAt::InEntry => Some(position.term),
+            },
             Some(_) | None => None,
         };
         Ok(view.head(position, term == Some(position.term)))

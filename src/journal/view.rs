@@ -214,7 +214,7 @@ impl View {
             return Err(Error::BeforeFirst { index: range.start, first });
         }
         if range.end > next {
-            return Err(Error::AfterLast { index: range.end - 1, next });
+            return Err(Error::AfterLast { index: range.start.max(next), next });
         }
         Ok(())
     }

@@ -61,35 +61,68 @@ pub const KEYS: [&[u8]; 3] = [b"vote", b"commit", b"snapshot"];
 #[derive(Clone, Debug)]
 pub enum Op {
     /// Appends so many entries of so many bytes, durable at once.
-    Append { count: u8, bytes: u16 },
+    Append {
+        count: u8,
+        bytes: u16,
+    },
     /// The same without waiting.
-    AppendPending { count: u8, bytes: u16 },
+    AppendPending {
+        count: u8,
+        bytes: u16,
+    },
     /// Replaces so many of the newest entries by so many new ones under a new term.
-    Replace { back: u8, count: u8, bytes: u16 },
-    ReplacePending { back: u8, count: u8, bytes: u16 },
+    Replace {
+        back: u8,
+        count: u8,
+        bytes: u16,
+    },
+    ReplacePending {
+        back: u8,
+        count: u8,
+        bytes: u16,
+    },
     /// Removes so many of the newest entries.
-    TruncateTail { back: u8 },
+    TruncateTail {
+        back: u8,
+    },
     /// Removes the oldest entries, keeping so many.
-    TruncateHead { keep: u8 },
+    TruncateHead {
+        keep: u8,
+    },
     /// Installs a snapshot so far beyond the end.
-    Snapshot { beyond: u8 },
+    Snapshot {
+        beyond: u8,
+    },
     /// Installs a snapshot at the last index, under a newer term.
     Overrule,
-    Vote { value: u8 },
+    Vote {
+        value: u8,
+    },
     /// Removes the vote.
     Forget,
     /// A vote and a head truncation in one commit.
-    VoteAndTruncate { value: u8, keep: u8 },
-    CommitLazily { value: u8 },
+    VoteAndTruncate {
+        value: u8,
+        keep: u8,
+    },
+    CommitLazily {
+        value: u8,
+    },
     Sync,
     /// Closes in order and opens again.
     Reopen,
+    /// Leaves the journal alone until it has noticed.
+    Idle,
     /// Ends the process: the page cache stays, and nothing of it has reached the disk by that.
     Kill,
     /// Loses power now, in the state that the seed picks.
-    Crash { seed: u64 },
+    Crash {
+        seed: u64,
+    },
     /// Loses power so many operations of the disk later, whatever happens then.
-    CrashLater { mutations: u8 },
+    CrashLater {
+        mutations: u8,
+    },
 }
 
 /// A run of a history.
@@ -320,6 +353,15 @@ impl Run {
                 self.acknowledged();
                 Ok(())
             }
+            Op::Idle if self.lazy.is_empty() => {
+                // Once to notice, once to act.
+                self.fs.pass_time();
+                self.fs.pass_time();
+                journal.sync()?;
+                self.acknowledged();
+                Ok(())
+            }
+            Op::Idle => Ok(()),
             Op::Reopen => self.reopen(&journal),
             Op::Crash { .. } | Op::CrashLater { .. } | Op::Kill => Ok(()),
         }

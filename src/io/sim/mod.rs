@@ -404,6 +404,11 @@ impl SimFs {
         self.shared.tasks.run()
     }
 
+    /// Lets time pass: every job that waits for it is due; says how many. Those that they add wait for the next call.
+    pub fn pass_time(&self) -> usize {
+        self.shared.tasks.pass_time()
+    }
+
     /// How many jobs are queued.
     pub fn tasks_waiting(&self) -> usize {
         self.shared.tasks.waiting()

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
 use crate::io::os::OsTasks;
 use crate::io::{Job, Lane, Tasks};
@@ -23,11 +24,13 @@ pub(super) enum Mode {
 pub(super) struct SimTasks {
     mode: Mutex<Mode>,
     jobs: Mutex<VecDeque<Job>>,
+    /// Jobs that wait for time to pass.
+    later: Mutex<Vec<(Lane, Job)>>,
 }
 
 impl SimTasks {
     pub(super) fn new(mode: Mode) -> Self {
-        Self { mode: Mutex::new(mode), jobs: Mutex::default() }
+        Self { mode: Mutex::new(mode), jobs: Mutex::default(), later: Mutex::default() }
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -52,6 +55,14 @@ impl SimTasks {
         }
     }
 
+    /// Lets so much time pass that every job that waits for it is due; those they add wait for the next time.
+    pub(super) fn pass_time(&self) -> usize {
+        let due = std::mem::take(&mut *self.later.lock());
+        let count = due.len();
+        due.into_iter().for_each(|(lane, job)| self.submit(lane, job));
+        count
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.jobs.lock().len()
     }
@@ -64,6 +75,10 @@ impl Tasks for SimTasks {
             Mode::Queued => self.jobs.lock().push_back(job),
             Mode::Threads => OsTasks.submit(lane, job),
         }
+    }
+
+    fn after(&self, _delay: Duration, lane: Lane, job: Job) {
+        self.later.lock().push((lane, job));
     }
 
     fn help(&self) {
