@@ -125,8 +125,9 @@ pub trait LogStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`PurgedTermDiffers`](crate::Error::PurgedTermDiffers) at the purged index with another term,
-    /// [`IndexOverflow`](crate::Error::IndexOverflow).
+    /// [`PurgedTermDiffers`](crate::Error::PurgedTermDiffers) at the purged index with another term, or below it with
+    /// a higher one; [`BeforeFirst`](crate::Error::BeforeFirst) in a log that was never purged, further below its first
+    /// entry than right before it; [`IndexOverflow`](crate::Error::IndexOverflow).
     fn truncate_head(&self, position: Position) -> Result<()>;
 
     /// Makes everything written so far durable.

@@ -16,6 +16,9 @@ pub(crate) const UNFINISHED_NAME: &str = "meta.tmp";
 /// Room in each copy for records of accepted damage.
 const ACCEPTED_MAX: usize = 64;
 
+/// The longest copy that is read into memory: more than the largest bound on the pairs gives.
+const COPY_BYTES_MAX: usize = 80 << 20;
+
 /// The open `meta` file.
 #[derive(Debug)]
 pub(crate) struct MetaStore {
@@ -80,6 +83,10 @@ impl MetaStore {
         }
         let len = file.len().map_err(|error| Error::io("size", &path, None, error))?;
         let copy_bytes = usize::try_from(len).unwrap_or(usize::MAX) / COPIES;
+        if copy_bytes > COPY_BYTES_MAX {
+            let why = format!("{len} bytes are more than any `meta` has");
+            return Err(Error::MetaUnreadable { path, why });
+        }
         let store = MetaStore { file, path, copy_bytes };
         match recover::decide([store.read_slot(0)?, store.read_slot(1)?]) {
             Decision::Adopt(state, health) => Ok(Loaded { store, state: *state, health }),

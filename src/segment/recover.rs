@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Segment;
 use super::fold::Fold;
-use super::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, EntryHeader, Kind, TRAILER_BYTES, Trailer};
+use super::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, EntryHeader, Kind, SLOT_BYTES, TRAILER_BYTES, Trailer};
 use super::index::{self, IndexId, Slot, Summary};
 use super::reader;
 use crate::error::{DamageKind, Error, Result};
@@ -47,7 +47,8 @@ impl<'a> Window<'a> {
         let segment = self.segment;
         let bytes = self.at(u64::from(offset), BATCH_BYTES)?;
         let header = BatchHeader::parse(&segment.salt, &bytes, offset);
-        Ok(header.filter(|header| header.end(segment.align).is_some_and(|end| end <= segment.data_end())))
+        Ok(header
+            .filter(|header| header.end(segment.align).is_some_and(|end| end <= segment.data_end()) && holds(header)))
     }
 
     /// Whether the bytes where a batch header would stand are all zero: nothing was ever written there.
@@ -133,8 +134,20 @@ impl<'a> Window<'a> {
         let bytes = Summary::announced_runs(&fixed).map(Summary::bytes);
         let Some(bytes) = bytes.filter(|&bytes| bytes <= header.body_bytes as usize) else { return Ok(None) };
         let summary = Summary::parse(&self.segment.salt, &self.at(at, bytes)?);
-        Ok(summary.filter(|summary| summary.count == header.count))
+        Ok(summary.filter(|summary| {
+            let body_bytes = index::body_bytes(summary.count as usize, summary.terms.len());
+            summary.count == header.count && body_bytes == u64::from(header.body_bytes)
+        }))
     }
+}
+
+/// Whether a body of this length can hold what the header counts: nothing is allocated for counts that it cannot.
+fn holds(header: &BatchHeader) -> bool {
+    let each = match header.kind {
+        Kind::Entries => ENTRY_BYTES,
+        Kind::Seal | Kind::Index => SLOT_BYTES,
+    };
+    u64::from(header.count) * each as u64 <= u64::from(header.body_bytes)
 }
 
 /// A batch's body.

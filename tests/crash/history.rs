@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::lies::{Liar, Lie};
 use raft_journal::io::sim::{SimFs, Survival};
 use raft_journal::{Changes, Compression, Entry, Error, Journal, LogStore, OpenOptions, Position, StableStore};
 
@@ -70,6 +71,8 @@ pub enum Op {
         count: u8,
         bytes: u16,
     },
+    /// Appends three entries without waiting, each of which ends where a sector does, in a file that is aligned.
+    AppendBySectors,
     /// Replaces so many of the newest entries by so many new ones under a new term.
     Replace {
         back: u8,
@@ -141,6 +144,8 @@ pub struct Run {
     /// The state in which the disk is found after power was lost in an operation.
     pub survival: Survival,
     pub crashes: usize,
+    /// What the disk only pretends to do.
+    pub lie: Lie,
     /// How many operations of the disk came before the first crash.
     pub first_crash_at: u64,
 }
@@ -173,6 +178,7 @@ impl Run {
             payload: 0,
             survival: Survival::Nothing,
             crashes: 0,
+            lie: Lie::None,
             first_crash_at: 0,
         }
     }
@@ -231,7 +237,8 @@ impl Run {
     /// Opens the journal, over and over if power is lost again while it recovers.
     fn open(&mut self) {
         loop {
-            let options = self.options.clone().file_system(Arc::new(self.fs.clone()));
+            let disk = Liar(self.fs.clone(), self.lie);
+            let options = self.options.clone().file_system(Arc::new(disk));
             match options.open(&self.dir) {
                 Ok(journal) => {
                     let found = Model::read(&journal);
@@ -319,6 +326,13 @@ impl Run {
         match *op {
             Op::Append { count, bytes } => self.append(&journal, count, bytes, true),
             Op::AppendPending { count, bytes } => self.append(&journal, count, bytes, false),
+            Op::AppendBySectors => {
+                // 72 bytes of batch header and 20 of entry header stand before the first payload.
+                let mut entries = self.entries(self.next_index(), 3, 492);
+                entries[0].data.truncate(512 - 72 - 20);
+                self.push(|model| model.entries.extend(entries.iter().cloned()));
+                journal.append_pending(&entries).map(drop)
+            }
             Op::Replace { back, count, bytes } => self.replace(&journal, back, count, bytes, true),
             Op::ReplacePending { back, count, bytes } => self.replace(&journal, back, count, bytes, false),
             Op::TruncateTail { back } => {
