@@ -122,10 +122,11 @@ impl Core {
         let aligned = self.options.aligned;
         let recipe = Recipe { sequence, size_bytes, salt: self.fs.entropy(), journal_id: self.journal_id, aligned };
         let result = Segment::prepare(&*self.fs, &self.dir, &recipe, recycled.as_ref().map(|old| old.path.as_path()));
-        // A directory whose sync failed may forget the names of files that the log is in.
-        result.map_err(|error| match error {
-            Error::Io { op: "sync", .. } => self.group.poison(error),
-            error => error,
+        // A directory whose sync failed may forget the names of files that the log is in. A file that cannot be synced
+        // is given up: nothing refers to it.
+        result.map_err(|error| match &error {
+            Error::Io { op: "sync", path, .. } if *path == self.dir => self.group.poison(error),
+            _ => error,
         })
     }
 

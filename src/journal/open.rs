@@ -100,8 +100,13 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
     let next_sequence = names.iter().filter_map(|name| segment::sequence_of(name)).max().map_or(1, |last| last + 1);
     let mut recovered = recover(options, dir, &state, &names, Mode::Write)?;
-    if store.has_other_bound(options.meta_bytes_max) {
-        (store, state) = rewrite_meta(options, dir, state)?;
+    let (bytes, bytes_max) = (meta::format::pairs_bytes(&state.pairs), options.meta_bytes_max);
+    if bytes > bytes_max {
+        return Err(Error::StoreFull { bytes, bytes_max });
+    }
+    if store.has_other_bound(bytes_max) {
+        state.generation += 1;
+        (store, state) = MetaStore::create(fs, dir, state, bytes_max)?;
     }
     let mut report = recovered.as_mut().map(|recovered| std::mem::take(&mut recovered.report)).unwrap_or_default();
     report.describe(&state, health, created);
@@ -155,15 +160,6 @@ fn check_unnamed(fs: &dyn Fs, dir: &Path, names: &[String], state: &State) -> Re
         }
     }
     Ok(())
-}
-
-fn rewrite_meta(options: &OpenOptions, dir: &Path, mut state: State) -> Result<(MetaStore, State)> {
-    let (bytes, bytes_max) = (meta::format::pairs_bytes(&state.pairs), options.meta_bytes_max);
-    if bytes > bytes_max {
-        return Err(Error::StoreFull { bytes, bytes_max });
-    }
-    state.generation += 1;
-    MetaStore::create(&*options.file_system, dir, state, bytes_max)
 }
 
 /// The log's segments, ready to go on.

@@ -237,7 +237,8 @@ impl Core {
                 return Err(damage(segment, *slot, index, DamageKind::Accepted));
             }
             let end_of = |at: usize| bound(&slots[at + 1..], limit);
-            let wanted = gathered.bytes_left.saturating_add(ENTRY_BYTES as u64).clamp(1, READ_BYTES_MAX);
+            // Headers stand between payloads: a little more than the budget saves a second read.
+            let wanted = gathered.bytes_left.saturating_add(gathered.bytes_left / 4).min(READ_BYTES_MAX);
             let more = (at + 1..slots.len()).take_while(|&next| {
                 !slots[next].is_lost() && u64::from(end_of(next).saturating_sub(slot.offset)) <= wanted
             });

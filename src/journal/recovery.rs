@@ -8,7 +8,7 @@ use super::damage::{Loss, Resume};
 use super::options::OnDamage;
 use super::report::{RecoveryReport, TornTail};
 use super::view::{Sealed, View};
-use crate::error::{Error, Result};
+use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
 use crate::io::{Fs, Mode};
 use crate::meta::{Accepted, ChainStart, MetaStore, State};
 use crate::segment::fold::Fold;
@@ -264,6 +264,7 @@ impl<'a> Walk<'a> {
 
     /// Goes on in another file, with a segment behind that has no seal.
     fn leave(&mut self, segment: &Arc<Segment>, resume: Resume) -> Next {
+        View::supersede(&mut self.sealed, self.fold.base);
         let run = std::mem::take(&mut self.fold.run);
         let next = run.end();
         self.sealed.push_back(Sealed::scanned(Arc::clone(segment), self.start, self.fold.end, run));
@@ -273,7 +274,6 @@ impl<'a> Walk<'a> {
 
     /// Starts a file that no seal leads to.
     fn enter(&mut self, resume: Resume) -> Next {
-        View::supersede(&mut self.sealed, self.fold.base);
         let life = self.fold.life;
         self.fold = Fold { life, chain: resume.chain, ..self.fold.successor(resume.offset) };
         let Resume { sequence, offset, chain } = resume;
@@ -368,10 +368,17 @@ impl<'a> Walk<'a> {
                 Some(found(header.end(segment.align).max(beyond_end), Some(indexes)))
             }
             AtEnd::Nothing if beyond_end.is_some() => Some(found(beyond_end, None)),
+            // Nothing was in flight when the journal was closed in order.
+            AtEnd::Nothing if self.is_closed_at(segment, offset) => None,
             // A batch of an earlier life was cut, and reported, before.
             AtEnd::Nothing if window.is_blank(offset)? || window.header(offset)?.is_some() => None,
             AtEnd::Nothing => Some(found(None, None)),
         })
+    }
+
+    fn is_closed_at(&self, segment: &Segment, offset: u32) -> bool {
+        let meta = self.source.meta;
+        meta.clean && meta.mark.place() == (segment.sequence, offset)
     }
 
     fn lost_file(&mut self, sequence: u64, state: FileState) -> Result<Next> {
@@ -385,7 +392,9 @@ impl<'a> Walk<'a> {
         match recover::verdict(evidence) {
             Verdict::Damaged(why) => {
                 let loss = Loss::of_file(self, sequence, later, why);
-                Ok(self.suffer(loss)?.map_or(Next::NewSegment, |resume| self.enter(resume)))
+                let resume = self.suffer(loss)?;
+                View::supersede(&mut self.sealed, self.fold.base);
+                Ok(resume.map_or(Next::NewSegment, |resume| self.enter(resume)))
             }
             Verdict::MetaOutdated | Verdict::Torn => self.check_meta().map(|()| Next::NewSegment),
         }
@@ -395,7 +404,7 @@ impl<'a> Walk<'a> {
     fn suffer(&mut self, loss: Loss) -> Result<Option<Resume>> {
         let known = self.accepted.iter().any(|accepted| loss.is(accepted));
         let damage = Arc::new(loss.damage(self.source.dir));
-        if !known {
+        if !known && loss.loses_entries() {
             let room = MetaStore::has_room_for(&self.accepted);
             if self.source.on_damage == OnDamage::Refuse || !room || !loss.is_bearable() {
                 return Err(Error::Damaged(damage));
@@ -433,6 +442,7 @@ impl<'a> Walk<'a> {
                 }
             }
         }
+        self.report_accepted();
         self.report.segments = self.sealed.len() + usize::from(active.is_some());
         Ok(Recovered {
             sealed: self.sealed,
@@ -446,6 +456,20 @@ impl<'a> Walk<'a> {
             spares,
             leftover,
         })
+    }
+
+    /// Reports what was accepted earlier and has not been met on the way: a sealed segment is not scanned.
+    fn report_accepted(&mut self) {
+        for accepted in self.accepted.iter().filter(|accepted| accepted.end > accepted.first) {
+            let path = self.source.dir.join(segment::file_name(accepted.sequence));
+            let offset = u64::from(accepted.offset);
+            if self.report.damaged.iter().any(|known| known.path == path && known.offset == offset) {
+                continue;
+            }
+            let indexes = DamagedRange { first: accepted.first, end: Some(accepted.end) };
+            let damage = Damage { path, offset, indexes, term: None, why: DamageKind::Accepted };
+            self.report.damaged.push(Arc::new(damage));
+        }
     }
 
     /// The index of the first entry that a lost file may have held or superseded.

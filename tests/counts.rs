@@ -1,0 +1,276 @@
+//! What each call costs, counted by the simulated disk.
+
+mod common;
+
+use common::{Disk, append_each, entries, entry, log};
+use raft_journal::io::sim::{Counts, Survival};
+use raft_journal::{Changes, Compression, Journal, LogStore, Position, StableStore};
+
+/// What a call asked of the disk.
+fn cost<T>(disk: &Disk, call: impl FnOnce() -> T) -> Counts {
+    let before = disk.sim().counts();
+    call();
+    disk.sim().counts() - before
+}
+
+/// Writes and syncs alone: nothing is made, removed, renamed, locked or read.
+fn writing(writes: u64, syncs: u64, counts: Counts) {
+    let expected = Counts { writes, syncs, bytes_written: counts.bytes_written, ..Counts::default() };
+    assert_eq!(counts, expected);
+}
+
+/// A journal whose active segment has room, and no need of a spare.
+fn young() -> (Disk, Journal) {
+    let disk = Disk::simulated();
+    let journal = disk.options().segment_bytes(64 << 10).open(&disk.dir).unwrap();
+    journal.append(&entries(1..=9, 1)).unwrap();
+    (disk, journal)
+}
+
+#[test]
+fn an_append_is_one_write_and_one_sync() {
+    let (disk, journal) = young();
+    writing(1, 1, cost(&disk, || journal.append(&entries(10..=10, 1)).unwrap()));
+    writing(1, 1, cost(&disk, || journal.append(&entries(11..=40, 1)).unwrap()));
+    let journal = {
+        journal.close().unwrap();
+        disk.options().segment_bytes(64 << 10).open(&disk.dir).unwrap()
+    };
+    writing(1, 1, cost(&disk, || journal.append(&entries(41..=41, 1)).unwrap()));
+}
+
+#[test]
+fn a_compressed_and_an_aligned_append_are_one_write_and_one_sync_too() {
+    let disk = Disk::simulated();
+    let options = disk.options().segment_bytes(64 << 10).compression(Compression::Lz4 { threshold_bytes: 100 });
+    let journal = options.align_4k(true).open(&disk.dir).unwrap();
+    journal.append(&entries(1..=1, 1)).unwrap();
+    let counts = cost(&disk, || journal.append(&entries(2..=4, 1)).unwrap());
+    writing(1, 1, counts);
+    assert_eq!(counts.bytes_written, 4096);
+    assert_eq!(log(&journal), entries(1..=4, 1));
+}
+
+#[test]
+fn an_append_that_nobody_waits_for_is_one_write_and_no_sync() {
+    let (disk, journal) = young();
+    let mut pending = Vec::new();
+    writing(1, 0, cost(&disk, || pending.push(journal.append_pending(&entries(10..=12, 1)).unwrap())));
+    writing(1, 0, cost(&disk, || pending.push(journal.append_pending(&entries(13..=13, 1)).unwrap())));
+    writing(0, 1, cost(&disk, || pending.into_iter().rev().for_each(|pending| _ = pending.wait().unwrap())));
+    writing(0, 0, cost(&disk, || journal.sync().unwrap()));
+}
+
+#[test]
+fn replacing_the_tail_is_one_write_and_one_sync() {
+    let (disk, journal) = young();
+    writing(1, 1, cost(&disk, || journal.replace_tail(&entries(5..=12, 2)).unwrap()));
+    writing(1, 1, cost(&disk, || journal.replace_tail(&entries(1..=1, 3)).unwrap()));
+}
+
+#[test]
+fn truncating_the_tail_is_one_write_and_one_sync() {
+    let (disk, journal) = young();
+    writing(1, 1, cost(&disk, || journal.truncate_tail(5).unwrap()));
+    writing(0, 0, cost(&disk, || journal.truncate_tail(5).unwrap()));
+}
+
+#[test]
+fn replacing_and_truncating_across_segments_costs_no_more() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    // Less than half a segment is written, so that no spare is due.
+    append_each(&journal, &entries(1..=36, 1));
+    assert!(disk.segments().len() >= 3);
+    writing(1, 1, cost(&disk, || journal.truncate_tail(30).unwrap()));
+    writing(1, 1, cost(&disk, || journal.replace_tail(&entries(10..=11, 2)).unwrap()));
+}
+
+#[test]
+fn a_set_is_one_sync_over_two_copies() {
+    let (disk, journal) = young();
+    writing(2, 1, cost(&disk, || journal.set(b"vote", b"me").unwrap()));
+    writing(2, 1, cost(&disk, || journal.remove(b"vote").unwrap()));
+    let changes = Changes::new().set("vote", "you").set_u64("term", 7).remove("old");
+    writing(2, 1, cost(&disk, || journal.commit(&changes).unwrap()));
+    writing(0, 0, cost(&disk, || journal.commit(&Changes::new()).unwrap()));
+    writing(0, 0, cost(&disk, || journal.set_lazy(b"committed", b"1").unwrap()));
+    // A barrier: what was appended before comes first.
+    let _pending = journal.append_pending(&entries(10..=10, 1)).unwrap();
+    writing(2, 2, cost(&disk, || journal.set(b"vote", b"me").unwrap()));
+}
+
+#[test]
+fn truncating_the_head_is_one_commit() {
+    let (disk, journal) = young();
+    writing(2, 1, cost(&disk, || journal.truncate_head(Position::new(4, 1)).unwrap()));
+    writing(0, 0, cost(&disk, || journal.truncate_head(Position::new(4, 1)).unwrap()));
+    writing(0, 0, cost(&disk, || journal.truncate_head(Position::new(2, 1)).unwrap()));
+    writing(2, 1, cost(&disk, || journal.truncate_head(Position::new(100, 1)).unwrap()));
+    let changes = Changes::new().set("vote", "you").truncate_head(Position::new(200, 2));
+    writing(2, 1, cost(&disk, || journal.commit(&changes).unwrap()));
+}
+
+#[test]
+fn removing_truncated_segments_costs_no_sync_and_no_write() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=36, 1));
+    let removed = disk.segments().len() as u64 - 1;
+    let counts = cost(&disk, || journal.truncate_head(Position::new(35, 1)).unwrap());
+    let bytes_written = counts.bytes_written;
+    assert_eq!(counts, Counts { writes: 2, syncs: 1, removes: removed, bytes_written, ..Counts::default() });
+}
+
+#[test]
+fn a_rotation_with_the_spare_ready_is_one_more_sync() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    disk.sim().queue_tasks(true);
+    let mut rotations = 0;
+    for index in 1..=100 {
+        disk.sim().run_tasks();
+        let counts = cost(&disk, || journal.append(&entries(index..=index, 1)).unwrap());
+        match counts.syncs {
+            1 => writing(1, 1, counts),
+            // The seal and its trailer, synced before the successor is written to.
+            _ => {
+                writing(3, 2, counts);
+                rotations += 1;
+            }
+        }
+    }
+    assert!(rotations >= 4, "{rotations}");
+}
+
+#[test]
+fn a_spare_is_two_syncs_off_the_append_path() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    disk.sim().queue_tasks(true);
+    let mut index = 0;
+    while disk.sim().tasks_waiting() == 0 {
+        index += 1;
+        journal.append(&entries(index..=index, 1)).unwrap();
+    }
+    let counts = cost(&disk, || disk.sim().run_tasks());
+    assert_eq!((counts.syncs, counts.dir_syncs, counts.creates, counts.renames), (1, 1, 1, 1));
+}
+
+#[test]
+fn a_point_read_is_one_read_and_a_cached_one_none() {
+    let disk = Disk::simulated();
+    let all = entries(1..=60, 1);
+    append_each(&disk.open(), &all);
+    let journal = disk.open();
+    let reads = |counts: Counts| {
+        assert_eq!(counts, Counts { reads: counts.reads, bytes_read: counts.bytes_read, ..Counts::default() });
+        counts.reads
+    };
+    for index in [1, 20, 60] {
+        // A sealed segment's index is read once, page by page.
+        journal.entry(index).unwrap();
+        assert_eq!(reads(cost(&disk, || assert_eq!(journal.entry(index).unwrap(), entry(index, 1, 300)))), 1);
+    }
+    let last = entry(61, 1, 300);
+    journal.append(std::slice::from_ref(&last)).unwrap();
+    assert_eq!(reads(cost(&disk, || assert_eq!(journal.entry(61).unwrap(), last))), 0);
+    (1..=61).for_each(|index| assert_eq!(reads(cost(&disk, || assert_eq!(journal.term(index).unwrap(), 1))), 0));
+    assert_eq!(reads(cost(&disk, || _ = journal.state())), 0);
+}
+
+#[test]
+fn a_range_within_a_segment_is_one_read() {
+    let disk = Disk::simulated();
+    let options = disk.options().segment_bytes(256 << 10);
+    let journal = options.tail_cache_bytes(0).open(&disk.dir).unwrap();
+    append_each(&journal, &entries(1..=200, 1));
+    let counts = cost(&disk, || assert_eq!(journal.entries(1..201, u64::MAX).unwrap(), entries(1..=200, 1)));
+    assert_eq!(counts.reads, 1);
+    // A budget counts payload, not what stands between: the rest comes in ever smaller reads.
+    let counts = cost(&disk, || assert_eq!(journal.entries(50..150, 3000).unwrap(), entries(50..=59, 1)));
+    assert!(counts.reads <= 4, "{} reads", counts.reads);
+    assert!(counts.bytes_read < 8000, "{} bytes for a budget of 3000", counts.bytes_read);
+    let counts = cost(&disk, || assert_eq!(journal.entries(50..50, u64::MAX).unwrap(), []));
+    assert_eq!(counts.reads, 0);
+}
+
+#[test]
+fn a_range_over_sealed_segments_is_one_read_each() {
+    let disk = Disk::simulated();
+    append_each(&disk.open(), &entries(1..=60, 1));
+    let journal = disk.open();
+    let whole = || assert_eq!(journal.entries(1..61, u64::MAX).unwrap(), entries(1..=60, 1));
+    whole();
+    let segments = journal.recovery_report().segments as u64;
+    assert_eq!(cost(&disk, whole).reads, segments, "the indexes are in memory by now");
+}
+
+#[test]
+fn opening_a_clean_journal_makes_no_file_and_writes_one_commit() {
+    let disk = Disk::simulated();
+    append_each(&disk.open(), &entries(1..=60, 1));
+    disk.sim().set_capacity(Some(0));
+    let names = disk.names();
+    let mut journal = None;
+    let counts = cost(&disk, || journal = Some(disk.open()));
+    assert_eq!(log(&journal.unwrap()), entries(1..=60, 1));
+    assert_eq!((counts.creates, counts.renames, counts.removes), (0, 0, 0));
+    assert_eq!((counts.set_lens, counts.allocates, counts.writes), (0, 0, 2));
+    // Of what was found of `meta`, and of the commit that begins the new life.
+    assert_eq!((counts.syncs, counts.dir_syncs), (2, 1));
+    assert_eq!(disk.names(), names);
+}
+
+#[test]
+fn a_read_only_open_asks_for_nothing_that_changes_anything() {
+    let disk = Disk::simulated();
+    append_each(&disk.open(), &entries(1..=60, 1));
+    let before = disk.sim().mutations();
+    let counts = cost(&disk, || {
+        let reader = disk.options().read_only(true).open(&disk.dir).unwrap();
+        assert_eq!(log(&reader), entries(1..=60, 1));
+        reader.close().unwrap();
+    });
+    assert_eq!((disk.sim().mutations() - before, counts.locks, counts.creates), (0, 0, 0));
+}
+
+#[test]
+fn closing_a_journal_that_changed_nothing_is_one_commit() {
+    let (disk, journal) = young();
+    // The index of what was appended, and the mark behind it.
+    writing(3, 2, cost(&disk, || journal.close().unwrap()));
+    drop(journal);
+    let journal = disk.options().segment_bytes(64 << 10).open(&disk.dir).unwrap();
+    writing(2, 1, cost(&disk, || journal.close().unwrap()));
+    assert!(Disk::of(disk.sim().after_power_cut(Survival::Nothing)).open().recovery_report().clean);
+}
+
+#[test]
+fn an_empty_append_asks_for_nothing() {
+    let (disk, journal) = young();
+    writing(0, 0, cost(&disk, || journal.append(&[]).unwrap()));
+    writing(0, 0, cost(&disk, || journal.append_pending(&[]).unwrap().wait().unwrap()));
+    writing(0, 0, cost(&disk, || journal.replace_tail(&[]).unwrap()));
+}
+
+#[test]
+fn waiters_during_a_sync_share_the_next_one() {
+    let (disk, journal) = young();
+    disk.sim().threaded_tasks();
+    let before = disk.sim().counts();
+    std::thread::scope(|scope| {
+        let hold = disk.sim().hold_syncs();
+        let first = journal.append_pending(&entries(10..=10, 1)).unwrap();
+        let mut waiters = vec![scope.spawn(|| first.wait())];
+        disk.sim().wait_for_held_syncs(1);
+        // All of these were written while the first sync was under way: it does not cover them.
+        let pending: Vec<_> =
+            (11..=30).map(|index| journal.append_pending(&entries(index..=index, 1)).unwrap()).collect();
+        waiters.extend(pending.into_iter().map(|pending| scope.spawn(|| pending.wait())));
+        drop(hold);
+        waiters.into_iter().for_each(|waiter| _ = waiter.join().unwrap().unwrap());
+    });
+    let counts = disk.sim().counts() - before;
+    assert_eq!((counts.writes, counts.syncs), (21, 2));
+}
