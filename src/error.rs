@@ -16,8 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused an operation.
-    #[error("{op} {}{}: {source}; the journal's files are unchanged by this error: mend the cause and try again",
-        path.display(), at(*offset))]
+    #[error("{op} {}{}: {source}; mend the cause, then try again or open again", path.display(), at(*offset))]
     Io {
         /// What was tried: `read`, `write`, `sync`, `rename`, …
         op: &'static str,

@@ -1,7 +1,48 @@
-//! raft-journal
+//! A crash-safe journal for Raft nodes: the log, the term, the vote, and nothing else.
+//!
+//! A Raft server must persist three things before it answers: the entries of its log, its current term, and whom it
+//! voted for. This crate keeps them in one directory of plain files, as a library: [`Journal`] implements [`LogStore`]
+//! for the log and [`StableStore`] for the small state. There is no server and no other database. One journal serves
+//! one Raft group.
+//!
+//! ```
+//! use raft_journal::{Entry, Journal, LogStore, Position, StableStore};
+//!
+//! # fn main() -> Result<(), raft_journal::Error> {
+//! # let temporary = tempfile::tempdir().expect("a temporary directory");
+//! # let dir = temporary.path().join("node-1");
+//! let journal = Journal::open(&dir)?; // makes it, or recovers it from whatever the last process left
+//! journal.set_u64(b"term", 1)?; // durable when it returns, as all that follows
+//! journal.append(&[Entry::new(1, 1, "set x = 1"), Entry::new(2, 1, "set y = 2")])?;
+//! journal.replace_tail(&[Entry::new(2, 2, "set y = 3")])?; // a new leader disagrees: one write, one sync
+//! journal.truncate_head(Position::new(1, 1))?; // a snapshot covers entry 1; its term stays known
+//! assert_eq!(journal.entries(2..3, 1 << 20)?, [Entry::new(2, 2, "set y = 3")]);
+//! assert_eq!((journal.term(1)?, journal.get_u64(b"term")?), (1, Some(1)));
+//! journal.close()
+//! # }
+//! ```
+//!
+//! # What is where
+//!
+//! - [`Journal`] and [`OpenOptions`] open one; [`RecoveryReport`] says what opening found.
+//! - [`LogStore`] and [`StableStore`] are the traits, both object-safe; [`MemoryStore`] implements them for tests of
+//!   nodes.
+//! - [`Pending`] is a write that is readable and not yet durable: wait for it, await it, or give it a callback.
+//! - [`Error`] says where something went wrong and what to do about it.
+//! - [`io`] is the one door to the disk. With the feature `sim` it has a simulated disk that loses power on demand, for
+//!   crash tests of the nodes that are built on this crate.
+//! - With the feature `openraft-09`, `adapters::openraft_09` is a log store for openraft 0.9.
+//!
+//! # Documents
+//!
+//! - [`docs::crash_safety`]: the promises, the assumptions about the disk, and how recovery decides.
+//! - [`docs::format`]: every byte on the disk.
+//! - [`docs::operations`]: sizing, options, what each error and each line of the report asks for, platforms.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(feature = "openraft-09")]
+pub mod adapters;
 mod codec;
 mod entry;
 mod error;
@@ -22,3 +63,25 @@ pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;
 pub use pending::{Durability, DurableCallback, Pending};
 pub use stable_store::{Changes, KEY_BYTES_MAX, StableStore, VALUE_BYTES_MAX};
+
+/// The format, the promises and the daily work, as documents.
+pub mod docs {
+    #[doc = include_str!("docs/format.md")]
+    pub mod format {}
+    #[doc = include_str!("docs/crash_safety.md")]
+    pub mod crash_safety {}
+    #[doc = include_str!("docs/operations.md")]
+    pub mod operations {}
+}
+
+/// The constants of the format, for the test that holds the format's page against them.
+#[doc(hidden)]
+pub mod layout {
+    pub use crate::meta::format as meta;
+    pub use crate::segment::format as segment;
+}
+
+/// The README's example is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

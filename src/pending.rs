@@ -39,8 +39,16 @@ pub struct Pending {
 
 enum State {
     Ready(Result<()>),
-    Waiting { source: Arc<dyn Durability>, ticket: u64 },
-    Polled(Arc<Mutex<Shared>>),
+    Waiting {
+        source: Arc<dyn Durability>,
+        ticket: u64,
+    },
+    /// Polled as a future: the answer comes to `shared`.
+    Polled {
+        source: Arc<dyn Durability>,
+        ticket: u64,
+        shared: Arc<Mutex<Shared>>,
+    },
 }
 
 #[derive(Default)]
@@ -76,9 +84,7 @@ impl Pending {
         let position = self.position;
         match self.state {
             State::Ready(result) => result,
-            State::Waiting { source, ticket } => source.wait(ticket),
-            // Only a future that was polled and then turned back gets here; its answer is on its way.
-            State::Polled(shared) => block_on(&shared),
+            State::Waiting { source, ticket } | State::Polled { source, ticket, .. } => source.wait(ticket),
         }
         .map(|()| position)
     }
@@ -89,31 +95,10 @@ impl Pending {
         let position = self.position;
         match self.state {
             State::Ready(result) => callback(result.map(|()| position)),
-            State::Waiting { source, ticket } => {
+            State::Waiting { source, ticket } | State::Polled { source, ticket, .. } => {
                 source.on_durable(ticket, Box::new(move |result| callback(result.map(|()| position))));
             }
-            State::Polled(shared) => callback(block_on(&shared).map(|()| position)),
         }
-    }
-}
-
-fn block_on(shared: &Mutex<Shared>) -> Result<()> {
-    struct Unpark(crate::sync::Parker);
-    impl std::task::Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let parker = Arc::new(Unpark(crate::sync::Parker::default()));
-    loop {
-        {
-            let mut shared = shared.lock();
-            if let Some(result) = &shared.result {
-                return result.clone();
-            }
-            shared.waker = Some(Waker::from(Arc::clone(&parker)));
-        }
-        parker.0.park();
     }
 }
 
@@ -137,11 +122,11 @@ impl Future for Pending {
                     waker.into_iter().for_each(Waker::wake);
                 }),
             );
-            this.state = State::Polled(shared);
+            this.state = State::Polled { source: Arc::clone(source), ticket: *ticket, shared };
         }
         match &this.state {
             State::Ready(result) => Poll::Ready(result.clone().map(|()| position)),
-            State::Polled(shared) => {
+            State::Polled { shared, .. } => {
                 let mut shared = shared.lock();
                 match &shared.result {
                     Some(result) => Poll::Ready(result.clone().map(|()| position)),

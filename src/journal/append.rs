@@ -246,7 +246,9 @@ impl Core {
         };
         self.write(&segment, &writer.buffer, header.offset)?;
         let trailer = Trailer { seal_offset: header.offset, seal_check: header.check, sequence: segment.sequence };
-        self.write(&segment, &trailer.encode(&segment.salt), segment.data_end())?;
+        // The seal is written whole, and a recovery may find it: no other successor can take this one's place any more.
+        let trailer = self.write(&segment, &trailer.encode(&segment.salt), segment.data_end());
+        trailer.map_err(|error| self.group.poison(error))?;
         let (sealed, fold, settled) = {
             let view = self.view.read();
             let mut fold = view.fold.clone();

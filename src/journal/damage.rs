@@ -150,16 +150,8 @@ impl Loss {
     }
 
     pub(super) fn record(&self) -> Accepted {
-        let resume = self.resume.unwrap_or(Resume { sequence: 0, offset: 0, chain: 0 });
-        Accepted {
-            sequence: self.sequence,
-            offset: self.offset,
-            first: self.first,
-            end: self.end.unwrap_or(self.first),
-            resume_sequence: resume.sequence,
-            resume_offset: resume.offset,
-            resume_chain: resume.chain,
-        }
+        let Loss { sequence, offset, first, end, .. } = *self;
+        Accepted { sequence, offset, first, end: end.unwrap_or(first) }
     }
 
     pub(super) fn damage(&self, dir: &Path) -> Damage {

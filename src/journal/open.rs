@@ -48,7 +48,12 @@ pub(super) fn open(options: &OpenOptions, dir: &Path) -> Result<Journal> {
         Survey::Existing => {
             // What is found here may be a name that power loss could still forget.
             fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, None, error))?;
-            (MetaStore::open(fs, dir, Mode::Write)?, false)
+            let loaded = MetaStore::open(fs, dir, Mode::Write)?;
+            if loaded.state.start.is_none() {
+                // Its first open was cut short, perhaps before the directory's own name was synced.
+                sync_parent(fs, dir)?;
+            }
+            (loaded, false)
         }
         Survey::Fresh => (create(options, dir)?, true),
     };
@@ -86,11 +91,14 @@ fn create(options: &OpenOptions, dir: &Path) -> Result<Loaded> {
     id[..8].copy_from_slice(&fs.entropy().to_le_bytes());
     id[8..].copy_from_slice(&fs.entropy().to_le_bytes());
     let (store, state) = MetaStore::create(fs, dir, State::new(JournalId(id)), options.meta_bytes_max)?;
-    // Without this, power loss can forget the directory with everything in it.
-    if let Some(parent) = dir.parent() {
-        fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, None, error))?;
-    }
+    sync_parent(fs, dir)?;
     Ok(Loaded { store, state, health: Health::Sound })
+}
+
+/// Without this, power loss can forget the directory with everything in it.
+fn sync_parent(fs: &dyn Fs, dir: &Path) -> Result<()> {
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, None, error))
 }
 
 /// Recovers the log, begins a new life, and hands out the journal.
@@ -112,14 +120,20 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     report.describe(&state, health, created);
     let outside = outside_chain(options, dir, &state, &names, recovered.as_mut(), &mut report)?;
     let (chain, accepted, next_sequence) = begin_chain(options, dir, &state, recovered, next_sequence)?;
-    let Outside { spare, remove } = outside;
+    let Outside { spare, mut remove } = outside;
+    remove.extend(unfinished(dir, &names));
+    report.leftover.clone_from(&remove);
     let files = Files::new(spare, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
     let core = assemble(options, dir, Some(store), state, chain, files, report);
     core.settle_end()?;
-    core.begin_life(chain_start, accepted)?;
+    core.begin_life(chain_start, &accepted)?;
+    if health != Health::Sound {
+        // A commit writes one slot, both copies: another one, and no bad copy is left in either.
+        core.begin_life(chain_start, &accepted)?;
+    }
     // Only now: until this life has begun, an open that fails leaves everything as it was.
-    for path in remove.iter().chain(&unfinished(dir, &names)) {
+    for path in &remove {
         // A file that stays is removed by the next open.
         let _ = fs.remove(path);
     }
@@ -246,7 +260,10 @@ fn outside_chain(
             Opened::Unreadable | Opened::Foreign(_) | Opened::Newer(_) => report.foreign.push(path),
         }
     }
-    report.leftover.clone_from(&outside.remove);
+    if !report.damaged.is_empty() {
+        // What cannot be placed may be what is missing: where something is lost, nothing is removed.
+        return Ok(Outside::default());
+    }
     Ok(outside)
 }
 
@@ -307,13 +324,13 @@ impl Core {
 
     /// Commits the next life, with the mark at the end of the adopted log: from here on, what earlier lives left
     /// behind it is neither a batch nor evidence.
-    fn begin_life(&self, start: ChainStart, accepted: Vec<Accepted>) -> Result<()> {
+    fn begin_life(&self, start: ChainStart, accepted: &[Accepted]) -> Result<()> {
         let mut meta = self.meta.lock();
         let Some(meta) = meta.as_mut() else { return Ok(()) };
         let begun = self.commit_state(meta, &Changes::new(), |state| {
             state.life = self.life;
             state.start = Some(start);
-            state.accepted = accepted;
+            state.accepted = accepted.to_vec();
         });
         begun.map_err(|error| match error {
             Error::Poisoned { cause } => Error::clone(&cause),

@@ -13,7 +13,7 @@ use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
 use crate::io;
 use crate::segment::Segment;
 use crate::segment::fold::Fold;
-use crate::segment::format::{BATCH_BYTES, ENTRY_BYTES, PAGE_SLOTS};
+use crate::segment::format::{BATCH_BYTES, PAGE_SLOTS};
 use crate::segment::index::{self, IndexId, Slot};
 use crate::segment::reader;
 use crate::segment::recover::{self, Lives, Seen, Stop, Window};
@@ -180,16 +180,19 @@ impl Core {
         if let Some(page) = self.index_cache.lock().pages.get(&key) {
             return Ok(Arc::clone(page));
         }
-        let page = match self.read_page(sealed, number)? {
-            Some(page) => page,
-            None => {
-                let slots = self.rescan(sealed)?;
-                slots.chunks(PAGE_SLOTS).nth(number as usize).map(<[Slot]>::to_vec).unwrap_or_default()
-            }
-        };
+        if let Some(page) = self.read_page(sealed, number)? {
+            return Ok(self.cache_page(key, page));
+        }
+        let slots = self.rescan(sealed)?;
+        let pages = (0..).zip(slots.chunks(PAGE_SLOTS));
+        let cached = pages.map(|(number, page)| (number, self.cache_page((key.0, number), page.to_vec())));
+        Ok(cached.filter(|&(at, _)| at == number).last().map(|(_, page)| page).unwrap_or_default())
+    }
+
+    fn cache_page(&self, key: (u64, u32), page: Vec<Slot>) -> Arc<Vec<Slot>> {
         let page = Arc::new(page);
         self.index_cache.lock().insert(key, Arc::clone(&page), self.options.index_cache_bytes);
-        Ok(page)
+        page
     }
 
     fn read_page(&self, sealed: &Sealed, number: u32) -> Result<Option<Vec<Slot>>> {

@@ -83,12 +83,11 @@ pub(crate) fn recover(source: Source<'_>) -> Result<Recovered> {
 /// hold. `false` when there is nothing to bring.
 fn settle(source: &Source<'_>, found: &Recovered) -> Result<bool> {
     let (sequence, offset) = found.seen.mark.max(source.meta.mark.place());
-    let Some(active) = &found.active else { return Ok(false) };
-    if (active.sequence, found.fold.end) <= (sequence, offset) {
+    if found.active.as_ref().is_some_and(|active| (active.sequence, found.fold.end) <= (sequence, offset)) {
         return Ok(false);
     }
     let sealed = found.sealed.iter().map(|sealed| &sealed.segment);
-    for segment in sealed.chain([active]).filter(|segment| segment.sequence >= sequence) {
+    for segment in sealed.chain(&found.active).filter(|segment| segment.sequence >= sequence) {
         let from = if segment.sequence == sequence { u64::from(offset) } else { 0 };
         segment.file.sync_data().map_err(|error| Error::io("sync", &segment.path, None, error))?;
         segment.file.drop_cache(from).map_err(|error| Error::io("read", &segment.path, Some(from), error))?;
@@ -443,6 +442,7 @@ impl<'a> Walk<'a> {
             }
         }
         self.report_accepted();
+        self.report.reindexed.dedup();
         self.report.segments = self.sealed.len() + usize::from(active.is_some());
         Ok(Recovered {
             sealed: self.sealed,

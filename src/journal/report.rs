@@ -23,15 +23,16 @@ pub struct RecoveryReport {
     /// found may be missing, which nothing on this disk could tell. Advice: ask the leader, or, when a whole cluster
     /// lost power, just start.
     pub suspect: Option<Suspect>,
-    /// One copy of a `meta` slot was unreadable; its twin served, and both copies were written anew.
+    /// One copy of a `meta` slot was unreadable; its twin served, and all copies were written anew.
     pub meta_healed: bool,
     /// Damage that was accepted, by this open or by an earlier one: these entries are lost.
     pub damaged: Vec<Arc<Damage>>,
-    /// Sealed segments whose index had to be made again from their batches.
+    /// Segments whose batches were read one by one although they have an index: it was damaged, or a crash came before
+    /// anything proved it.
     pub reindexed: Vec<PathBuf>,
     /// Files with a segment's name that are not this journal's, or of which nothing can be read. Left alone.
     pub foreign: Vec<PathBuf>,
-    /// Files that a finished head truncation, or an interrupted preparation, had left; removed, or kept as a spare.
+    /// Files that a finished head truncation, or an interrupted preparation, had left; they were removed.
     pub leftover: Vec<PathBuf>,
 }
 

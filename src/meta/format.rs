@@ -75,7 +75,7 @@ pub const START_BASE_AT: usize = START_CHAIN_AT + 4;
 /// Length of the fixed part; the accepted damages follow, then the pairs.
 pub const FIXED_BYTES: usize = START_BASE_AT + 8;
 /// Length of an accepted damage.
-pub const ACCEPTED_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 4 + 4;
+pub const ACCEPTED_BYTES: usize = 8 + 4 + 8 + 8;
 /// Length of a pair's head: the key's length (1 byte), the value's (2 bytes).
 pub const PAIR_HEAD_BYTES: usize = 3;
 
@@ -83,7 +83,7 @@ const FLAG_CLEAN: u32 = 1;
 const FLAG_PURGED: u32 = 2;
 const FLAG_START: u32 = 4;
 
-const _: () = assert!(FIXED_BYTES % 8 == 0 && FIXED_BYTES < COPY_ALIGN_BYTES);
+const _: () = assert!(FIXED_BYTES.is_multiple_of(8) && FIXED_BYTES < COPY_ALIGN_BYTES);
 const _: () = assert!(crate::stable_store::KEY_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(crate::stable_store::VALUE_BYTES_MAX <= u16::MAX as usize);
 
@@ -149,9 +149,6 @@ fn put_accepted(bytes: &mut Vec<u8>, accepted: &Accepted) {
     bytes.put_u32_le(accepted.offset);
     bytes.put_u64_le(accepted.first);
     bytes.put_u64_le(accepted.end);
-    bytes.put_u64_le(accepted.resume_sequence);
-    bytes.put_u32_le(accepted.resume_offset);
-    bytes.put_u32_le(accepted.resume_chain);
 }
 
 fn check_of(content: &[u8]) -> u32 {
@@ -228,9 +225,6 @@ fn take_accepted(rest: &mut Bytes) -> Option<Accepted> {
         offset: LittleEndian::read_u32(&bytes[8..]),
         first: LittleEndian::read_u64(&bytes[12..]),
         end: LittleEndian::read_u64(&bytes[20..]),
-        resume_sequence: LittleEndian::read_u64(&bytes[28..]),
-        resume_offset: LittleEndian::read_u32(&bytes[36..]),
-        resume_chain: LittleEndian::read_u32(&bytes[40..]),
     })
 }
 
@@ -252,15 +246,7 @@ pub(crate) mod tests {
             mark: Mark { sequence: 1, offset: 2, chain: 3, next: 4, last_term: 5, base: 6, replacing: 7, index: 8 },
             purged: Some(Position::new(3, 2)),
             start: Some(ChainStart { sequence: 9, salt: 10, offset: 11, chain: 12, base: 13 }),
-            accepted: vec![Accepted {
-                sequence: 1,
-                offset: 2,
-                first: 3,
-                end: 4,
-                resume_sequence: 5,
-                resume_offset: 6,
-                resume_chain: 7,
-            }],
+            accepted: vec![Accepted { sequence: 1, offset: 2, first: 3, end: 4 }],
             pairs: [("vote", "me"), ("term", "")].map(|(k, v)| (Bytes::from(k), Bytes::from(v))).into(),
             generation,
             ..State::new(JournalId([5; 16]))

@@ -85,7 +85,8 @@ pub(crate) struct ChainStart {
     pub(crate) base: u64,
 }
 
-/// Damage that the caller accepted: at this place, these entries are lost and the chain goes on at that place.
+/// Damage that the caller accepted: at this place, these entries are lost. Where the chain goes on behind it is worked
+/// out anew at each open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Accepted {
     pub(crate) sequence: u64,
@@ -93,7 +94,4 @@ pub(crate) struct Accepted {
     /// The lost entries, half-open.
     pub(crate) first: u64,
     pub(crate) end: u64,
-    pub(crate) resume_sequence: u64,
-    pub(crate) resume_offset: u32,
-    pub(crate) resume_chain: u32,
 }

@@ -132,9 +132,9 @@ pub const ALIGN_BYTES_ALIGNED: u32 = 4096;
 pub const EDGE_BYTES: u32 = 512;
 
 const _: () = assert!(HEADER_BYTES == 64 && HEADER_BYTES <= EDGE_BYTES as usize);
-const _: () = assert!(BATCH_BYTES == 72 && BATCH_BYTES % ALIGN_BYTES as usize == 0);
+const _: () = assert!(BATCH_BYTES == 72 && BATCH_BYTES.is_multiple_of(ALIGN_BYTES as usize));
 const _: () = assert!(ENTRY_BYTES == 20);
-const _: () = assert!(SUMMARY_BYTES == 56 && SUMMARY_BYTES % ALIGN_BYTES as usize == 0);
+const _: () = assert!(SUMMARY_BYTES == 56 && SUMMARY_BYTES.is_multiple_of(ALIGN_BYTES as usize));
 const _: () = assert!(PAGE_HEAD_BYTES + PAGE_SLOTS * SLOT_BYTES == PAGE_BYTES);
 const _: () = assert!(TRAILER_BYTES <= EDGE_BYTES as usize);
 

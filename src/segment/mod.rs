@@ -20,7 +20,7 @@ use format::{
 const SUFFIX: &str = ".seg";
 /// What a file is called while it is being prepared: no recovery ever reads it.
 const UNFINISHED_SUFFIX: &str = ".seg.tmp";
-const ZEROES: [u8; 1 << 20] = [0; 1 << 20];
+static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
 
 /// The name of the segment file with this sequence.
 pub(crate) fn file_name(sequence: u64) -> String {

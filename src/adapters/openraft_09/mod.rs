@@ -5,6 +5,7 @@
 //! use raft_journal::adapters::openraft_09::LogStore;
 //!
 //! # extern crate openraft_09 as openraft;
+//! # use std::io::Cursor;
 //! # openraft::declare_raft_types!(pub Types: D = String, R = String);
 //! let journal = Journal::open("node-1")?;
 //! let log_store = LogStore::<Types>::new(journal.clone());
@@ -36,10 +37,13 @@
 //! # What is stored
 //!
 //! Whole entries, votes and LogIds go through serde, as MessagePack behind one byte that names the encoding; the
-//! journal itself only needs an entry's index and term. The keys are `openraft.vote`, `openraft.committed` and
-//! `openraft.purged`. Purge and append through this adapter only. Two features of openraft matter:
-//! `single-term-leader` changes how LogIds are written, so choose before the first entry; `singlethreaded` takes away
-//! the `Send` that a callback on another thread needs, and does not build with this adapter.
+//! journal itself only needs an entry's index and term. Commands that carry raw bytes are smaller and faster with
+//! `serde_bytes`. The keys are `openraft.vote`, `openraft.committed` and `openraft.purged`. Purge and append through
+//! this adapter only.
+//!
+//! Two features of openraft matter: `single-term-leader` changes how LogIds are written, so choose before the first
+//! entry; `singlethreaded` takes away the `Send` that a callback on another thread needs, and does not build with this
+//! adapter.
 
 mod backend;
 mod codec;

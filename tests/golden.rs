@@ -1,0 +1,193 @@
+//! Journals that earlier builds wrote must stay readable, with exactly the content they had.
+//!
+//! `tests/golden/v1` was written by the first version of the format and is never written again. When the format gets a
+//! new version, and only then, add a directory: write its history and content below, name it in [`GOLDEN`], and run
+//!
+//! ```text
+//! RAFT_JOURNAL_GOLDEN=v2 cargo test --test golden every_version_is_kept
+//! ```
+//!
+//! which refuses to write over a directory that is there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use raft_journal::{Changes, Compression, Entry, Error, Journal, LogStore, OpenOptions, Position, Result, StableStore};
+
+/// A journal that is kept: its directory, how it was written, and what it must hold.
+struct Golden {
+    name: &'static str,
+    write: fn(&Path) -> Result<()>,
+    content: fn() -> Content,
+}
+
+const GOLDEN: &[Golden] = &[Golden { name: "v1", write: write_v1, content: content_v1 }];
+
+/// Everything that a journal holds.
+struct Content {
+    purged: Position,
+    entries: Vec<Entry>,
+    pairs: Vec<(&'static str, &'static [u8])>,
+    life: u32,
+}
+
+const FILES_BYTES_MAX: u64 = 200 << 10;
+
+fn options() -> OpenOptions {
+    OpenOptions::new().segment_bytes(8 << 10).meta_bytes_max(512)
+}
+
+fn payload(index: u64) -> String {
+    format!("entry {index}: {}", "abcdefghij".repeat((index % 30) as usize))
+}
+
+fn words() -> String {
+    "the same words again and again ".repeat(40)
+}
+
+/// Several sealed segments, a purged head, a replaced tail, a compressed entry, an empty one, a vote; two lives.
+fn write_v1(dir: &Path) -> Result<()> {
+    let journal = options().open(dir)?;
+    journal.set_u64(b"term", 1)?;
+    for index in 1..=120 {
+        journal.append(&[Entry::new(index, 1 + index / 50, payload(index))])?;
+    }
+    journal.commit(&Changes::new().set("vote", "node-3").set_u64("term", 4))?;
+    journal.set_lazy(b"committed", b"110")?;
+    journal.replace_tail(&[Entry::new(111, 4, "a new leader's"), Entry::new(112, 4, "")])?;
+    journal.truncate_head(Position::new(40, 1))?;
+    journal.close()?;
+
+    let journal = options().compression(Compression::Lz4 { threshold_bytes: 256 }).open(dir)?;
+    journal.append(&[Entry::new(113, 4, words()), Entry::new(114, 5, "behind the words")])?;
+    journal.truncate_tail(114)?;
+    journal.append(&[Entry::new(114, 6, "the end")])?;
+    journal.close()
+}
+
+fn content_v1() -> Content {
+    let mut entries: Vec<Entry> = (41..=110).map(|index| Entry::new(index, 1 + index / 50, payload(index))).collect();
+    entries.extend([
+        Entry::new(111, 4, "a new leader's"),
+        Entry::new(112, 4, ""),
+        Entry::new(113, 4, words()),
+        Entry::new(114, 6, "the end"),
+    ]);
+    Content {
+        purged: Position::new(40, 1),
+        entries,
+        pairs: vec![("committed", b"110"), ("term", &[4, 0, 0, 0, 0, 0, 0, 0]), ("vote", b"node-3")],
+        life: 2,
+    }
+}
+
+fn directory(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+}
+
+/// A copy of a kept journal that may be written to.
+fn copy(golden: &Golden) -> (tempfile::TempDir, PathBuf) {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().join("journal");
+    fs::create_dir(&dir).unwrap();
+    for (name, bytes) in files(&directory(golden.name)) {
+        fs::write(dir.join(name), bytes).unwrap();
+    }
+    (temporary, dir)
+}
+
+fn assert_content(journal: &Journal, content: &Content) {
+    let state = journal.state();
+    assert_eq!(state.purged, Some(content.purged));
+    assert_eq!(state.first, Some(content.purged.index + 1));
+    assert_eq!(state.last, content.entries.last().map(Entry::position));
+    assert_eq!(state.durable, state.last);
+    assert_eq!(journal.term(content.purged.index).unwrap(), content.purged.term);
+    let range = content.purged.index + 1..state.next_index().unwrap();
+    assert_eq!(journal.entries(range.clone(), u64::MAX).unwrap(), content.entries);
+    for (index, entry) in range.clone().zip(&content.entries) {
+        assert_eq!(&journal.entry(index).unwrap(), entry);
+        assert_eq!(journal.term(index).unwrap(), entry.term);
+    }
+    assert!(matches!(journal.entry(range.start - 1), Err(Error::BeforeFirst { .. })));
+    assert!(matches!(journal.entry(range.end), Err(Error::AfterLast { .. })));
+    for &(key, value) in &content.pairs {
+        assert_eq!(journal.get(key.as_bytes()).unwrap().as_deref(), Some(value), "{key}");
+    }
+}
+
+#[test]
+fn a_kept_journal_reads_as_it_was_written() {
+    for golden in GOLDEN {
+        let (_temporary, dir) = copy(golden);
+        let content = (golden.content)();
+        let looker = OpenOptions::new().read_only(true).open(&dir).unwrap();
+        assert_content(&looker, &content);
+        let report = looker.recovery_report();
+        assert!(report.clean && report.suspect.is_none() && report.torn.is_none(), "{report:?}");
+        assert_eq!((report.life, report.segments > 2), (content.life, true), "{report:?}");
+        assert!(report.damaged.is_empty() && report.reindexed.is_empty() && report.foreign.is_empty(), "{report:?}");
+        assert_eq!(files(&dir), files(&directory(golden.name)), "a read-only open wrote something");
+    }
+}
+
+#[test]
+fn a_kept_journal_goes_on() {
+    for golden in GOLDEN {
+        let (_temporary, dir) = copy(golden);
+        let mut content = (golden.content)();
+        // With another bound than it was written with, so that `meta` is rewritten.
+        let journal = Journal::open(&dir).unwrap();
+        assert_content(&journal, &content);
+        assert_eq!(journal.recovery_report().life, content.life + 1);
+        let last = journal.state().last.unwrap();
+        content.entries.push(Entry::new(last.index + 1, last.term, "written by this build"));
+        journal.append(&content.entries[content.entries.len() - 1..]).unwrap();
+        drop(journal);
+        assert_content(&Journal::open(&dir).unwrap(), &content);
+    }
+}
+
+#[test]
+fn the_kept_files_are_small_and_all_known() {
+    let mut bytes = 0;
+    for golden in GOLDEN {
+        bytes += files(&directory(golden.name)).values().map(|file| file.len() as u64).sum::<u64>();
+    }
+    assert!(bytes <= FILES_BYTES_MAX, "{bytes} bytes");
+    for entry in fs::read_dir(directory("")).unwrap() {
+        let name = entry.unwrap().file_name();
+        assert!(GOLDEN.iter().any(|golden| name.to_str() == Some(golden.name)), "nobody reads {name:?}");
+    }
+}
+
+/// What the history of a kept journal makes is what its content says, in this build too.
+#[test]
+fn a_history_makes_its_content() {
+    for golden in GOLDEN {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("journal");
+        (golden.write)(&dir).unwrap();
+        assert_content(&options().read_only(true).open(&dir).unwrap(), &(golden.content)());
+    }
+}
+
+#[test]
+fn every_version_is_kept() {
+    if let Ok(name) = std::env::var("RAFT_JOURNAL_GOLDEN") {
+        let golden = GOLDEN.iter().find(|golden| golden.name == name).expect("a directory that GOLDEN knows");
+        let dir = directory(golden.name);
+        assert!(!dir.exists(), "{} is there: a kept journal is never written again", dir.display());
+        fs::create_dir_all(dir.parent().unwrap()).unwrap();
+        (golden.write)(&dir).unwrap();
+    }
+    for golden in GOLDEN {
+        assert!(directory(golden.name).join("meta").is_file(), "the kept journal {} is missing", golden.name);
+    }
+}
