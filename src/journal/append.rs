@@ -244,11 +244,14 @@ impl Core {
             let named = (next.sequence, next.salt_value);
             writer::encode_index(&segment.salt, header, &view.fold, named, segment.align, &mut writer.buffer)
         };
-        self.write(&segment, &writer.buffer, header.offset)?;
+        if header.end(segment.align).is_none_or(|end| end > segment.data_end()) {
+            // Only accepted damage can have made so many slots: never over the trailer.
+            return Err(Error::BatchTooLarge { bytes: bytes_of(&header), bytes_max: u64::from(segment.size_bytes) });
+        }
         let trailer = Trailer { seal_offset: header.offset, seal_check: header.check, sequence: segment.sequence };
-        // The seal is written whole, and a recovery may find it: no other successor can take this one's place any more.
-        let trailer = self.write(&segment, &trailer.encode(&segment.salt), segment.data_end());
-        trailer.map_err(|error| self.group.poison(error))?;
+        // The trailer first: where space runs out in between, no whole seal is left that a recovery would follow.
+        self.write(&segment, &trailer.encode(&segment.salt), segment.data_end())?;
+        self.write(&segment, &writer.buffer, header.offset)?;
         let (sealed, fold, settled) = {
             let view = self.view.read();
             let mut fold = view.fold.clone();
@@ -300,6 +303,10 @@ impl Core {
         self.group.wrote(written, None);
         Ok(())
     }
+}
+
+fn bytes_of(header: &BatchHeader) -> u64 {
+    BATCH_BYTES as u64 + u64::from(header.body_bytes)
 }
 
 /// How many term runs these entries begin at most.

@@ -217,7 +217,10 @@ impl Group {
             for (callback, result) in self.covered(result) {
                 DELIVERING.with_borrow_mut(|groups| groups.push(self.id));
                 // A callback is the caller's code: its panic must strand none of the others.
-                let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
+                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(result))) {
+                    // The panic's message is out; dropping what it carries could panic again.
+                    std::mem::forget(payload);
+                }
                 DELIVERING.with_borrow_mut(|groups| groups.pop());
             }
         }

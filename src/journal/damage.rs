@@ -4,15 +4,12 @@ use std::path::Path;
 
 use super::recovery::Walk;
 use crate::error::{Damage, DamageKind, DamagedRange};
-use crate::meta::Accepted;
+use crate::meta::{Accepted, Mark};
 use crate::segment::fold::Fold;
-use crate::segment::format::{BatchHeader, Kind};
+use crate::segment::format::{BatchHeader, ENTRY_BYTES, Kind};
 use crate::segment::index::{Slot, UNKNOWN_TERM};
 use crate::segment::recover::AtEnd;
 use crate::segment::{self, Segment};
-
-/// The most entries that one damaged place in a file may be said to have held: more is no honest header.
-const LOST_MAX: u64 = 16 << 20;
 
 /// Where a chain goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +29,8 @@ pub(crate) struct Loss {
     resume: Option<Resume>,
     why: DamageKind,
     what: What,
+    /// The most entries that the file can have held.
+    count_max: u64,
 }
 
 /// What is lost.
@@ -47,6 +46,46 @@ enum What {
     Index,
 }
 
+/// The next place where the log is known again.
+struct FarSide {
+    sequence: u64,
+    resume: Resume,
+    /// The next index there.
+    index: u64,
+    /// The offset of the latest replacing batch before it, and the lowest first index.
+    replacing: u32,
+    base: u64,
+}
+
+impl FarSide {
+    fn at_batch(sequence: u64, batch: &BatchHeader) -> FarSide {
+        let resume = Resume { sequence, offset: batch.offset, chain: batch.chain };
+        FarSide { sequence, resume, index: batch.first_index, replacing: batch.replacing, base: batch.base }
+    }
+
+    /// Without a batch, the mark in `meta` stands in for one.
+    fn at_mark(walk: &Walk<'_>) -> FarSide {
+        let Mark { sequence, offset, chain, next, base, replacing, .. } = walk.source.meta.mark;
+        FarSide { sequence, resume: Resume { sequence, offset, chain }, index: next, replacing, base }
+    }
+
+    /// The first entry that may be lost between where `walk` stands in `segment` and here.
+    fn first_lost(&self, segment: &Segment, walk: &Walk<'_>) -> u64 {
+        let (offset, at) = (walk.fold.end, walk.fold.run.end());
+        // The latest replacing batch may be among what is lost: older versions of its entries must not come back.
+        let first = if self.replacing >= offset { self.base.min(at) } else { at };
+        // A log that was empty may begin anywhere: no lower than the lost bytes can have held.
+        let end = if self.sequence == segment.sequence { self.resume.offset } else { segment.data_end() };
+        let held = u64::from(end.saturating_sub(offset)) / ENTRY_BYTES as u64;
+        let lowest = self.index.saturating_sub(held).min(walk.fold.log_first.unwrap_or(u64::MAX));
+        first.max(lowest)
+    }
+}
+
+fn count_max(segment: &Segment) -> u64 {
+    u64::from(segment.size_bytes) / ENTRY_BYTES as u64
+}
+
 impl Loss {
     /// At the end of what can be followed in `segment`, where `next` is the next batch that authenticates, in this
     /// file or a later one.
@@ -57,38 +96,29 @@ impl Loss {
         next: Option<(u64, BatchHeader)>,
         why: DamageKind,
     ) -> Loss {
-        let (sequence, offset, at) = (segment.sequence, walk.fold.end, walk.fold.run.end());
-        let mark = walk.source.meta.mark;
-        let loss = |first: u64, end: Option<u64>, resume, what| Loss {
-            sequence,
-            offset,
-            first,
-            end: end.map(|end| end.max(first)),
-            resume,
-            why,
-            what,
-        };
         if let AtEnd::Torn(header, parts) = at_end {
             return Self::of_batch(segment, header, parts, why);
         }
-        // The header names the latest replacing batch before it: if that one is among what is lost, older versions of
-        // its entries must not come back.
-        let first_lost = |replacing: u32, base: u64| if replacing >= offset { base.min(at) } else { at };
-        match next {
-            Some((found, y)) => {
-                let resume = Resume { sequence: found, offset: y.offset, chain: y.chain };
-                loss(first_lost(y.replacing, y.base), Some(y.first_index), Some(resume), What::Range)
-            }
-            None if mark.sequence == sequence => {
-                let resume = Resume { sequence, offset: mark.offset, chain: mark.chain };
-                loss(first_lost(mark.replacing, mark.base), Some(mark.next), Some(resume), What::Range)
-            }
-            None => {
-                let resume = Resume { sequence: mark.sequence, offset: mark.offset, chain: mark.chain };
-                let resume = walk.is_whole(mark.sequence).then_some(resume);
-                loss(walk.first_behind_purged(), Some(mark.next), resume, What::File)
-            }
-        }
+        let (sequence, offset, at) = (segment.sequence, walk.fold.end, walk.fold.run.end());
+        let far = next.map_or_else(|| FarSide::at_mark(walk), |(found, y)| FarSide::at_batch(found, &y));
+        let is_next = far.sequence != sequence && !walk.has_between(sequence, far.sequence);
+        let is_start = walk.data_start_of(far.sequence) == Some(far.resume.offset);
+        let what = match () {
+            () if far.sequence == sequence => What::Range,
+            // The chain value there is the one here: an index was lost, and no entry.
+            () if is_start && far.resume.chain == walk.fold.chain => What::Index,
+            // A file's first batch carries what its predecessor came to.
+            () if is_next && is_start && next.is_some() => What::Range,
+            () => What::File,
+        };
+        let first = match what {
+            What::Range => far.first_lost(segment, walk),
+            What::File => walk.first_behind_purged(),
+            What::Index | What::Payloads { .. } => at,
+        };
+        let end = if matches!(what, What::Index) { first } else { far.index.max(first) };
+        let resume = (far.sequence == sequence || walk.is_whole(far.sequence)).then_some(far.resume);
+        Loss { sequence, offset, first, end: Some(end), resume, why, what, count_max: count_max(segment) }
     }
 
     fn of_batch(
@@ -101,8 +131,9 @@ impl Loss {
         let end_offset = header.end(segment.align).unwrap_or(u32::MAX);
         let resume = Some(Resume { sequence, offset: end_offset, chain: header.check });
         let first = header.first_index;
+        let count_max = count_max(segment);
         if header.kind != Kind::Entries {
-            return Loss { sequence, offset, first, end: Some(first), resume, why, what: What::Index };
+            return Loss { sequence, offset, first, end: Some(first), resume, why, what: What::Index, count_max };
         }
         let unknown = || vec![(UNKNOWN_TERM, Slot::LOST, false); header.count as usize];
         let parts = parts.unwrap_or_else(unknown);
@@ -111,7 +142,7 @@ impl Loss {
         let (low, high) = (parts.iter().enumerate().find(is_lost), parts.iter().enumerate().rfind(is_lost));
         let (low, high) = (low.map_or(first, lost), high.map_or(first, |part| lost(part) + 1));
         let what = What::Payloads { header, parts, end: end_offset };
-        Loss { sequence, offset, first: low, end: Some(high), resume, why, what }
+        Loss { sequence, offset, first: low, end: Some(high), resume, why, what, count_max }
     }
 
     /// Of a whole file: nobody knows which entries it held, or took back.
@@ -127,7 +158,8 @@ impl Loss {
             None => (Some(mark.next.max(walk.fold.run.end())), None),
         };
         let end = end.map(|end| end.max(first));
-        Loss { sequence, offset: walk.fold.end, first, end, resume, why, what: What::File }
+        let offset = walk.fold.end;
+        Loss { sequence, offset, first, end, resume, why, what: What::File, count_max: 0 }
     }
 
     /// Whether this loss was accepted before.
@@ -141,12 +173,19 @@ impl Loss {
     pub(super) fn is_bearable(&self) -> bool {
         match self.what {
             What::File | What::Index | What::Payloads { .. } => true,
-            What::Range => self.end.is_some_and(|end| end - self.first <= LOST_MAX),
+            // Each lost entry takes a slot in the file's seal, for which there must be room.
+            What::Range => self.end.is_some_and(|end| end - self.first <= self.count_max),
         }
     }
 
-    pub(super) fn loses_entries(&self) -> bool {
-        !matches!(self.what, What::Index) && self.end != Some(self.first)
+    /// Whether every entry is still there: an index was lost, or a batch that replaced nothing and held nothing.
+    pub(super) fn is_harmless(&self) -> bool {
+        match self.what {
+            What::Index => true,
+            What::Range | What::Payloads { .. } => self.end == Some(self.first),
+            // Nobody knows what a file held.
+            What::File => false,
+        }
     }
 
     pub(super) fn record(&self) -> Accepted {

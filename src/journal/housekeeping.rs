@@ -31,11 +31,13 @@ struct State {
     preparing: bool,
     /// A background job is queued or running.
     job: bool,
+    /// The journal is closed: its files are somebody else's from now on.
+    closed: bool,
 }
 
 impl Files {
     pub(crate) fn new(spare: Option<Arc<Segment>>, next_sequence: u64) -> Files {
-        let state = State { spare, retired: Vec::new(), next_sequence, preparing: false, job: false };
+        let state = State { spare, retired: Vec::new(), next_sequence, preparing: false, job: false, closed: false };
         Files { state: Mutex::new(state), changed: Condvar::new() }
     }
 }
@@ -143,7 +145,7 @@ impl Core {
         let wants_spare = self.wants_spare();
         let mut state = self.files.state.lock();
         let wanted = (wants_spare && state.spare.is_none() && !state.preparing) || state.has_unused();
-        if state.job || !wanted {
+        if state.job || state.closed || !wanted {
             return;
         }
         state.job = true;
@@ -187,13 +189,17 @@ impl Core {
         let made = self.next_size(0).and_then(|size| self.prepare(size, true)).ok();
         let mut state = self.files.state.lock();
         state.preparing = false;
-        state.spare = made;
+        if let Some(made) = made {
+            let spare = state.spare.replace(made);
+            state.retired.extend(spare);
+        }
         self.files.changed.notify_all();
     }
 
-    /// Waits until no background work is under way.
-    pub(super) fn drain_housekeeping(&self) {
+    /// Lets no background work begin any more, and waits until none is under way.
+    pub(super) fn end_housekeeping(&self) {
         let mut state = self.files.state.lock();
+        state.closed = true;
         while state.job {
             self.files.changed.wait_for(&mut state, HELP_INTERVAL);
             // Where threads are simulated, nobody else would ever run them.

@@ -284,7 +284,7 @@ impl Core {
             }
         };
         self.group.drain_callbacks();
-        self.drain_housekeeping();
+        self.end_housekeeping();
         drop(self.lock.lock().take());
         result
     }

@@ -12,7 +12,7 @@ use super::read::IndexCache;
 use super::recovery::{self, Recovered, Source};
 use super::stable::Meta;
 use super::view::{Sealed, TailCache, View};
-use super::{Core, Handle, Journal, OpenOptions, RecoveryReport, Suspect};
+use super::{Core, Handle, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect};
 use crate::error::{Error, JournalId, Result};
 use crate::io::{Fs, Mode, PathKind};
 use crate::meta::{self, Accepted, ChainStart, Health, Loaded, MetaStore, State};
@@ -106,8 +106,8 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let fs = &*options.file_system;
     let Loaded { mut store, mut state, health } = loaded;
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
-    let next_sequence = names.iter().filter_map(|name| segment::sequence_of(name)).max().map_or(1, |last| last + 1);
     let mut recovered = recover(options, dir, &state, &names, Mode::Write)?;
+    let next_sequence = next_sequence(dir, &state, &names, recovered.as_ref())?;
     let (bytes, bytes_max) = (meta::format::pairs_bytes(&state.pairs), options.meta_bytes_max);
     if bytes > bytes_max {
         return Err(Error::StoreFull { bytes, bytes_max });
@@ -138,6 +138,17 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
         let _ = fs.remove(path);
     }
     Ok(core)
+}
+
+/// The sequence of the next file: behind every one that is there, and every one that anything names.
+fn next_sequence(dir: &Path, state: &State, names: &[String], recovered: Option<&Recovered>) -> Result<u64> {
+    let there = names.iter().filter_map(|name| segment::sequence_of(name));
+    let lost = state.accepted.iter().map(|accepted| accepted.sequence);
+    let highest = there.chain(lost).chain(recovered.map(|recovered| recovered.highest)).max().unwrap_or(0);
+    highest.checked_add(1).ok_or_else(|| {
+        let why = format!("no segment can follow `{}`, which is not one of ours", segment::file_name(highest));
+        Error::NotAJournal { dir: dir.to_path_buf(), why }
+    })
 }
 
 fn recover(
@@ -351,15 +362,15 @@ impl RecoveryReport {
 
 /// Opens without a lock and without writing. A live writer may change files under the walk: then look again.
 fn open_read_only(options: &OpenOptions, dir: &Path) -> Result<Journal> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match look(options, dir) {
-            Err(Error::Damaged(_) | Error::MetaOutdated { .. } | Error::MetaUnreadable { .. } | Error::Io { .. })
-                if tries < READ_ONLY_TRIES => {}
+    // What looks like damage may be the writer at work: it is accepted only when it stays.
+    let strict = options.clone().on_damage(OnDamage::Refuse);
+    for _ in 1..READ_ONLY_TRIES {
+        match look(&strict, dir) {
+            Err(Error::Damaged(_) | Error::MetaOutdated { .. } | Error::MetaUnreadable { .. } | Error::Io { .. }) => {}
             result => return result.map(|core| Journal(Arc::new(Handle { core }))),
         }
     }
+    look(options, dir).map(|core| Journal(Arc::new(Handle { core })))
 }
 
 fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -130,7 +131,12 @@ impl Core {
                 }
                 view.place(index, count)
             };
+            let before = gathered.entries.len();
             match self.read_place(&place, index, count, &mut gathered) {
+                // An index that has fewer slots than it should: never again and again for nothing.
+                Ok(()) if !gathered.full && gathered.entries.len() == before => {
+                    return if before > 0 { Ok(gathered.entries) } else { Err(self.lost(&self.dir, index)) };
+                }
                 Ok(()) if gathered.full => return Ok(gathered.entries),
                 Ok(()) => {}
                 Err(_) if !gathered.entries.is_empty() => return Ok(gathered.entries),
@@ -141,6 +147,7 @@ impl Core {
 
     fn read_place(&self, place: &Place, index: u64, count: usize, gathered: &mut Gathered) -> Result<()> {
         match place {
+            Place::Lost(active) => Err(self.lost(active, index)),
             Place::Active(segment, slots, limit) => self.read_slots(segment, slots, *limit, index, gathered),
             Place::Sealed(sealed) => {
                 let live = usize::try_from(sealed.live_end - index).unwrap_or(usize::MAX);
@@ -148,6 +155,16 @@ impl Core {
                 self.read_slots(&sealed.segment, &slots, limit, index, gathered)
             }
         }
+    }
+
+    /// The error for an entry that was in a file that is lost, located as the report has it.
+    fn lost(&self, active: &Path, index: u64) -> Error {
+        let covers =
+            |damage: &&Arc<Damage>| damage.indexes.first <= index && damage.indexes.end.is_none_or(|end| index < end);
+        let known = self.report.damaged.iter().find(covers);
+        let (path, offset) = known.map_or((active, 0), |damage| (damage.path.as_path(), damage.offset));
+        let indexes = DamagedRange { first: index, end: Some(index + 1) };
+        Damage { path: path.to_path_buf(), offset, indexes, term: None, why: DamageKind::Accepted }.into()
     }
 
     /// Slots of a sealed segment from `index` on, as many as one page has, and the offset that bounds the last one.

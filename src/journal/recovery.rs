@@ -43,6 +43,8 @@ pub(crate) struct Recovered {
     pub(crate) spares: Vec<Arc<Segment>>,
     /// Files that an interrupted recycling left.
     pub(crate) leftover: Vec<PathBuf>,
+    /// The highest sequence that anything names, there or missing: a new file must come behind it.
+    pub(crate) highest: u64,
 }
 
 /// A walk along the chain.
@@ -58,6 +60,8 @@ pub(super) struct Walk<'a> {
     pub(super) accepted: Vec<Accepted>,
     pub(super) seen: Seen,
     pub(super) report: RecoveryReport,
+    /// The highest sequence that the chain asked for.
+    highest: u64,
 }
 
 /// What follows a segment.
@@ -115,12 +119,14 @@ impl<'a> Walk<'a> {
             accepted: source.meta.accepted.clone(),
             seen: Seen::default(),
             report: RecoveryReport::default(),
+            highest: start.sequence.max(source.meta.mark.sequence),
         })
     }
 
     fn run(mut self) -> Result<Recovered> {
         let mut wanted = (self.start.sequence, Some(self.start.salt));
         let active = loop {
+            self.highest = self.highest.max(wanted.0);
             let next = match self.open_in_chain(wanted.0, wanted.1)? {
                 Ok(segment) => self.follow(&segment)?,
                 Err(state) => self.lost_file(wanted.0, state)?,
@@ -206,11 +212,18 @@ impl<'a> Walk<'a> {
                     return self.take_sealed(segment, &seal, &summary);
                 }
                 Stop::End(at_end) => match self.at_end(segment, &mut window, at_end, lives)? {
-                    Some(resume) if resume.sequence == segment.sequence => {
-                        self.fold.skip_to(resume.chain, resume.offset)
+                    Behind::Resume(resume) if resume.sequence == segment.sequence => {
+                        self.fold.skip_to(resume.chain, resume.offset);
                     }
-                    Some(resume) => return Ok(self.leave(segment, resume)),
-                    None => return Ok(Next::End(Arc::clone(segment))),
+                    Behind::Resume(resume) => {
+                        self.leave(segment);
+                        return Ok(self.enter(resume));
+                    }
+                    Behind::NewSegment => {
+                        self.leave(segment);
+                        return Ok(Next::NewSegment);
+                    }
+                    Behind::Nothing => return Ok(Next::End(Arc::clone(segment))),
                 },
             }
         }
@@ -261,14 +274,13 @@ impl<'a> Walk<'a> {
         Ok(Next::Successor(sequence, Some(salt)))
     }
 
-    /// Goes on in another file, with a segment behind that has no seal.
-    fn leave(&mut self, segment: &Arc<Segment>, resume: Resume) -> Next {
+    /// Leaves a segment that has no seal behind.
+    fn leave(&mut self, segment: &Arc<Segment>) {
         View::supersede(&mut self.sealed, self.fold.base);
         let run = std::mem::take(&mut self.fold.run);
         let next = run.end();
         self.sealed.push_back(Sealed::scanned(Arc::clone(segment), self.start, self.fold.end, run));
         self.fold.run.first = next;
-        self.enter(resume)
     }
 
     /// Starts a file that no seal leads to.
@@ -284,14 +296,14 @@ impl<'a> Walk<'a> {
         Next::Successor(sequence, None)
     }
 
-    /// Decides about the place where a segment's batches end. Nothing to resume at means that the log ends here.
+    /// Decides about the place where a segment's batches end.
     fn at_end(
         &mut self,
         segment: &Arc<Segment>,
         window: &mut Window<'_>,
         at_end: AtEnd,
         lives: Lives,
-    ) -> Result<Option<Resume>> {
+    ) -> Result<Behind> {
         let at = self.fold.end;
         let least = lives.least_at(at, self.fold.life);
         let beyond = self.headers_beyond(segment, window, least)?;
@@ -304,15 +316,15 @@ impl<'a> Walk<'a> {
             meta_mark_beyond: self.source.meta.mark.place() > place,
         };
         match recover::verdict(evidence) {
-            Verdict::MetaOutdated => self.check_meta().map(|()| None),
+            Verdict::MetaOutdated => self.check_meta().map(|()| Behind::Nothing),
             Verdict::Torn => {
                 self.report.torn = self.torn(segment, window, &at_end, &beyond)?;
-                Ok(None)
+                Ok(Behind::Nothing)
             }
             Verdict::Damaged(why) => {
                 let same = beyond.first.map(|y| (segment.sequence, y));
                 let loss = Loss::in_file(self, segment, at_end, same.or(later), why);
-                self.suffer(loss)
+                Ok(self.suffer(loss)?.map_or(Behind::NewSegment, Behind::Resume))
             }
         }
     }
@@ -403,17 +415,17 @@ impl<'a> Walk<'a> {
     fn suffer(&mut self, loss: Loss) -> Result<Option<Resume>> {
         let known = self.accepted.iter().any(|accepted| loss.is(accepted));
         let damage = Arc::new(loss.damage(self.source.dir));
-        if !known && loss.loses_entries() {
+        if !known && !loss.is_harmless() {
             let room = MetaStore::has_room_for(&self.accepted);
             if self.source.on_damage == OnDamage::Refuse || !room || !loss.is_bearable() {
                 return Err(Error::Damaged(damage));
             }
             self.accepted.push(loss.record());
         }
-        if loss.loses_entries() {
-            self.report.damaged.push(damage);
-        } else {
+        if loss.is_harmless() {
             self.report.reindexed.push(self.source.dir.join(segment::file_name(loss.sequence)));
+        } else {
+            self.report.damaged.push(damage);
         }
         Ok(loss.apply(&mut self.fold))
     }
@@ -425,6 +437,7 @@ impl<'a> Walk<'a> {
             self.fold.log_first = first.map(|first| first.max(purged.index + 1));
             self.fold.purged = true;
         }
+        self.check_end(active.as_deref())?;
         let reached: Vec<u64> = self.sealed.iter().map(|sealed| sealed.segment.sequence).collect();
         let active_sequence = active.as_ref().map(|active| active.sequence);
         let (mut spares, mut leftover) = (Vec::new(), Vec::new());
@@ -455,7 +468,21 @@ impl<'a> Walk<'a> {
             report: self.report,
             spares,
             leftover,
+            highest: self.highest,
         })
+    }
+
+    /// `meta` never runs ahead of the log: a log that ends before what was purged has lost its end.
+    fn check_end(&self, active: Option<&Segment>) -> Result<()> {
+        let (first, end) = (self.fold.run.end(), self.first_behind_purged());
+        if first >= end {
+            return Ok(());
+        }
+        let sequence = active.map_or(self.highest, |active| active.sequence);
+        let path = self.source.dir.join(segment::file_name(sequence));
+        let indexes = DamagedRange { first, end: Some(end) };
+        let offset = u64::from(self.fold.end);
+        Err(Damage { path, offset, indexes, term: None, why: DamageKind::Misplaced }.into())
     }
 
     /// Reports what was accepted earlier and has not been met on the way: a sealed segment is not scanned.
@@ -480,6 +507,29 @@ impl<'a> Walk<'a> {
     pub(super) fn is_whole(&self, sequence: u64) -> bool {
         matches!(self.opened.get(&sequence), Some(Opened::Whole(_)))
     }
+
+    /// Where the first batch of a whole file stands.
+    pub(super) fn data_start_of(&self, sequence: u64) -> Option<u32> {
+        match self.opened.get(&sequence) {
+            Some(Opened::Whole(segment)) => Some(segment.data_start()),
+            _ => None,
+        }
+    }
+
+    /// Whether files lie between two, of which nobody knows what they held.
+    pub(super) fn has_between(&self, sequence: u64, later: u64) -> bool {
+        self.sequences.iter().any(|&other| other > sequence && other < later)
+    }
+}
+
+/// What lies behind the place where a segment's batches end.
+enum Behind {
+    /// Nothing: the log goes on right there.
+    Nothing,
+    /// More of the chain, behind something that is lost.
+    Resume(Resume),
+    /// Something lost, and nothing that could be followed: the log goes on in a new file.
+    NewSegment,
 }
 
 /// What authenticates beyond the end of the chain, in the same file.

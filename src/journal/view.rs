@@ -1,6 +1,7 @@
 //! What readers see: which segment holds which entries. Changed under a lock that is never held during I/O.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::entry::{Entry, Position};
@@ -149,6 +150,8 @@ pub(crate) enum Place {
     Sealed(Box<Sealed>),
     /// In the active segment: the slots asked for, and the offset at which the entry behind them cannot start before.
     Active(Arc<Segment>, Vec<Slot>, u32),
+    /// Nowhere: the file that held it was lost, and the loss accepted.
+    Lost(PathBuf),
 }
 
 impl View {
@@ -240,8 +243,11 @@ impl View {
         if let Some(sealed) = self.sealed_at(index) {
             return Place::Sealed(Box::new(sealed.clone()));
         }
-        let slots = &self.fold.run.slots;
-        let at = usize::try_from(index.saturating_sub(self.fold.run.first)).unwrap_or(usize::MAX).min(slots.len());
+        let (slots, first) = (&self.fold.run.slots, self.fold.run.first);
+        if index < first || index >= self.next() {
+            return Place::Lost(self.active.path.clone());
+        }
+        let at = usize::try_from(index - first).unwrap_or(usize::MAX).min(slots.len());
         let end = at.saturating_add(count).min(slots.len());
         let limit = slots[end..].iter().find(|slot| !slot.is_lost()).map_or(self.fold.end, |slot| slot.offset);
         Place::Active(Arc::clone(&self.active), slots[at..end].to_vec(), limit)

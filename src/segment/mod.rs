@@ -176,7 +176,7 @@ impl Segment {
         let path = dir.join(file_name(sequence));
         let file = fs.open(&path, mode).map_err(|error| Error::io("open", &path, None, error))?;
         let len = file.len().map_err(|error| Error::io("size", &path, None, error))?;
-        let mut newer = None;
+        let (mut newer, mut misnamed) = (None, false);
         let edges = [EDGE_BYTES, ALIGN_BYTES_ALIGNED].map(|edge| len.checked_sub(u64::from(edge)));
         for at in [Some(0)].into_iter().chain(edges).flatten() {
             let mut bytes = Vec::with_capacity(HEADER_BYTES);
@@ -185,12 +185,17 @@ impl Segment {
             match Header::parse(&bytes) {
                 Ok(header) if header.journal_id != id => return Ok(Opened::Foreign(header.journal_id)),
                 Ok(header) if header.sequence == sequence => return Ok(Self::sized(&header, len, path, file)),
-                Ok(_) => return Ok(Opened::Misnamed),
+                // Perhaps an old copy, in a file that was recycled with other edges.
+                Ok(_) => misnamed = true,
                 Err(HeaderFault::Unreadable) => {}
                 Err(HeaderFault::Version(found)) => newer = Some(found),
             }
         }
-        Ok(newer.map_or(Opened::Unreadable, Opened::Newer))
+        Ok(match newer {
+            Some(version) => Opened::Newer(version),
+            None if misnamed => Opened::Misnamed,
+            None => Opened::Unreadable,
+        })
     }
 
     fn sized(header: &Header, len: u64, path: PathBuf, file: Arc<dyn File>) -> Opened {
