@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Disk, append_each, entries, entry, log};
+use common::{Disk, append_each, append_until_a_spare_is_due, entries, entry, log};
 use raft_journal::io::sim::{Counts, Survival};
 use raft_journal::{Changes, Compression, Journal, LogStore, Position, StableStore};
 
@@ -148,11 +148,7 @@ fn a_spare_is_two_syncs_off_the_append_path() {
     let disk = Disk::simulated();
     let journal = disk.open();
     disk.sim().queue_tasks(true);
-    let mut index = 0;
-    while disk.sim().tasks_waiting() == 0 {
-        index += 1;
-        journal.append(&entries(index..=index, 1)).unwrap();
-    }
+    append_until_a_spare_is_due(&disk, &journal);
     let counts = cost(&disk, || disk.sim().run_tasks());
     assert_eq!((counts.syncs, counts.dir_syncs, counts.creates, counts.renames), (1, 1, 1, 1));
 }
@@ -228,7 +224,7 @@ fn a_read_only_open_asks_for_nothing_that_changes_anything() {
     append_each(&disk.open(), &entries(1..=60, 1));
     let before = disk.sim().mutations();
     let counts = cost(&disk, || {
-        let reader = disk.options().read_only(true).open(&disk.dir).unwrap();
+        let reader = disk.open_read_only();
         assert_eq!(log(&reader), entries(1..=60, 1));
         reader.close().unwrap();
     });
@@ -243,7 +239,7 @@ fn closing_a_journal_that_changed_nothing_is_one_commit() {
     drop(journal);
     let journal = disk.options().segment_bytes(64 << 10).open(&disk.dir).unwrap();
     writing(2, 1, cost(&disk, || journal.close().unwrap()));
-    assert!(Disk::of(disk.sim().after_power_cut(Survival::Nothing)).open().recovery_report().clean);
+    assert!(disk.after_power_cut(Survival::Nothing).open().recovery_report().clean);
 }
 
 #[test]

@@ -9,15 +9,14 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use common::{Disk, append_each, entry};
+use common::{Disk, LogModel, append_each, entries, entry, log};
 use raft_journal::io::sim::SimFs;
-use raft_journal::{Damage, Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore};
+use raft_journal::{Damage, Entry, Error, Journal, LogStore, OnDamage, Position, StableStore};
 
 /// What a journal must hold.
 #[derive(Clone, Default)]
 struct Model {
-    purged: Option<Position>,
-    entries: BTreeMap<u64, Entry>,
+    log: LogModel,
     vote: Vec<u8>,
     term: u64,
 }
@@ -36,19 +35,20 @@ enum Last {
 /// A journal on a disk at rest, what it held, and what it held before each group that nothing later on the disk
 /// vouches for; the newest first.
 struct Subject {
-    disk: SimFs,
+    disk: Disk,
     held: Model,
     before: Vec<Model>,
     /// The most entries that damage in one place may spoil.
     entries_max: usize,
 }
 
-fn options(disk: &SimFs) -> OpenOptions {
-    Disk::of(disk.clone()).options().meta_bytes_max(256)
+fn open(disk: &Disk, on_damage: OnDamage) -> Result<Journal, Error> {
+    disk.options().meta_bytes_max(256).on_damage(on_damage).open(&disk.dir)
 }
 
-fn open(disk: &SimFs, on_damage: OnDamage) -> Result<Journal, Error> {
-    options(disk).on_damage(on_damage).open("/journal")
+/// Consecutive entries of the size that all of a subject's have.
+fn batch(first: u64, count: u64, term: u64) -> Vec<Entry> {
+    (first..first + count).map(|index| entry(index, term, 230)).collect()
 }
 
 /// Applies a step to the journal and to its model.
@@ -59,27 +59,25 @@ struct Script {
 
 impl Script {
     fn append(&mut self, first: u64, count: u64, term: u64) {
-        let batch: Vec<Entry> = (first..first + count).map(|index| entry(index, term, 230)).collect();
+        let batch = batch(first, count, term);
         self.journal.append(&batch).unwrap();
-        self.model.entries.extend(batch.into_iter().map(|entry| (entry.index, entry)));
+        self.model.log.append(&batch);
     }
 
     fn replace_tail(&mut self, first: u64, count: u64, term: u64) {
-        let batch: Vec<Entry> = (first..first + count).map(|index| entry(index, term, 230)).collect();
+        let batch = batch(first, count, term);
         self.journal.replace_tail(&batch).unwrap();
-        self.model.entries.split_off(&first);
-        self.model.entries.extend(batch.into_iter().map(|entry| (entry.index, entry)));
+        self.model.log.replace_tail(&batch);
     }
 
     fn truncate_tail(&mut self, first_removed: u64) {
         self.journal.truncate_tail(first_removed).unwrap();
-        self.model.entries.split_off(&first_removed);
+        self.model.log.truncate_tail(first_removed);
     }
 
     fn truncate_head(&mut self, position: Position) {
         self.journal.truncate_head(position).unwrap();
-        self.model.entries = self.model.entries.split_off(&(position.index + 1));
-        self.model.purged = Some(position);
+        self.model.log.truncate_head(position);
     }
 
     fn vote(&mut self, vote: &str, term: u64) {
@@ -91,7 +89,7 @@ impl Script {
 
 /// Four segments, two lives, a replaced and a truncated tail, a truncated head, votes.
 fn subject(last: Last) -> Subject {
-    let disk = SimFs::with_seed(3);
+    let disk = Disk::of(SimFs::with_seed(3));
     let journal = open(&disk, OnDamage::Refuse).unwrap();
     let mut script = Script { journal, model: Model::default() };
     script.vote("me", 1);
@@ -120,7 +118,7 @@ fn subject(last: Last) -> Subject {
             script.journal = open(&disk, OnDamage::Refuse).unwrap();
         }
     }
-    let rest = disk.after_process_kill();
+    let rest = disk.killed();
     if matches!(last, Last::Closed | Last::Set | Last::Reopen) {
         before.clear();
     }
@@ -138,11 +136,12 @@ fn is_in(index: u64, damage: &Damage) -> bool {
 /// `open` is in `damaged`; what only reading finds are at most `entries_max`.
 fn compare(journal: &Journal, model: &Model, entries_max: usize, damaged: &[&Damage]) -> Verdict {
     let state = journal.state();
-    if state.purged != model.purged {
-        return Err(format!("purged {:?}, not {:?}", state.purged, model.purged));
+    if state.purged != model.log.purged {
+        return Err(format!("purged {:?}, not {:?}", state.purged, model.log.purged));
     }
     let mut found_by_reading = Vec::new();
-    for (&index, expected) in &model.entries {
+    for expected in &model.log.entries {
+        let index = expected.index;
         match journal.entry(index) {
             Ok(entry) if entry == *expected => {
                 if journal.term(index).ok() != Some(expected.term) {
@@ -159,7 +158,7 @@ fn compare(journal: &Journal, model: &Model, entries_max: usize, damaged: &[&Dam
     if found_by_reading.len() > entries_max {
         return Err(format!("{} entries cannot be read: {}", found_by_reading.len(), found_by_reading[0]));
     }
-    let end = model.entries.keys().next_back().map_or(0, |last| last + 1);
+    let end = model.log.entries.last().map_or(0, |last| last.index + 1);
     if damaged.is_empty() && state.last_index().map(|last| last + 1) != Some(end) {
         return Err(format!("the log ends at {:?}, not before {end}", state.last));
     }
@@ -197,8 +196,8 @@ fn check_opened(journal: &Journal, subject: &Subject) -> Verdict {
 
 /// What does not open: the error must be of damage, nothing may have changed, and accepting it must lose no more than
 /// it says.
-fn check_refused(disk: &SimFs, subject: &Subject, error: &Error, files: &BTreeMap<String, Vec<u8>>) -> Verdict {
-    if Disk::of(disk.clone()).contents() != *files {
+fn check_refused(disk: &Disk, subject: &Subject, error: &Error, files: &BTreeMap<String, Vec<u8>>) -> Verdict {
+    if disk.contents() != *files {
         return Err(format!("files changed in spite of: {error}"));
     }
     match error {
@@ -219,15 +218,14 @@ fn check_refused(disk: &SimFs, subject: &Subject, error: &Error, files: &BTreeMa
 }
 
 /// Appends behind accepted damage, closes, and opens again: reported, not refused, and nothing more is lost.
-fn go_on(disk: &SimFs, journal: Journal, subject: &Subject, told: &[&Damage]) -> Verdict {
+fn go_on(disk: &Disk, journal: Journal, subject: &Subject, told: &[&Damage]) -> Verdict {
     let next = journal.state().next_index().unwrap();
     let added = entry(next, 9, 230);
     journal.append(std::slice::from_ref(&added)).map_err(|error| format!("cannot append after: {error}"))?;
     let mut model = subject.held.clone();
-    model.entries.split_off(&next);
-    model.entries.insert(next, added);
+    model.log.replace_tail(&[added]);
     compare(&journal, &model, subject.entries_max, told).map_err(|why| format!("after an append: {why}"))?;
-    let killed = disk.after_process_kill();
+    let killed = disk.killed();
     journal.close().map_err(|error| format!("cannot close after: {error}"))?;
     drop(journal);
     for (how, disk) in [("killed", &killed), ("closed", disk)] {
@@ -240,8 +238,8 @@ fn go_on(disk: &SimFs, journal: Journal, subject: &Subject, told: &[&Damage]) ->
     Ok(())
 }
 
-fn check(disk: &SimFs, subject: &Subject) -> Verdict {
-    let files = Disk::of(disk.clone()).contents();
+fn check(disk: &Disk, subject: &Subject) -> Verdict {
+    let files = disk.contents();
     match open(disk, OnDamage::Refuse) {
         Ok(journal) => check_opened(&journal, subject),
         Err(error) => check_refused(disk, subject, &error, &files),
@@ -252,14 +250,14 @@ fn check(disk: &SimFs, subject: &Subject) -> Verdict {
 /// first places where it shows.
 fn for_all_places(last: Last, places: impl Fn(&[u8]) -> Vec<(usize, Vec<u8>)>) {
     let mut subject = subject(last);
-    check(&subject.disk.after_process_kill(), &subject).unwrap();
+    check(&subject.disk.killed(), &subject).unwrap();
     let mut failures: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut count = 0;
-    for path in subject.disk.paths() {
-        let bytes = subject.disk.read_file(&path).unwrap();
+    for path in subject.disk.sim().paths() {
+        let bytes = subject.disk.sim().read_file(&path).unwrap();
         for (offset, damage) in places(&bytes) {
-            let disk = subject.disk.after_process_kill();
-            disk.corrupt(&path, offset as u64, &damage).unwrap();
+            let disk = subject.disk.killed();
+            disk.sim().corrupt(&path, offset as u64, &damage).unwrap();
             count += 1;
             subject.entries_max = damage.len() / 230 + 2;
             if damage.len() == 1 {
@@ -366,7 +364,7 @@ const INDEX: u32 = 3;
 /// Flips every byte of the bodies of all batches of one kind, one at a time; each must cost nothing and be reported.
 fn flip_every_index_byte(kind: u32) {
     let disk = Disk::simulated();
-    let all: Vec<Entry> = (1..=60).map(|index| entry(index, 1, 300)).collect();
+    let all = entries(1..=60, 1);
     let journal = disk.open();
     append_each(&journal, &all);
     journal.close().unwrap();
@@ -375,10 +373,10 @@ fn flip_every_index_byte(kind: u32) {
         let bytes = disk.bytes(&name);
         let bodies = batches(&bytes).into_iter().filter(|batch| batch.1 == kind);
         for at in bodies.flat_map(|(at, _, body_bytes)| at + 72..at + 72 + body_bytes) {
-            let damaged = Disk::of(disk.sim().after_process_kill());
+            let damaged = disk.killed();
             damaged.flip(&name, at);
             let journal = damaged.try_open().unwrap_or_else(|error| panic!("{name} at {at}: {error}"));
-            assert_eq!(common::log(&journal), all, "{name} at {at}");
+            assert_eq!(log(&journal), all, "{name} at {at}");
             count += 1;
         }
     }
@@ -398,14 +396,14 @@ fn a_damaged_seal_costs_nothing() {
 #[test]
 fn entries_before_an_accepted_loss_at_a_segments_end_stay_readable() {
     let disk = Disk::simulated();
-    let all: Vec<Entry> = (1..=60).map(|index| entry(index, 1, 300)).collect();
+    let all = entries(1..=60, 1);
     let journal = disk.open();
     append_each(&journal, &all);
     journal.close().unwrap();
     let name = disk.segments()[1].clone();
     let seal = batches(&disk.bytes(&name)).into_iter().find(|batch| batch.1 == SEAL).unwrap().0;
     disk.flip(&name, seal);
-    let journal = disk.options().on_damage(OnDamage::Accept).open(&disk.dir).unwrap();
+    let journal = disk.open_accepting();
     let lost: Vec<u64> = (1..=60).filter(|&index| journal.entry(index).is_err()).collect();
     assert_eq!(lost, [0; 0], "a seal holds no entries");
 }
@@ -413,7 +411,7 @@ fn entries_before_an_accepted_loss_at_a_segments_end_stay_readable() {
 #[test]
 fn accepted_damage_is_reported_by_every_later_open() {
     let disk = Disk::simulated();
-    let all: Vec<Entry> = (1..=6).map(|index| entry(index, 1, 300)).collect();
+    let all = entries(1..=6, 1);
     let journal = disk.open();
     append_each(&journal, &all);
     journal.close().unwrap();
@@ -426,14 +424,14 @@ fn accepted_damage_is_reported_by_every_later_open() {
     let last = disk.bytes(&name);
     let (index, ..) = *batches(&last).iter().find(|batch| batch.1 == INDEX).unwrap();
     disk.flip(&name, index);
-    let journal = disk.options().on_damage(OnDamage::Accept).open(&disk.dir).unwrap();
+    let journal = disk.open_accepting();
     let told = |journal: &Journal| {
         let damaged = journal.recovery_report().damaged.iter();
         damaged.map(|damage| (damage.path.clone(), damage.offset, damage.indexes)).collect::<Vec<_>>()
     };
     let lost = told(&journal);
     assert!(lost.iter().any(|(_, _, indexes)| indexes.first == 3 && indexes.end == Some(4)), "{lost:?}");
-    journal.append(&[entry(7, 1, 300)]).unwrap();
+    journal.append(&entries(7..=7, 1)).unwrap();
     journal.close().unwrap();
     for _ in 0..2 {
         let journal = disk.open();
@@ -442,7 +440,7 @@ fn accepted_damage_is_reported_by_every_later_open() {
         journal.close().unwrap();
     }
     // In a sealed segment, too.
-    append_each(&disk.open(), &(8..=40).map(|index| entry(index, 1, 300)).collect::<Vec<_>>());
+    append_each(&disk.open(), &entries(8..=40, 1));
     let journal = disk.open();
     assert_eq!(told(&journal), lost);
     journal.truncate_head(Position::new(35, 1)).unwrap();
@@ -455,7 +453,7 @@ fn accepted_damage_is_reported_by_every_later_open() {
 fn a_damaged_entry_of_a_sealed_segment_costs_its_neighbours_nothing() {
     let disk = Disk::simulated();
     let journal = disk.open();
-    let all: Vec<Entry> = (1..=60).map(|index| entry(index, 1, 300)).collect();
+    let all = entries(1..=60, 1);
     append_each(&journal, &all);
     journal.close().unwrap();
     let (name, at) = disk.find(&all[20].data);

@@ -130,12 +130,7 @@ fn layouts() -> Vec<Layout> {
         },
         Layout {
             heading: "Accepted damage",
-            fields: &[
-                ("sequence", 0),
-                ("offset", 8),
-                ("first", 12),
-                ("end", 20),
-            ],
+            fields: &[("sequence", 0), ("offset", 8), ("first", 12), ("end", 20)],
             bytes: m::ACCEPTED_BYTES,
         },
         Layout { heading: "Pair", fields: &[("key length", 0), ("value length", 1)], bytes: m::PAIR_HEAD_BYTES },

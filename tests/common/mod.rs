@@ -1,4 +1,4 @@
-//! What the integration tests share: a disk, real or simulated, and entries to put on it.
+//! What the integration tests share: a disk, real or simulated, entries to put on it, and a model of their log.
 
 // Every test file takes its own part of this one.
 #![allow(dead_code)]
@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use raft_journal::io::sim::SimFs;
+use raft_journal::io::sim::{SimFs, Survival};
 use raft_journal::io::{Fs, OsFs};
-use raft_journal::{Entry, Journal, LogStore, OpenOptions, Result};
+use raft_journal::{Entry, Journal, LogStore, OnDamage, OpenOptions, Position, Result};
+
+/// Where the first payload of a batch stands in it: behind the batch's header and the entry's.
+pub const FIRST_PAYLOAD_AT: usize = 72 + 20;
 
 /// A file system and the directory on it that a journal is to live in.
 pub struct Disk {
@@ -63,6 +66,18 @@ impl Disk {
         copy
     }
 
+    /// The simulated disk as power lost now may leave it.
+    pub fn after_power_cut(&self, survival: Survival) -> Disk {
+        Disk { dir: self.dir.clone(), ..Disk::of(self.sim().after_power_cut(survival)) }
+    }
+
+    /// Gives the simulated disk threads for work in the background, as the real one has them.
+    pub fn threaded_tasks(&self) {
+        if let Some(sim) = &self.sim {
+            sim.threaded_tasks();
+        }
+    }
+
     /// The simulated disk, where a test is about it.
     pub fn sim(&self) -> &SimFs {
         self.sim.as_ref().unwrap()
@@ -79,6 +94,15 @@ impl Disk {
 
     pub fn try_open(&self) -> Result<Journal> {
         self.options().open(&self.dir)
+    }
+
+    pub fn open_read_only(&self) -> Journal {
+        self.options().read_only(true).open(&self.dir).unwrap()
+    }
+
+    /// Opens in spite of damage.
+    pub fn open_accepting(&self) -> Journal {
+        self.options().on_damage(OnDamage::Accept).open(&self.dir).unwrap()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -161,11 +185,68 @@ pub fn append_each(journal: &Journal, entries: &[Entry]) {
     entries.iter().for_each(|entry| _ = journal.append(std::slice::from_ref(entry)).unwrap());
 }
 
+/// Appends entry by entry until a simulated disk that queues tasks has one, the making of a spare; returns the next
+/// index.
+pub fn append_until_a_spare_is_due(disk: &Disk, journal: &Journal) -> u64 {
+    let mut next = journal.state().next_index().unwrap_or(1);
+    while disk.sim().tasks_waiting() == 0 {
+        journal.append(&entries(next..=next, 1)).unwrap();
+        next += 1;
+    }
+    next
+}
+
 /// All that the log holds.
 pub fn log(journal: &Journal) -> Vec<Entry> {
     match (journal.state().first_index(), journal.state().next_index()) {
         (Some(first), Some(next)) => journal.entries(first..next, u64::MAX).unwrap(),
         _ => Vec::new(),
+    }
+}
+
+/// What a log must hold: nothing but a plain collection.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LogModel {
+    pub purged: Option<Position>,
+    pub entries: Vec<Entry>,
+}
+
+impl LogModel {
+    pub fn of(journal: &Journal) -> LogModel {
+        LogModel { purged: journal.state().purged, entries: log(journal) }
+    }
+
+    pub fn last(&self) -> Option<Position> {
+        self.entries.last().map(Entry::position).or(self.purged)
+    }
+
+    pub fn append(&mut self, batch: &[Entry]) {
+        self.entries.extend_from_slice(batch);
+    }
+
+    pub fn replace_tail(&mut self, batch: &[Entry]) {
+        self.truncate_tail(batch[0].index);
+        self.append(batch);
+    }
+
+    pub fn truncate_tail(&mut self, first_removed: u64) {
+        self.entries.retain(|entry| entry.index < first_removed);
+    }
+
+    pub fn truncate_head(&mut self, position: Position) {
+        let kept = self.entries.iter().any(|entry| entry.position() == position);
+        self.entries.retain(|entry| kept && entry.index > position.index);
+        self.purged = Some(position);
+    }
+}
+
+/// Gives a segment another version, in both copies of its header, as a newer build would write it.
+pub fn set_segment_version(segment: &mut [u8], version: u32) {
+    let copy = segment.len() - 512;
+    for at in [0, copy] {
+        segment[at + 8..at + 12].copy_from_slice(&version.to_le_bytes());
+        let check = unsalted_check(&[&segment[at..at + 12], &segment[at + 16..at + 64]]);
+        segment[at + 12..at + 16].copy_from_slice(&check.to_le_bytes());
     }
 }
 

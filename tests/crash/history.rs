@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::common::{FIRST_PAYLOAD_AT, LogModel};
 use crate::lies::{Liar, Lie};
 use raft_journal::io::sim::{SimFs, Survival};
 use raft_journal::{Changes, Compression, Entry, Error, Journal, LogStore, OpenOptions, Position, StableStore};
@@ -11,42 +12,28 @@ use raft_journal::{Changes, Compression, Entry, Error, Journal, LogStore, OpenOp
 /// What a journal should hold: nothing but plain collections.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Model {
-    pub purged: Option<Position>,
-    pub entries: Vec<Entry>,
+    pub log: LogModel,
     pub pairs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Model {
-    pub fn last(&self) -> Option<Position> {
-        self.entries.last().map(Entry::position).or(self.purged)
-    }
-
-    fn truncate_tail(&mut self, index: u64) {
-        self.entries.retain(|entry| entry.index < index);
-    }
-
-    fn truncate_head(&mut self, position: Position) {
-        let kept = self.entries.iter().any(|entry| entry.position() == position);
-        self.entries.retain(|entry| kept && entry.index > position.index);
-        self.purged = Some(position);
-    }
-
     /// What a journal says that it holds, read entry by entry and as a range.
     pub fn read(journal: &Journal) -> Result<Model, Error> {
         let state = journal.state();
-        let mut model = Model { purged: state.purged, ..Model::default() };
+        let mut log = LogModel { purged: state.purged, ..LogModel::default() };
         if let (Some(first), Some(last)) = (state.first_index(), state.last_index()) {
-            model.entries = (first..=last).map(|index| journal.entry(index)).collect::<Result<_, _>>()?;
+            log.entries = (first..=last).map(|index| journal.entry(index)).collect::<Result<_, _>>()?;
             let range = journal.entries(first..last + 1, u64::MAX)?;
-            assert_eq!(range, model.entries, "a range read differs from point reads");
-            for entry in &model.entries {
+            assert_eq!(range, log.entries, "a range read differs from point reads");
+            for entry in &log.entries {
                 assert_eq!(journal.term(entry.index)?, entry.term, "the term of entry {}", entry.index);
             }
         }
-        assert_eq!(state.last, model.last(), "the state's last position");
+        assert_eq!(state.last, log.last(), "the state's last position");
         if let Some(purged) = state.purged {
             assert_eq!(journal.term(purged.index)?, purged.term);
         }
+        let mut model = Model { log, pairs: BTreeMap::new() };
         for key in KEYS {
             if let Some(value) = journal.get(key)? {
                 model.pairs.insert(key.to_vec(), value.to_vec());
@@ -187,6 +174,10 @@ impl Run {
         self.states.last().expect("there is always a state")
     }
 
+    fn log(&self) -> &LogModel {
+        &self.now().log
+    }
+
     /// Runs a history; power losses on the way are survived and checked.
     pub fn run(&mut self, ops: &[Op]) {
         self.open();
@@ -228,9 +219,9 @@ impl Run {
         }
         let journal = self.journal.as_ref().expect("open");
         let state = journal.state();
-        assert_eq!((state.purged, state.last), (self.now().purged, self.now().last()));
+        assert_eq!((state.purged, state.last), (self.log().purged, self.log().last()));
         if self.states.len() == 1 {
-            assert_eq!(state.durable, self.now().last(), "everything was acknowledged");
+            assert_eq!(state.durable, self.log().last(), "everything was acknowledged");
         }
     }
 
@@ -306,7 +297,7 @@ impl Run {
     }
 
     fn next_index(&self) -> u64 {
-        self.now().last().map_or(3, |last| last.index + 1)
+        self.log().last().map_or(3, |last| last.index + 1)
     }
 
     /// The state that a write makes: it may be there after a crash from now on.
@@ -327,10 +318,9 @@ impl Run {
             Op::Append { count, bytes } => self.append(&journal, count, bytes, true),
             Op::AppendPending { count, bytes } => self.append(&journal, count, bytes, false),
             Op::AppendBySectors => {
-                // 72 bytes of batch header and 20 of entry header stand before the first payload.
                 let mut entries = self.entries(self.next_index(), 3, 492);
-                entries[0].data.truncate(512 - 72 - 20);
-                self.push(|model| model.entries.extend(entries.iter().cloned()));
+                entries[0].data.truncate(512 - FIRST_PAYLOAD_AT);
+                self.push(|model| model.log.append(&entries));
                 journal.append_pending(&entries).map(drop)
             }
             Op::Replace { back, count, bytes } => self.replace(&journal, back, count, bytes, true),
@@ -340,7 +330,7 @@ impl Run {
                 if from == self.next_index() {
                     return journal.truncate_tail(from);
                 }
-                self.push(|model| model.truncate_tail(from));
+                self.push(|model| model.log.truncate_tail(from));
                 journal.truncate_tail(from)?;
                 self.acknowledged();
                 Ok(())
@@ -353,7 +343,7 @@ impl Run {
             }
             Op::Overrule => {
                 self.term += 1;
-                let last = self.now().entries.last().map(|last| Position::new(last.index, self.term));
+                let last = self.log().entries.last().map(|last| Position::new(last.index, self.term));
                 self.truncate_head(&journal, last, None)
             }
             Op::Vote { value } => self.commit(&journal, Changes::new().set(KEYS[0], [value])),
@@ -393,7 +383,7 @@ impl Run {
 
     fn append(&mut self, journal: &Journal, count: u8, bytes: u16, wait: bool) -> Result<(), Error> {
         let entries = self.entries(self.next_index(), count, bytes);
-        self.push(|model| model.entries.extend(entries.iter().cloned()));
+        self.push(|model| model.log.append(&entries));
         if wait {
             journal.append(&entries)?;
             self.acknowledged();
@@ -405,7 +395,7 @@ impl Run {
 
     /// The index that leaves out so many of the newest entries.
     fn back(&self, back: u8) -> u64 {
-        self.next_index() - u64::from(back).min(self.now().entries.len() as u64)
+        self.next_index() - u64::from(back).min(self.log().entries.len() as u64)
     }
 
     fn replace(&mut self, journal: &Journal, back: u8, count: u8, bytes: u16, wait: bool) -> Result<(), Error> {
@@ -413,8 +403,7 @@ impl Run {
         let from = self.back(back);
         let entries = self.entries(from, count, bytes);
         self.push(|model| {
-            model.truncate_tail(from);
-            model.entries.extend(entries.iter().cloned());
+            model.log.replace_tail(&entries);
         });
         if wait {
             journal.replace_tail(&entries)?;
@@ -427,7 +416,7 @@ impl Run {
 
     /// The position whose truncation keeps so many entries.
     fn keep(&self, keep: u8) -> Option<Position> {
-        let entries = &self.now().entries;
+        let entries = &self.log().entries;
         entries.len().checked_sub(1 + usize::from(keep)).map(|at| entries[at].position())
     }
 
@@ -451,7 +440,7 @@ impl Run {
                 }
             }
             if let Some(position) = changes.head() {
-                model.truncate_head(position);
+                model.log.truncate_head(position);
             }
         });
         journal.commit(&changes)?;

@@ -1,6 +1,9 @@
 //! Crashes, simulated: a journal and a plain model run the same history, power is lost anywhere, and what is found
 //! again must be what was acknowledged plus at most a prefix of what was in flight.
 
+#[path = "../common/mod.rs"]
+mod common;
+
 mod history;
 mod lies;
 

@@ -1,0 +1,43 @@
+//! Promise 7: memory is bounded by what was asked for.
+
+use raft_journal::{Journal, LogStore};
+
+use crate::common::{Disk, append_each, entries, entry, on_both};
+
+#[test]
+fn caches_of_no_bytes_still_read_right() {
+    on_both(|disk| {
+        let options = disk.options().tail_cache_bytes(0).index_cache_bytes(0);
+        let journal = options.open(&disk.dir).unwrap();
+        let all = [entries(1..=50, 1), entries(51..=100, 2)].concat();
+        append_each(&journal, &all);
+        let check = |journal: &Journal| {
+            for expected in &all {
+                assert_eq!(journal.entry(expected.index).unwrap(), *expected);
+                assert_eq!(journal.term(expected.index).unwrap(), expected.term);
+            }
+            assert_eq!(journal.entries(1..101, u64::MAX).unwrap(), all);
+            assert_eq!(journal.entries(30..90, 300 * 10).unwrap(), all[29..39]);
+        };
+        check(&journal);
+        journal.close().unwrap();
+        check(&options.open(&disk.dir).unwrap());
+    });
+}
+
+// Promise 7: what does not fit the caches is not in memory, so it is read.
+#[test]
+fn only_as_much_of_the_tail_as_was_asked_for_is_kept_in_memory() {
+    let disk = Disk::simulated();
+    let journal = disk.options().tail_cache_bytes(4000).index_cache_bytes(0).open(&disk.dir).unwrap();
+    append_each(&journal, &entries(1..=200, 1));
+    let reads_of = |index| {
+        let before = disk.sim().counts().reads;
+        assert_eq!(journal.entry(index).unwrap(), entry(index, 1, 300));
+        disk.sim().counts().reads - before
+    };
+    let cached: Vec<u64> = (1..=200).filter(|&index| reads_of(index) == 0).collect();
+    assert!(!cached.is_empty() && cached.len() <= 13, "{cached:?}");
+    assert_eq!(cached.last(), Some(&200));
+    (1..=180).for_each(|index| assert!(reads_of(index) > 0, "{index} is read a second time from memory"));
+}

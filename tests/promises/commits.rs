@@ -1,0 +1,84 @@
+//! Small state: what a commit takes along, and what it waits for.
+
+use raft_journal::io::sim::Survival;
+use raft_journal::{Changes, Journal, LogStore, Position, StableStore};
+
+use crate::common::{Disk, append_each, entries, log};
+
+#[test]
+fn a_durable_set_is_a_barrier_for_the_appends_before_it() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    let _pending = journal.append_pending(&entries(1..=3, 1)).unwrap();
+    journal.set_u64(b"vote", 1).unwrap();
+    assert_eq!(journal.state().durable, Some(Position::new(3, 1)));
+    let journal = disk.after_power_cut(Survival::Nothing).open();
+    assert_eq!((log(&journal), journal.get_u64(b"vote").unwrap()), (entries(1..=3, 1), Some(1)));
+}
+
+#[test]
+fn a_lazy_value_is_seen_at_once_and_durable_with_the_next_commit() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    let after_cut = || {
+        let journal = disk.after_power_cut(Survival::Nothing).open();
+        journal.get(b"committed").unwrap().map(|value| value.to_vec())
+    };
+    let before = disk.sim().counts();
+    journal.set_lazy(b"committed", b"1").unwrap();
+    assert_eq!(disk.sim().counts(), before, "no I/O");
+    assert_eq!(journal.get(b"committed").unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(after_cut(), None);
+    journal.set(b"vote", b"me").unwrap();
+    assert_eq!(after_cut().as_deref(), Some(&b"1"[..]));
+    journal.set_lazy(b"committed", b"2").unwrap();
+    journal.truncate_head(Position::new(5, 1)).unwrap();
+    assert_eq!(after_cut().as_deref(), Some(&b"2"[..]));
+    journal.set_lazy(b"committed", b"3").unwrap();
+    journal.set_lazy(b"vote", b"nobody").unwrap();
+    journal.remove(b"vote").unwrap();
+    assert_eq!((after_cut().as_deref(), journal.get(b"vote").unwrap()), (Some(&b"3"[..]), None));
+    journal.set_lazy(b"committed", b"4").unwrap();
+    journal.close().unwrap();
+    assert_eq!(after_cut().as_deref(), Some(&b"4"[..]), "at the latest at close");
+}
+
+#[test]
+fn several_changes_and_a_head_truncation_become_durable_in_one_step() {
+    let commit = |journal: &Journal| {
+        let changes =
+            Changes::new().set_u64("vote", 2).set("name", "me").remove("old").truncate_head(Position::new(7, 1));
+        journal.commit(&changes)
+    };
+    let prepared = || {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=9, 1));
+        journal.set(b"old", b"1").unwrap();
+        (disk, journal)
+    };
+    let look = |journal: &Journal| {
+        let get = |key: &[u8]| journal.get(key).unwrap().map(|value| value.to_vec());
+        (journal.get_u64(b"vote").unwrap(), get(b"name"), get(b"old"), journal.state().purged, log(journal))
+    };
+    let (_disk, journal) = prepared();
+    let before = look(&journal);
+    commit(&journal).unwrap();
+    let after = look(&journal);
+    assert_ne!(before, after);
+    let mut seen = [0; 2];
+    for cut in 0.. {
+        let (disk, journal) = prepared();
+        disk.sim().cut_power_at(disk.sim().mutations() + cut);
+        let acknowledged = commit(&journal).is_ok();
+        if !disk.sim().is_power_off() {
+            break;
+        }
+        for seed in 0..30 {
+            let found = look(&disk.after_power_cut(Survival::Random(seed)).open());
+            assert!(found == after || (found == before && !acknowledged), "cut {cut}, seed {seed}: {found:?}");
+            seen[usize::from(found == after)] += 1;
+        }
+    }
+    assert!(seen.iter().all(|&count| count > 0), "{seen:?}");
+}

@@ -1,0 +1,17 @@
+//! The eight promises of the design, and what a `Pending` promises.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod caches;
+mod commits;
+mod damage;
+mod durable;
+mod failed_syncs;
+mod handles;
+mod history;
+mod pending;
+mod readers;
+mod snapshots;
+mod torn;
+mod votes;

@@ -1,0 +1,115 @@
+//! Promise 6: reads wait for no write, and see one log.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use raft_journal::{Error, Journal, LogStore, Position, StableStore};
+
+use crate::common::{Disk, append_each, entries, entry, on_both};
+
+/// Every kind of read.
+fn read_everything(journal: &Journal, last: u64) {
+    assert_eq!(journal.entry(1).unwrap(), entry(1, 1, 300));
+    assert_eq!(journal.entry(last).unwrap(), entry(last, 1, 300));
+    assert_eq!(journal.entries(1..last + 1, u64::MAX).unwrap(), entries(1..=last, 1));
+    assert_eq!(journal.term(last).unwrap(), 1);
+    assert_eq!(journal.state().last, Some(Position::new(last, 1)));
+    assert_eq!(journal.get_u64(b"vote").unwrap(), Some(1));
+    assert!(journal.entry(last + 1).is_err());
+}
+
+#[test]
+fn reads_do_not_wait_for_a_sync_that_hangs() {
+    for cache_bytes in [0, 1 << 20] {
+        let disk = Disk::simulated();
+        disk.sim().threaded_tasks();
+        // One file that is not half full: no other sync is under way.
+        let options = disk.options().segment_bytes(64 << 10).tail_cache_bytes(cache_bytes);
+        let journal = options.open(&disk.dir).unwrap();
+        append_each(&journal, &entries(1..=40, 1));
+        journal.set_u64(b"vote", 1).unwrap();
+        let while_held = |call: &(dyn Fn() + Sync), last| {
+            std::thread::scope(|scope| {
+                let hold = disk.sim().hold_syncs();
+                let caller = scope.spawn(call);
+                disk.sim().wait_for_held_syncs(1);
+                read_everything(&journal, last);
+                assert!(!caller.is_finished(), "the call does not wait for the disk");
+                drop(hold);
+            });
+        };
+        while_held(&|| _ = journal.append(&entries(41..=41, 1)).unwrap(), 41);
+        while_held(&|| journal.truncate_tail(41).unwrap(), 40);
+        while_held(&|| journal.set_u64(b"other", 1).unwrap(), 40);
+        let _pending = journal.append_pending(&entries(41..=41, 1)).unwrap();
+        while_held(&|| journal.sync().unwrap(), 41);
+    }
+}
+
+// Promise 6, where the sync is a rotation's, under the writer's lock.
+#[test]
+fn reads_do_not_wait_for_a_rotation_that_hangs() {
+    let disk = Disk::simulated();
+    disk.sim().threaded_tasks();
+    let journal = disk.options().tail_cache_bytes(0).index_cache_bytes(0).open(&disk.dir).unwrap();
+    append_each(&journal, &entries(1..=20, 1));
+    journal.set_u64(b"vote", 1).unwrap();
+    // Larger than what is left in the file.
+    let large = entry(21, 1, 7000);
+    std::thread::scope(|scope| {
+        let hold = disk.sim().hold_syncs();
+        let writer = scope.spawn(|| journal.append(std::slice::from_ref(&large)).unwrap());
+        disk.sim().wait_for_held_syncs(1);
+        read_everything(&journal, 20);
+        assert!(!writer.is_finished());
+        drop(hold);
+    });
+    assert_eq!(journal.entry(21).unwrap(), large);
+}
+
+// Promise 6: never bytes that a truncation could take back under a reader.
+#[test]
+fn readers_beside_a_writer_see_one_log_or_the_other() {
+    on_both(|disk| {
+        disk.threaded_tasks();
+        let journal = disk.options().tail_cache_bytes(2000).index_cache_bytes(0).open(&disk.dir).unwrap();
+        append_each(&journal, &entries(1..=30, 1));
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let read = || {
+                let mut reads = 0;
+                while !done.load(Ordering::Relaxed) || reads == 0 {
+                    let state = journal.state();
+                    let (Some(first), Some(next)) = (state.first_index(), state.next_index()) else { continue };
+                    match journal.entries(first..next, u64::MAX) {
+                        Ok(found) => {
+                            let terms = found.windows(2).all(|pair| pair[0].term <= pair[1].term);
+                            let whole = found.iter().all(|e| *e == entry(e.index, e.term, 300));
+                            let row = found.iter().zip(first..).all(|(e, index)| e.index == index);
+                            assert!(terms && whole && row, "{state:?}");
+                        }
+                        // The log moved on since `state`.
+                        Err(Error::BeforeFirst { .. } | Error::AfterLast { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                    match journal.entry(first) {
+                        Ok(found) => assert_eq!(found, entry(found.index, found.term, 300)),
+                        Err(Error::BeforeFirst { .. } | Error::AfterLast { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                    reads += 1;
+                }
+            };
+            let readers = [scope.spawn(read), scope.spawn(read)];
+            for round in 0..60 {
+                let (term, next) = (round + 2, journal.state().next_index().unwrap());
+                journal.replace_tail(&entries(next - 3..=next + 4, term)).unwrap();
+                if round % 4 == 3 {
+                    let position = Position::new(next - 10, journal.term(next - 10).unwrap());
+                    journal.truncate_head(position).unwrap();
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+            readers.into_iter().for_each(|reader| reader.join().unwrap());
+        });
+    });
+}
