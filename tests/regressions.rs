@@ -1,0 +1,293 @@
+//! Orders of events that once lost, brought back or blocked something: each is kept as the shortest way there.
+
+mod common;
+
+use std::future::Future;
+use std::io::ErrorKind;
+use std::pin::pin;
+use std::sync::mpsc;
+use std::task::{Context, Waker};
+
+use common::{Disk, FIRST_PAYLOAD_AT, append_each, entries, entry, log, on_both};
+use raft_journal::io::sim::{Fault, OperationKind, Survival};
+use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, Position, StableStore};
+
+/// Where a segment's first batch starts.
+const DATA_AT: usize = 512;
+
+/// The segments that hold batches; the others are spares.
+fn chain(disk: &Disk) -> Vec<String> {
+    disk.segments().into_iter().filter(|name| disk.bytes(name)[DATA_AT..DATA_AT + 72] != [0; 72]).collect()
+}
+
+/// Reads each entry of `held`, which must be right or lost; returns the indexes of those that are lost.
+fn lost_of(journal: &Journal, held: &[Entry]) -> Vec<u64> {
+    let mut lost = Vec::new();
+    for entry in held {
+        match journal.entry(entry.index) {
+            Ok(found) => assert_eq!(found.position(), entry.position(), "an older version came back"),
+            Err(Error::Damaged(_)) => lost.push(entry.index),
+            Err(error) => panic!("entry {}: {error:?}", entry.index),
+        }
+    }
+    lost
+}
+
+/// The disk as every way to stop without a close may leave it.
+fn stopped(disk: &Disk) -> [Disk; 4] {
+    let cut = |survival| disk.after_power_cut(survival);
+    [disk.killed(), cut(Survival::Nothing), cut(Survival::Everything), cut(Survival::Random(5))]
+}
+
+// Guards: the chain's last file (and the spare) is lost and accepted, appends, close or crash, reopen.
+#[test]
+fn appends_behind_an_accepted_loss_of_the_last_file_are_kept() {
+    for (spare_too, closed) in [(false, false), (false, true), (true, false), (true, true)] {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=60, 1));
+        journal.set_u64(b"term", 1).unwrap();
+        journal.close().unwrap();
+        let last = chain(&disk).pop().unwrap();
+        disk.segments().iter().filter(|name| **name == last || spare_too && **name > last).for_each(|n| disk.remove(n));
+        assert!(matches!(disk.try_open(), Err(Error::Damaged(damage)) if damage.path == disk.path(&last)));
+
+        let journal = disk.open_accepting();
+        let damaged = journal.recovery_report().damaged.clone();
+        assert_eq!((damaged.len(), &damaged[0].path, damaged[0].why), (1, &disk.path(&last), DamageKind::MissingFile));
+        assert_eq!((damaged[0].indexes.end, journal.state().next_index()), (Some(61), Some(61)));
+        append_each(&journal, &entries(61..=62, 9));
+        if closed {
+            journal.close().unwrap();
+        }
+        for stopped in stopped(&disk) {
+            let journal = stopped.open();
+            assert_eq!(journal.entries(61..63, u64::MAX).unwrap(), entries(61..=62, 9), "{spare_too} {closed}");
+            assert_eq!(journal.recovery_report().damaged.len(), 1, "still told");
+            lost_of(&journal, &entries(1..=60, 1));
+        }
+    }
+}
+
+// Guards: a file in the middle is lost and accepted, all that follows is truncated, a range within the loss is read.
+#[test]
+fn a_range_within_an_accepted_loss_that_nothing_follows_is_an_error_and_can_be_replaced() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=60, 1));
+    journal.close().unwrap();
+    let names = chain(&disk);
+    disk.remove(&names[names.len() - 2]);
+    let journal = disk.open_accepting();
+    let end = journal.recovery_report().damaged[0].indexes.end.unwrap();
+    assert!(end > 5 && end < 60, "{end}");
+    journal.truncate_tail(end).unwrap();
+    assert!(matches!(journal.entries(3..5, 1000), Err(Error::Damaged(_))));
+    assert!(matches!(journal.entry(3), Err(Error::Damaged(_))));
+    assert!(matches!(journal.term(3), Err(Error::Damaged(_))));
+    journal.append(&[entry(end, 9, 300)]).unwrap();
+    assert_eq!(journal.entry(end).unwrap(), entry(end, 9, 300));
+    journal.replace_tail(&[entry(5, 9, 300)]).unwrap();
+    for stopped in stopped(&disk) {
+        let journal = stopped.open();
+        assert_eq!((journal.state().last, journal.entry(5).unwrap()), (Some(Position::new(5, 9)), entry(5, 9, 300)));
+    }
+}
+
+// Guards: a log begins at a high index, its first batch header is lost and accepted, appends fill that file and rotate.
+#[test]
+fn a_lost_first_batch_of_a_log_that_begins_high_costs_no_more_than_its_file_can_have_held() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(100_000..=100_005, 1));
+    journal.set_u64(b"term", 1).unwrap();
+    let disk = disk.killed();
+    let name = chain(&disk).remove(0);
+    disk.flip(&name, DATA_AT + 30);
+    assert!(matches!(disk.try_open(), Err(Error::Damaged(_))));
+    let journal = disk.open_accepting();
+    let told = journal.recovery_report().damaged[0].indexes;
+    assert!((99_000..=100_000).contains(&told.first) && told.end == Some(100_001), "{told:?}");
+    let held = entries(100_001..=100_049, 1);
+    append_each(&journal, &held[5..]);
+    assert!(chain(&disk).len() > 2, "it rotates in spite of the slots of the lost");
+    for stopped in stopped(&disk) {
+        assert_eq!(stopped.open().entries(100_001..100_050, u64::MAX).unwrap(), held);
+    }
+}
+
+/// Writes to a journal and loses power with all that was not synced.
+fn assert_writes_survive(disk: &Disk, what: &str) {
+    let journal = disk.open();
+    journal.append(&entries(1..=3, 1)).unwrap();
+    journal.set_u64(b"vote", 7).unwrap();
+    let journal = disk.after_power_cut(Survival::Nothing).open();
+    assert!(!journal.recovery_report().created, "{what}: the journal was forgotten");
+    assert_eq!((log(&journal), journal.get_u64(b"vote").unwrap()), (entries(1..=3, 1), Some(7)), "{what}");
+}
+
+// Guards: a directory's sync fails in the first open, the next open succeeds and is written to, power is lost.
+#[test]
+fn a_journal_whose_making_failed_at_a_directory_sync_is_not_forgotten() {
+    let mut failed = 0;
+    for nth in 0.. {
+        let disk = Disk::simulated();
+        disk.sim().fail_at(OperationKind::SyncDirectory, nth, ErrorKind::Other);
+        if disk.try_open().is_ok() {
+            break;
+        }
+        disk.sim().clear_faults();
+        assert_writes_survive(&disk, &format!("sync {nth}"));
+        failed += 1;
+    }
+    assert!(failed >= 3, "the journal's own directory and its parent: {failed}");
+}
+
+// Guards: the first open is killed before any of its operations, the next open is written to, power is lost.
+#[test]
+fn a_journal_whose_making_was_killed_is_not_forgotten() {
+    let probe = Disk::simulated();
+    drop(probe.open());
+    let mutations = probe.sim().mutations();
+    assert!(mutations > 5, "{mutations}");
+    for at in 0..mutations {
+        let disk = Disk::simulated();
+        disk.sim().cut_power_at(at);
+        _ = disk.try_open();
+        assert_writes_survive(&disk.killed(), &format!("operation {at}"));
+    }
+}
+
+// Guards: a write is begun and polled inside a callback of the same journal, then waited for there.
+#[test]
+fn a_polled_write_that_is_waited_for_inside_a_callback_is_an_error() {
+    on_both(|disk| {
+        disk.threaded_tasks();
+        let journal = disk.open();
+        let first = journal.append_pending(&entries(1..=1, 1)).unwrap();
+        let (sender, receiver) = mpsc::channel();
+        let clone = journal.clone();
+        first.on_durable(Box::new(move |_| {
+            let mut second = Box::pin(clone.append_pending(&entries(2..=2, 1)).unwrap());
+            let polled = pin!(&mut second).poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending());
+            sender.send(std::pin::Pin::into_inner(second).wait()).unwrap();
+        }));
+        let result = receiver.recv().unwrap();
+        assert!(matches!(result, Err(Error::BlockingCallInCallback { .. })), "{result:?}");
+        journal.append(&entries(3..=3, 1)).unwrap();
+        assert_eq!(log(&journal), entries(1..=3, 1));
+    });
+}
+
+/// A journal on a disk that filled up at one of the writes that seal its first segment, and the index refused there.
+fn full_at_seal(write: u64) -> (Disk, Journal, u64) {
+    let probe = Disk::simulated();
+    let journal = probe.open();
+    let rotating = (1..).find(|&index| {
+        append_each(&journal, &entries(index..=index, 1));
+        chain(&probe).len() == 2
+    });
+    let rotating = rotating.unwrap();
+
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=rotating - 1, 1));
+    let first = chain(&disk).remove(0);
+    disk.sim().inject(Fault::new(OperationKind::Write, ErrorKind::StorageFull).nth(write).in_path(&first));
+    let refused = journal.append(&entries(rotating..=rotating, 1));
+    assert!(matches!(&refused, Err(Error::NoSpace { path, .. }) if *path == disk.path(&first)), "{refused:?}");
+    assert_eq!(disk.sim().faults_left(), 0);
+    (disk, journal, rotating)
+}
+
+/// The trailer and the seal.
+const SEAL_WRITES: u64 = 2;
+
+// Guards: a seal's second write finds no space, a snapshot of another term empties the log, crash.
+#[test]
+fn a_seal_without_space_brings_no_entries_back_after_a_snapshot() {
+    for write in 0..SEAL_WRITES {
+        let (disk, journal, _) = full_at_seal(write);
+        let snapshot = Position::new(6, 7);
+        journal.truncate_head(snapshot).unwrap();
+        assert_eq!((log(&journal), journal.state().purged), (vec![], Some(snapshot)));
+        for stopped in stopped(&disk) {
+            let journal = stopped.open();
+            assert_eq!((log(&journal), journal.state().purged), (vec![], Some(snapshot)), "write {write}");
+            journal.append(&entries(7..=7, 7)).unwrap();
+            assert_eq!(log(&stopped.killed().open()), entries(7..=7, 7));
+        }
+    }
+}
+
+// Guards: a seal's second write finds no space, a larger append retires the spare that the seal names, crash.
+#[test]
+fn a_seal_without_space_names_no_file_that_is_removed_later() {
+    for write in 0..SEAL_WRITES {
+        let (disk, journal, next) = full_at_seal(write);
+        let spare = disk.segments().pop().unwrap();
+        disk.sim().set_capacity(Some(disk.sim().bytes_used()));
+        let large = journal.append(&[entry(next, 1, 20_000)]);
+        assert!(matches!(large, Err(Error::NoSpace { .. })), "{large:?}");
+        journal.truncate_head(Position::new(1, 1)).unwrap();
+        assert!(!disk.segments().contains(&spare), "{spare} is too small for the append that is due");
+        for stopped in stopped(&disk) {
+            assert_eq!(log(&stopped.open()), entries(2..=next - 1, 1), "write {write}");
+        }
+    }
+}
+
+// Guards: a file gets the name of the last possible segment, open.
+#[test]
+fn a_segment_name_that_none_can_follow_is_refused_and_left_alone() {
+    on_both(|disk| {
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=5, 1));
+        journal.close().unwrap();
+        let name = format!("{}.seg", u64::MAX);
+        disk.put(&name, b"x");
+        let files = disk.contents();
+        let Err(Error::NotAJournal { why, .. }) = disk.try_open() else { panic!("it opened") };
+        assert!(why.contains(&name), "{why}");
+        assert!(disk.contents() == files, "a refused open changes nothing");
+        disk.remove(&name);
+        assert_eq!(log(&disk.open()), entries(1..=5, 1));
+    });
+}
+
+// Guards: a rotating batch takes back entries of earlier files, its header and the seal before it are lost, accepted.
+#[test]
+fn a_lost_seal_and_a_lost_replacing_batch_behind_it_bring_no_older_versions_back() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=28, 1));
+    journal.replace_tail(&entries(4..=15, 2)).unwrap();
+    append_each(&journal, &entries(16..=40, 2));
+    journal.close().unwrap();
+    let (replacing, at) = disk.find(&entry(4, 2, 300).data);
+    let (sealed, _) = disk.find(&entry(28, 1, 300).data);
+    assert!(sealed < replacing && at == DATA_AT + FIRST_PAYLOAD_AT, "the batch is its file's first");
+    let bytes = disk.bytes(&sealed);
+    // The trailer says where the seal is.
+    let trailer = bytes.len() - 1024;
+    let seal = u32::from_le_bytes(bytes[trailer + 4..trailer + 8].try_into().unwrap());
+    disk.flip(&sealed, seal as usize + 30);
+    disk.flip(&replacing, DATA_AT + 30);
+
+    assert!(matches!(disk.try_open(), Err(Error::Damaged(_))));
+    let held = [entries(1..=3, 1), entries(4..=40, 2)].concat();
+    let journal = disk.open_accepting();
+    let lost = lost_of(&journal, &held);
+    let told = journal.recovery_report().damaged[0].indexes;
+    assert!(lost.iter().all(|index| told.first <= *index && *index < told.end.unwrap()), "{lost:?} {told:?}");
+    // Nobody knows how far back the file reached, nor what else it held; the file behind it is whole.
+    let (last, _) = disk.find(&entry(40, 2, 300).data);
+    assert!(last > replacing && (4..=15).all(|index| lost.contains(&index)) && !lost.contains(&40), "{lost:?}");
+    append_each(&journal, &entries(41..=42, 3));
+    for stopped in stopped(&disk) {
+        let journal = stopped.open();
+        assert_eq!(lost_of(&journal, &held), lost);
+        assert_eq!(journal.entries(41..43, u64::MAX).unwrap(), entries(41..=42, 3));
+    }
+}
