@@ -164,12 +164,6 @@ pub enum Error {
         /// The index that was given.
         index: u64,
     },
-    /// `u64::MAX` as a term: it stands for the unknown term of an entry that was lost.
-    #[error("entry {index} has the term u64::MAX, which is not usable")]
-    TermOverflow {
-        /// The entry's index.
-        index: u64,
-    },
     /// A read before the first index: the entry was purged, or never was.
     #[error("index {index} is before the first index {first}: it was purged; send a snapshot instead")]
     BeforeFirst {
@@ -339,6 +333,13 @@ pub struct DamagedRange {
     pub first: u64,
     /// One beyond the highest index that may be lost; `None` when nothing bounds it.
     pub end: Option<u64>,
+}
+
+impl DamagedRange {
+    /// Whether the range has this index.
+    pub fn contains(&self, index: u64) -> bool {
+        self.first <= index && self.end.is_none_or(|end| index < end)
+    }
 }
 
 impl std::fmt::Display for DamagedRange {

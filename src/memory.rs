@@ -102,9 +102,6 @@ impl Contents {
             if index == u64::MAX {
                 return Err(Error::IndexOverflow { index });
             }
-            if found == u64::MAX {
-                return Err(Error::TermOverflow { index });
-            }
             if let Some(Position { index: last, term }) = previous {
                 if index > last + 1 {
                     return Err(Error::Gap { expected: last + 1, found: index });

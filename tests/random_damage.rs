@@ -133,7 +133,7 @@ impl Model {
         let next = journal.state().next_index();
         self.lost = self.entries.keys().copied().filter(|&index| is_lost(journal, index)).collect();
         // Where the end is lost, the log ends no lower than it did, and what is beyond was never there to be read.
-        if let Some(next) = next.filter(|_| !self.lost.is_empty()) {
+        if let Some(next) = next.filter(|_| !journal.recovery_report().damaged.is_empty()) {
             self.lost.extend(self.next()..next);
         }
     }

@@ -291,3 +291,22 @@ fn a_lost_seal_and_a_lost_replacing_batch_behind_it_bring_no_older_versions_back
         assert_eq!(journal.entries(41..43, u64::MAX).unwrap(), entries(41..=42, 3));
     }
 }
+
+// Guards: an entry amid a term's run in an almost full segment is lost and accepted, appends rotate.
+#[test]
+fn an_accepted_loss_in_an_almost_full_segment_leaves_room_for_its_seal() {
+    for bytes in 300..400 {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=15, 1));
+        journal.append(&[entry(16, 1, bytes)]).unwrap();
+        let disk = disk.killed();
+        let (name, at) = disk.find(&entry(8, 1, 300).data);
+        disk.flip(&name, at + 50);
+        let journal = disk.open_accepting();
+        let appended = journal.append(&entries(17..=20, 1));
+        assert!(appended.is_ok(), "with {bytes} bytes before the seal: {appended:?}");
+        assert!(matches!(journal.entry(8), Err(Error::Damaged(_))));
+        assert_eq!(journal.entries(17..21, u64::MAX).unwrap(), entries(17..=20, 1));
+    }
+}

@@ -13,7 +13,7 @@ use crate::io;
 use crate::meta::ChainStart;
 use crate::segment::Segment;
 use crate::segment::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, Kind, Trailer};
-use crate::segment::index::{self, Slot, UNKNOWN_TERM};
+use crate::segment::index::{self, Slot};
 use crate::segment::writer::{self, Compression, Encoded};
 
 /// What only the writer touches; its lock is the writer lock.
@@ -92,7 +92,6 @@ impl Core {
                 () if index > expected => return Err(Error::Gap { expected, found: index }),
                 () if index < expected => return Err(Error::Overlap { last: expected - 1, found: index }),
                 () if term < previous => return Err(Error::TermFell { index, previous, found: term }),
-                () if term == UNKNOWN_TERM => return Err(Error::TermOverflow { index }),
                 () if bytes > bytes_max => return Err(Error::EntryTooLarge { index, bytes, bytes_max }),
                 () => (previous, expected) = (term, index + 1),
             }

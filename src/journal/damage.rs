@@ -7,7 +7,7 @@ use crate::error::{Damage, DamageKind, DamagedRange};
 use crate::meta::{Accepted, Mark};
 use crate::segment::fold::Fold;
 use crate::segment::format::{BatchHeader, ENTRY_BYTES, Kind};
-use crate::segment::index::{Slot, UNKNOWN_TERM};
+use crate::segment::index::Slot;
 use crate::segment::recover::AtEnd;
 use crate::segment::{self, Segment};
 
@@ -135,7 +135,7 @@ impl Loss {
         if header.kind != Kind::Entries {
             return Loss { sequence, offset, first, end: Some(first), resume, why, what: What::Index, count_max };
         }
-        let unknown = || vec![(UNKNOWN_TERM, Slot::LOST, false); header.count as usize];
+        let unknown = || vec![(0, Slot::LOST, false); header.count as usize];
         let parts = parts.unwrap_or_else(unknown);
         let lost = |(at, _): (usize, &(u64, Slot, bool))| first.saturating_add(at as u64);
         let is_lost = |(_, part): &(usize, &(u64, Slot, bool))| !part.2;
@@ -205,7 +205,7 @@ impl Loss {
         match self.what {
             What::Index => {}
             What::Payloads { header, parts, end } => {
-                let entry = |(term, slot, right)| if right { (term, slot) } else { (UNKNOWN_TERM, Slot::LOST) };
+                let entry = |(term, slot, right)| (term, if right { slot } else { Slot::LOST });
                 let entries: Vec<(u64, Slot)> = parts.into_iter().map(entry).collect();
                 fold.apply(&header, end, &entries);
             }
@@ -214,7 +214,7 @@ impl Loss {
                 if end > self.first {
                     fold.log_first.get_or_insert(self.first);
                 }
-                (self.first..end).for_each(|_| fold.run.push(UNKNOWN_TERM, Slot::LOST));
+                (self.first..end).for_each(|_| fold.run.push_lost());
             }
             What::File => {
                 fold.replace_from(self.first, self.offset);

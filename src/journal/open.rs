@@ -296,7 +296,8 @@ fn assemble(
     let Chain { sealed, active, active_start, fold, index_batch } = chain;
     let tail = TailCache::new(options.tail_cache_bytes);
     let purged = state.purged;
-    let view = View { purged, last: None, sealed, active, active_start, fold, index_batch, rewrites: 0, tail };
+    let lost = report.damaged.iter().map(|damage| damage.indexes).collect();
+    let view = View { purged, last: None, sealed, active, active_start, fold, index_batch, lost, rewrites: 0, tail };
     let fs = Arc::clone(&options.file_system);
     let tasks = fs.tasks();
     Arc::new(Core {

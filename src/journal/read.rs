@@ -159,9 +159,7 @@ impl Core {
 
     /// The error for an entry that was in a file that is lost, located as the report has it.
     fn lost(&self, active: &Path, index: u64) -> Error {
-        let covers =
-            |damage: &&Arc<Damage>| damage.indexes.first <= index && damage.indexes.end.is_none_or(|end| index < end);
-        let known = self.report.damaged.iter().find(covers);
+        let known = self.report.damaged.iter().find(|damage| damage.indexes.contains(index));
         let (path, offset) = known.map_or((active, 0), |damage| (damage.path.as_path(), damage.offset));
         let indexes = DamagedRange { first: index, end: Some(index + 1) };
         Damage { path: path.to_path_buf(), offset, indexes, term: None, why: DamageKind::Accepted }.into()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::entry::{Entry, Position};
-use crate::error::{Error, Result};
+use crate::error::{DamagedRange, Error, Result};
 use crate::log_store::LogState;
 use crate::meta::{ChainStart, Mark};
 use crate::segment::Segment;
@@ -133,6 +133,8 @@ pub(crate) struct View {
     pub(crate) fold: Fold,
     /// The index batch of a clean close in the active segment: its offset and its end; zeroes for none.
     pub(crate) index_batch: (u32, u32),
+    /// Indexes of which some are lost, and the loss accepted: their terms stand in the entries alone, if anywhere.
+    pub(crate) lost: Vec<DamagedRange>,
     /// Counts the times that entries were taken out of the log, at either end.
     pub(crate) rewrites: u64,
     pub(crate) tail: TailCache,
@@ -224,6 +226,9 @@ impl View {
 
     /// The term of an entry that exists.
     pub(crate) fn term(&self, index: u64) -> TermAt {
+        if self.lost.iter().any(|lost| lost.contains(index)) {
+            return TermAt::InEntry;
+        }
         let known = match self.sealed_at(index) {
             Some(sealed) => sealed.terms.as_ref().and_then(|terms| terms.at(index)),
             None => self.fold.run.terms.at(index),

@@ -71,7 +71,9 @@ impl Fold {
             if !entries.is_empty() {
                 self.log_first.get_or_insert(header.first_index);
             }
-            entries.iter().for_each(|&(term, slot)| self.run.push(term, slot));
+            for &(term, slot) in entries {
+                if slot.is_lost() { self.run.push_lost() } else { self.run.push(term, slot) }
+            }
         }
         self.skip_to(header.check, end);
         self.life = header.life;

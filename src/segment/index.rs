@@ -27,9 +27,6 @@ impl Slot {
     }
 }
 
-/// The term of an entry whose loss was accepted: nobody knows it. Appends refuse it.
-pub(crate) const UNKNOWN_TERM: u64 = u64::MAX;
-
 /// Terms by run: `(first index, term)`, both rising.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct TermRuns(Vec<(u64, u64)>);
@@ -47,10 +44,11 @@ impl TermRuns {
         self.0.truncate(kept);
     }
 
-    /// The term at `index`, which the caller knows to be covered; nothing for an entry that is lost.
+    /// The term at `index`, which the caller knows to be covered; of an entry that is lost, at most its
+    /// predecessor's, if any.
     pub(crate) fn at(&self, index: u64) -> Option<u64> {
         let run = self.0.partition_point(|&(first, _)| first <= index).checked_sub(1)?;
-        self.0.get(run).map(|&(_, term)| term).filter(|&term| term != UNKNOWN_TERM)
+        self.0.get(run).map(|&(_, term)| term)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -86,6 +84,12 @@ impl Run {
     pub(crate) fn push(&mut self, term: u64, slot: Slot) {
         self.terms.push(self.end(), term);
         self.slots.push(slot);
+    }
+
+    /// Adds the place of an entry that is lost. Nobody knows its term; a run of terms that it lies in is not split, so
+    /// that the room which was kept for the seal still suffices.
+    pub(crate) fn push_lost(&mut self) {
+        self.slots.push(Slot::LOST);
     }
 }
 

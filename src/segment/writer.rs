@@ -46,6 +46,7 @@ pub(crate) fn encode_entries(
     align: u32,
     buffer: &mut BytesMut,
 ) -> Encoded {
+    buffer.reserve(BATCH_BYTES + body_bytes_max(entries) as usize + align as usize);
     buffer.put_bytes(0, BATCH_BYTES);
     let mut slots = Vec::with_capacity(entries.len());
     for entry in entries {
