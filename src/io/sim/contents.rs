@@ -1,7 +1,8 @@
 //! A file's bytes, in pages that copies share until one of them writes.
 
+use std::hash::Hasher;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The size of a page of the simulated page cache, bytes.
 pub(super) const PAGE_BYTES: usize = 4096;
@@ -9,7 +10,35 @@ pub(super) const PAGE_BYTES: usize = 4096;
 /// The largest file, bytes: beyond it, a write says `FileTooLarge`.
 pub(super) const FILE_BYTES_MAX: u64 = 1 << 36;
 
-type Page = [u8; PAGE_BYTES];
+struct Page {
+    bytes: [u8; PAGE_BYTES],
+    /// Of these bytes, once somebody asked.
+    digest: OnceLock<u64>,
+}
+
+impl Page {
+    fn zero() -> Self {
+        Self { bytes: [0; PAGE_BYTES], digest: OnceLock::new() }
+    }
+
+    fn digest(&self) -> u64 {
+        *self.digest.get_or_init(|| digest(&self.bytes))
+    }
+}
+
+impl Clone for Page {
+    /// A copy is made to be written to.
+    fn clone(&self) -> Self {
+        Self { bytes: self.bytes, digest: OnceLock::new() }
+    }
+}
+
+/// A digest that serves to tell states apart, nothing else.
+pub(super) fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
+}
 
 /// Bytes and size. Missing pages are zero; what lies beyond the size is zero, too.
 #[derive(Clone, Default)]
@@ -37,17 +66,24 @@ impl Contents {
 
     /// Copies what lies between `offset` and the end; how many bytes.
     pub(super) fn read(&self, buffer: &mut [u8], offset: u64) -> usize {
-        let count = self.len.saturating_sub(offset).min(buffer.len() as u64);
+        let count = self.len.saturating_sub(offset).min(buffer.len() as u64) as usize;
+        let (buffer, _) = buffer.split_at_mut(count);
+        self.peek(buffer, offset);
+        count
+    }
+
+    /// Copies what lies at `offset`, zeros beyond the end.
+    pub(super) fn peek(&self, buffer: &mut [u8], offset: u64) {
+        let end = offset.saturating_add(buffer.len() as u64);
         let mut rest = buffer;
-        for (page, place) in pages_of(offset..offset.saturating_add(count)) {
+        for (page, place) in pages_of(offset..end) {
             let (piece, behind) = rest.split_at_mut(place.len());
             match self.pages.get(page) {
-                Some(Some(page)) => piece.copy_from_slice(&page[place]),
+                Some(Some(page)) => piece.copy_from_slice(&page.bytes[place]),
                 _ => piece.fill(0),
             }
             rest = behind;
         }
-        count as usize
     }
 
     pub(super) fn to_vec(&self) -> Vec<u8> {
@@ -75,13 +111,15 @@ impl Contents {
     }
 
     /// A page to write to, this copy's own.
-    fn page(&mut self, number: usize) -> Option<&mut Page> {
+    fn page(&mut self, number: usize) -> Option<&mut [u8; PAGE_BYTES]> {
         let pages = Arc::make_mut(&mut self.pages);
         if pages.len() <= number {
             pages.resize(number + 1, None);
         }
         let page = pages.get_mut(number)?;
-        Some(Arc::make_mut(page.get_or_insert_with(|| Arc::new([0; PAGE_BYTES]))))
+        let page = Arc::make_mut(page.get_or_insert_with(|| Arc::new(Page::zero())));
+        page.digest = OnceLock::new();
+        Some(&mut page.bytes)
     }
 
     /// Sets the size; what lies beyond it becomes zero.
@@ -122,6 +160,19 @@ impl Contents {
 
     pub(super) fn has_page(&self, number: usize) -> bool {
         matches!(self.pages.get(number), Some(Some(_)))
+    }
+
+    /// A digest of bytes and size: the same for the same contents, however they came to be.
+    pub(super) fn digest(&self) -> u64 {
+        let pages = self.pages.iter().enumerate().filter_map(|(number, page)| Some((number, page.as_ref()?)));
+        let pages = pages.filter(|(_, page)| page.bytes != [0; PAGE_BYTES]);
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write_u64(self.len);
+        for (number, page) in pages {
+            hasher.write_usize(number);
+            hasher.write_u64(page.digest());
+        }
+        hasher.finish()
     }
 
     /// How many pages hold bytes, counted to the last of them.

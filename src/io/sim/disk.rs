@@ -1,6 +1,7 @@
 //! The simulated disk: directories that keep apart the names of now and the durable ones, and the files they name.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Component, Path};
 
@@ -78,7 +79,7 @@ impl Directory {
 
     /// The names that power loss leaves. Changes survive independently, but one that survives brings along the
     /// earlier ones of the same names: else a rename could lose the file that it moved.
-    fn after_power_cut(&self, fates: &mut Fates) -> BTreeMap<String, Node> {
+    fn after_power_cut(&self, fates: &mut Fates<'_>) -> BTreeMap<String, Node> {
         let mut survive: Vec<bool> = self.unsynced.iter().map(|_| fates.name()).collect();
         let mut needed = BTreeSet::new();
         for (change, survives) in self.unsynced.iter().zip(&mut survive).rev() {
@@ -335,7 +336,7 @@ impl Disk {
     }
 
     /// A disk at rest that power loss may leave.
-    pub(super) fn after_power_cut(&self, fates: &mut Fates) -> Self {
+    pub(super) fn after_power_cut(&self, fates: &mut Fates<'_>) -> Self {
         let mut left = Self { files_made: self.files_made, capacity: self.capacity, ..Self::default() };
         // A parent comes before its children.
         for (dir, directory) in &self.directories {
@@ -355,6 +356,22 @@ impl Disk {
             left.directories.insert(dir.clone(), settled);
         }
         left
+    }
+
+    /// A digest of all names and contents as they are seen now.
+    pub(super) fn digest(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        for (dir, directory) in &self.directories {
+            dir.hash(&mut hasher);
+            for (name, node) in &directory.names {
+                name.hash(&mut hasher);
+                match node {
+                    Node::Directory => hasher.write_u64(0),
+                    Node::File(id) => hasher.write_u64(self.files.get(id).map_or(0, |inode| inode.cache.digest())),
+                }
+            }
+        }
+        hasher.finish()
     }
 
     /// Replaces a file's contents, as if they had always been there; the file, its name and its directories included.

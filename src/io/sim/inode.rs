@@ -82,7 +82,7 @@ impl Inode {
     }
 
     /// What this file is after power loss.
-    pub(super) fn after_power_cut(&self, fates: &mut Fates) -> Self {
+    pub(super) fn after_power_cut(&self, fates: &mut Fates<'_>) -> Self {
         if self.unsynced.is_empty() {
             return Self::settled(self.disk.clone(), self.history.clone(), self.allocated.clone());
         }
@@ -142,7 +142,7 @@ impl Inode {
 
     /// Gives up the writes before `number`: their pages become clean, whatever reached the disk. Sizes that did not
     /// are left for the next sync.
-    pub(super) fn fail_sync(&mut self, number: u64, fates: &mut Fates) {
+    pub(super) fn fail_sync(&mut self, number: u64, fates: &mut Fates<'_>) {
         let count = self.changes_before(number);
         let (disk, sizes) = survival::resolve(self, count, fates);
         self.disk = disk;

@@ -38,6 +38,7 @@
 //!
 //! Not modelled: whole sectors damaged around an unaligned write, a disk that answers a sync and does not write.
 
+mod choices;
 mod contents;
 mod disk;
 mod fault;
@@ -46,6 +47,7 @@ mod inode;
 mod operation;
 mod random;
 mod state;
+mod states;
 mod survival;
 mod tasks;
 
@@ -56,7 +58,8 @@ use std::sync::Arc;
 
 pub use fault::Fault;
 pub use operation::{Counts, Operation, OperationKind};
-pub use survival::{SECTOR_BYTES, Survival};
+pub use states::CrashStates;
+pub use survival::{Kinds, SECTOR_BYTES, Survival};
 
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use contents::PAGE_BYTES;

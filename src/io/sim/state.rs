@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) drops_cache: bool,
     pub(super) counts: Counts,
     pub(super) log: Vec<Operation>,
+    /// The disk before each mutation, where somebody asked for that.
+    pub(super) recorded: Option<Vec<Disk>>,
     pub(super) random: Random,
     pub(super) locks: BTreeSet<FileId>,
     /// Guards that hold back syncs, and the syncs that they hold back.
@@ -45,6 +47,7 @@ impl State {
             drops_cache: true,
             counts: Counts::default(),
             log: Vec::new(),
+            recorded: None,
             random,
             locks: BTreeSet::new(),
             holds: 0,
@@ -73,6 +76,9 @@ impl State {
         if mutation {
             self.power_off = self.cut_at.is_some_and(|at| at <= mutations_before);
             self.mutations += u64::from(!self.power_off);
+            if let Some(recorded) = &mut self.recorded {
+                recorded.push(self.disk.clone());
+            }
         }
         let effect = if self.power_off {
             Effect::default()

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::choices::Choices;
 use super::contents::Contents;
 use super::inode::{Change, Inode, Unsynced, Write};
 use super::random::Random;
@@ -45,13 +46,23 @@ enum Pattern {
     Each,
 }
 
-/// Draws fates.
-pub(super) struct Fates {
-    survival: Survival,
-    random: Random,
+/// Which fates a sector's part of a write may have when every legal state is visited; see
+/// [`SimFs::crash_states`](super::SimFs::crash_states).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kinds {
+    /// New or old.
+    OldOrNew,
+    /// New, old, zero, garbage, or what the newest of the earlier writes left there that differs from what is there.
+    All,
 }
 
-impl Fates {
+/// Decides fates: by a survival and its seed, or one combination after the other.
+pub(super) enum Fates<'a> {
+    Drawn(Survival, Random),
+    Chosen(Kinds, &'a mut Choices),
+}
+
+impl Fates<'_> {
     /// `salt` keeps apart the draws of several events under one seed.
     pub(super) fn new(survival: Survival, salt: u64) -> Self {
         let seed = match survival {
@@ -59,32 +70,59 @@ impl Fates {
             Survival::Random(seed) | Survival::OldOrNew(seed) => seed,
         };
         let mut random = Random::new(seed);
-        let random = Random::new(random.bits() ^ salt);
-        Self { survival, random }
+        Self::Drawn(survival, Random::new(random.bits() ^ salt))
     }
 
     /// Whether an unsynced change of a name survives.
     pub(super) fn name(&mut self) -> bool {
-        match self.survival {
-            Survival::Nothing => false,
-            Survival::Everything => true,
-            Survival::Random(_) | Survival::OldOrNew(_) => self.random.coin(),
+        match self {
+            Self::Chosen(_, choices) => choices.next(2) == 0,
+            Self::Drawn(Survival::Nothing, _) => false,
+            Self::Drawn(Survival::Everything, _) => true,
+            Self::Drawn(Survival::Random(_) | Survival::OldOrNew(_), random) => random.coin(),
         }
     }
 
-    /// How many of `count` successive sizes survive.
-    fn sizes(&mut self, count: usize) -> usize {
-        match self.survival {
-            Survival::Nothing => 0,
-            Survival::Everything => count,
-            Survival::Random(_) | Survival::OldOrNew(_) => match self.random.below(4) {
+    /// How many of successive sizes survive.
+    fn sizes(&mut self, disk_len: u64, changes: &[Unsynced]) -> usize {
+        let count = changes.len();
+        match self {
+            Self::Chosen(_, choices) => {
+                // The most first, as everywhere: the first combination is that everything survived.
+                let steps = size_steps(disk_len, changes);
+                steps.len().checked_sub(1 + choices.next(steps.len())).and_then(|at| steps.get(at)).map_or(0, |at| *at)
+            }
+            Self::Drawn(Survival::Nothing, _) => 0,
+            Self::Drawn(Survival::Everything, _) => count,
+            Self::Drawn(Survival::Random(_) | Survival::OldOrNew(_), random) => match random.below(4) {
                 0 => 0,
-                1 => self.random.below(count + 1),
+                1 => random.below(count + 1),
                 _ => count,
             },
         }
     }
+}
 
+/// The counts of changes between which it makes a difference to the size how many of them survived.
+fn size_steps(disk_len: u64, changes: &[Unsynced]) -> Vec<usize> {
+    let mut len = disk_len;
+    let mut steps = vec![0];
+    for (place, unsynced) in changes.iter().enumerate() {
+        if unsynced.len_after != len || matches!(unsynced.change, Change::Cut(_)) {
+            steps.push(place + 1);
+        }
+        len = unsynced.len_after;
+    }
+    steps
+}
+
+/// Draws the fates of the parts of one write.
+struct Drawing<'a> {
+    survival: Survival,
+    random: &'a mut Random,
+}
+
+impl Drawing<'_> {
     /// Any fate but `New`.
     fn loss(&mut self) -> Fate {
         if matches!(self.survival, Survival::OldOrNew(_)) {
@@ -130,11 +168,11 @@ impl Fates {
 
 /// What the disk holds when the first `count` unsynced changes of a file were under way; and how many of their sizes
 /// survived.
-pub(super) fn resolve(inode: &Inode, count: usize, fates: &mut Fates) -> (Contents, usize) {
+pub(super) fn resolve(inode: &Inode, count: usize, fates: &mut Fates<'_>) -> (Contents, usize) {
     let mut contents = inode.disk.clone();
     let mut len = contents.len();
     let changes = inode.unsynced.get(..count).unwrap_or_default();
-    let sizes = fates.sizes(changes.len());
+    let sizes = fates.sizes(len, changes);
     for (place, unsynced) in changes.iter().enumerate() {
         match &unsynced.change {
             Change::Write(write) => {
@@ -153,24 +191,71 @@ pub(super) fn resolve(inode: &Inode, count: usize, fates: &mut Fates) -> (Conten
 }
 
 /// Puts what survives of a write; nothing outside the bytes written changes.
-fn tear(contents: &mut Contents, write: &Write, past: &Past<'_>, fates: &mut Fates) {
+fn tear(contents: &mut Contents, write: &Write, past: &Past<'_>, fates: &mut Fates<'_>) {
+    let (survival, random) = match fates {
+        Fates::Chosen(kinds, choices) => return tear_as_chosen(contents, write, past, *kinds, choices),
+        Fates::Drawn(survival, random) => (*survival, random),
+    };
     let sectors = pieces(write);
-    let pattern = fates.pattern(sectors.len());
+    let mut drawing = Drawing { survival, random };
+    let pattern = drawing.pattern(sectors.len());
     for (sector, piece) in sectors.into_iter().enumerate() {
         let at = write.offset + piece.start as u64;
         let bytes = write.bytes.get(piece).unwrap_or_default();
-        match fates.fate(&pattern, sector) {
+        match drawing.fate(&pattern, sector) {
             Fate::New => contents.put(bytes, at),
             Fate::Old => {}
             Fate::Zero => contents.put(&vec![0; bytes.len()], at),
-            Fate::Garbage => {
-                let mut garbage = vec![0; bytes.len()];
-                fates.random.fill(&mut garbage);
-                contents.put(&garbage, at);
+            Fate::Garbage => contents.put(&garbage(at, bytes.len()), at),
+            Fate::Stale => {
+                let met = past.met(at..at + bytes.len() as u64);
+                if let Some(write) = met.get(drawing.random.below(met.len())) {
+                    put_part(contents, write, at..at + bytes.len() as u64);
+                }
             }
-            Fate::Stale => past.put_stale(contents, at..at + bytes.len() as u64, &mut fates.random),
         }
     }
+}
+
+/// The same where the choices decide; only between what makes a difference.
+fn tear_as_chosen(contents: &mut Contents, write: &Write, past: &Past<'_>, kinds: Kinds, choices: &mut Choices) {
+    for piece in pieces(write) {
+        let at = write.offset + piece.start as u64;
+        let new = write.bytes.get(piece).unwrap_or_default();
+        let mut old = vec![0; new.len()];
+        contents.peek(&mut old, at);
+        if kinds == Kinds::OldOrNew {
+            if old == new || choices.next(2) == 0 {
+                contents.put(new, at);
+            }
+            continue;
+        }
+        let stale = past.stale(at, &old);
+        let mut outcomes = vec![new.to_vec()];
+        for outcome in [old, vec![0; new.len()], garbage(at, new.len())].into_iter().chain(stale) {
+            if !outcomes.contains(&outcome) {
+                outcomes.push(outcome);
+            }
+        }
+        if let Some(bytes) = outcomes.get(choices.next(outcomes.len())) {
+            contents.put(bytes, at);
+        }
+    }
+}
+
+/// Bytes that nobody wrote: the same in the same place, so that they alone make no state another.
+fn garbage(offset: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    Random::new(offset).fill(&mut bytes);
+    bytes
+}
+
+/// Puts what a write left in a range.
+fn put_part(contents: &mut Contents, write: &Write, range: Range<u64>) {
+    let start = range.start.max(write.offset);
+    let end = range.end.min(write.end());
+    let place = (start - write.offset) as usize..(end - write.offset) as usize;
+    contents.put(write.bytes.get(place).unwrap_or_default(), start);
 }
 
 /// The parts of a write, one for each sector that it touches.
@@ -194,23 +279,26 @@ struct Past<'a> {
 }
 
 impl Past<'_> {
-    /// Puts what one earlier write left in a range, where it wrote there.
-    fn put_stale(&self, contents: &mut Contents, range: Range<u64>, random: &mut Random) {
+    /// The earlier writes that wrote in a range, oldest first.
+    fn met(&self, range: Range<u64>) -> Vec<&Write> {
         let unsynced = self.unsynced.iter().filter_map(|unsynced| match &unsynced.change {
             Change::Write(write) => Some(write),
             Change::Cut(_) | Change::Grow => None,
         });
-        let met: Vec<_> = self
-            .synced
-            .iter()
-            .chain(unsynced)
-            .filter(|write| write.offset < range.end && range.start < write.end())
-            .collect();
-        if let Some(write) = met.get(random.below(met.len())) {
+        let all = self.synced.iter().chain(unsynced);
+        all.filter(|write| write.offset < range.end && range.start < write.end()).collect()
+    }
+
+    /// What the newest earlier write left from `at` on that differs from what is there.
+    fn stale(&self, at: u64, there: &[u8]) -> Option<Vec<u8>> {
+        let range = at..at + there.len() as u64;
+        self.met(range.clone()).into_iter().rev().find_map(|write| {
+            let mut bytes = there.to_vec();
             let start = range.start.max(write.offset);
             let end = range.end.min(write.end());
-            let place = (start - write.offset) as usize..(end - write.offset) as usize;
-            contents.put(write.bytes.get(place).unwrap_or_default(), start);
-        }
+            let part = write.bytes.get((start - write.offset) as usize..(end - write.offset) as usize)?;
+            bytes.get_mut((start - at) as usize..(end - at) as usize)?.copy_from_slice(part);
+            (bytes != there).then_some(bytes)
+        })
     }
 }
