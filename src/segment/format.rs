@@ -258,6 +258,11 @@ pub(crate) struct BatchHeader {
     pub(crate) check: u32,
 }
 
+/// Whether bytes say that they are a batch header at this offset, which no checksum has seen yet.
+pub(crate) fn announces(bytes: &[u8], offset: u32) -> bool {
+    read_u32(bytes, BATCH_OFFSET_AT) == Some(offset)
+}
+
 impl BatchHeader {
     /// Writes the header into `bytes` and returns its checksum.
     pub(crate) fn encode(&self, salt: &Salted, bytes: &mut [u8]) -> u32 {
@@ -282,8 +287,7 @@ impl BatchHeader {
     /// The header at `offset` of a file with this salt, if the bytes are one and belong there.
     pub(crate) fn parse(salt: &Salted, bytes: &[u8], offset: u32) -> Option<BatchHeader> {
         let bytes = bytes.get(..BATCH_BYTES)?;
-        // Cheapest first: this runs at every aligned offset when recovery looks for evidence.
-        if read_u32(bytes, BATCH_OFFSET_AT)? != offset {
+        if !announces(bytes, offset) {
             return None;
         }
         let kind = Kind::from_code(read_u32(bytes, BATCH_KIND_AT)?)?;

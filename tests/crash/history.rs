@@ -5,121 +5,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::common::{FIRST_PAYLOAD_AT, LogModel};
-use crate::lies::{Liar, Lie};
-use raft_journal::io::sim::{SimFs, Survival};
+use crate::model::{KEYS, Model, Op, Shape};
+use raft_journal::io::Fs;
+use raft_journal::io::sim::{Fault, SimFs, Survival};
 use raft_journal::{Changes, Compression, Entry, Error, Journal, LogStore, OpenOptions, Position, StableStore};
 
-/// What a journal should hold: nothing but plain collections.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Model {
-    pub log: LogModel,
-    pub pairs: BTreeMap<Vec<u8>, Vec<u8>>,
+/// Moments of a run that allow the same states after a crash.
+pub struct Moments {
+    /// The disk at each of them.
+    pub disks: Vec<SimFs>,
+    /// What may be found after a crash.
+    pub states: Vec<Model>,
 }
 
-impl Model {
-    /// What a journal says that it holds, read entry by entry and as a range.
-    pub fn read(journal: &Journal) -> Result<Model, Error> {
-        let state = journal.state();
-        let mut log = LogModel { purged: state.purged, ..LogModel::default() };
-        if let (Some(first), Some(last)) = (state.first_index(), state.last_index()) {
-            log.entries = (first..=last).map(|index| journal.entry(index)).collect::<Result<_, _>>()?;
-            let range = journal.entries(first..last + 1, u64::MAX)?;
-            assert_eq!(range, log.entries, "a range read differs from point reads");
-            for entry in &log.entries {
-                assert_eq!(journal.term(entry.index)?, entry.term, "the term of entry {}", entry.index);
-            }
-        }
-        assert_eq!(state.last, log.last(), "the state's last position");
-        if let Some(purged) = state.purged {
-            assert_eq!(journal.term(purged.index)?, purged.term);
-        }
-        let mut model = Model { log, pairs: BTreeMap::new() };
-        for key in KEYS {
-            if let Some(value) = journal.get(key)? {
-                model.pairs.insert(key.to_vec(), value.to_vec());
-            }
-        }
-        Ok(model)
-    }
-}
-
-pub const KEYS: [&[u8]; 3] = [b"vote", b"commit", b"snapshot"];
-
-/// One step of a history. Numbers are relative to the log as it is, so that every step is valid.
-#[derive(Clone, Debug)]
-pub enum Op {
-    /// Appends so many entries of so many bytes, durable at once.
-    Append {
-        count: u8,
-        bytes: u16,
-    },
-    /// The same without waiting.
-    AppendPending {
-        count: u8,
-        bytes: u16,
-    },
-    /// Appends three entries without waiting, each of which ends where a sector does, in a file that is aligned.
-    AppendBySectors,
-    /// Replaces so many of the newest entries by so many new ones under a new term.
-    Replace {
-        back: u8,
-        count: u8,
-        bytes: u16,
-    },
-    ReplacePending {
-        back: u8,
-        count: u8,
-        bytes: u16,
-    },
-    /// Removes so many of the newest entries.
-    TruncateTail {
-        back: u8,
-    },
-    /// Removes the oldest entries, keeping so many.
-    TruncateHead {
-        keep: u8,
-    },
-    /// Installs a snapshot so far beyond the end.
-    Snapshot {
-        beyond: u8,
-    },
-    /// Installs a snapshot at the last index, under a newer term.
-    Overrule,
-    Vote {
-        value: u8,
-    },
-    /// Removes the vote.
-    Forget,
-    /// A vote and a head truncation in one commit.
-    VoteAndTruncate {
-        value: u8,
-        keep: u8,
-    },
-    CommitLazily {
-        value: u8,
-    },
-    Sync,
-    /// Closes in order and opens again.
-    Reopen,
-    /// Leaves the journal alone until it has noticed.
-    Idle,
-    /// Ends the process: the page cache stays, and nothing of it has reached the disk by that.
-    Kill,
-    /// Loses power now, in the state that the seed picks.
-    Crash {
-        seed: u64,
-    },
-    /// Loses power so many operations of the disk later, whatever happens then.
-    CrashLater {
-        mutations: u8,
-    },
-}
+/// Puts something between a journal and its disk.
+pub type Wrap = Arc<dyn Fn(SimFs) -> Arc<dyn Fs> + Send + Sync>;
 
 /// A run of a history.
 pub struct Run {
     pub fs: SimFs,
     pub dir: PathBuf,
     options: OpenOptions,
+    repeats: bool,
     journal: Option<Journal>,
     /// What may be there after a crash, oldest first: the first is acknowledged, each further one adds a write that is
     /// not acknowledged yet. The last is what is there now.
@@ -131,17 +38,15 @@ pub struct Run {
     /// The state in which the disk is found after power was lost in an operation.
     pub survival: Survival,
     pub crashes: usize,
-    /// What the disk only pretends to do.
-    pub lie: Lie,
+    /// Whether the disk is told to fail, which is then no failure of the journal's.
+    faulty: bool,
+    /// What stands between journal and disk.
+    pub wrap: Wrap,
+    /// Whether each moment is kept.
+    pub recording: bool,
+    pub moments: Vec<Moments>,
     /// How many operations of the disk came before the first crash.
     pub first_crash_at: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    pub segment_bytes: u64,
-    pub compressed: bool,
-    pub aligned: bool,
 }
 
 impl Run {
@@ -158,6 +63,7 @@ impl Run {
             fs,
             dir: PathBuf::from("/journal"),
             options,
+            repeats: shape.repeats,
             journal: None,
             states: vec![Model::default()],
             lazy: BTreeMap::new(),
@@ -165,9 +71,17 @@ impl Run {
             payload: 0,
             survival: Survival::Nothing,
             crashes: 0,
-            lie: Lie::None,
+            faulty: false,
+            wrap: Arc::new(|fs| Arc::new(fs)),
+            recording: false,
+            moments: Vec::new(),
             first_crash_at: 0,
         }
+    }
+
+    /// How the journal is opened on a disk.
+    pub fn options_on(&self, disk: &SimFs) -> OpenOptions {
+        self.options.clone().file_system((self.wrap)(disk.clone()))
     }
 
     pub fn now(&self) -> &Model {
@@ -181,35 +95,75 @@ impl Run {
     /// Runs a history; power losses on the way are survived and checked.
     pub fn run(&mut self, ops: &[Op]) {
         self.open();
-        for op in ops {
-            match *op {
-                Op::Crash { seed } => {
-                    self.survival = Survival::Random(seed);
-                    self.fs.cut_power();
-                    self.survive();
-                }
-                Op::Kill if !self.fs.is_power_off() => {
-                    self.note_crash();
-                    // The copy first: what the old journal still does when it is dropped reaches nobody.
-                    let after = self.fs.after_process_kill();
-                    self.journal = None;
-                    self.fs = after;
-                    self.open();
-                    self.crash_again();
-                }
-                Op::CrashLater { mutations } => self.fs.cut_power_at(self.fs.mutations() + u64::from(mutations)),
-                _ => match self.step(op) {
+        ops.iter().for_each(|op| self.take(op));
+        self.fs.cut_power();
+        self.survive();
+    }
+
+    /// Takes one step of a history.
+    pub fn take(&mut self, op: &Op) {
+        match *op {
+            Op::Crash { seed } => {
+                self.survival = Survival::Random(seed);
+                self.fs.cut_power();
+                self.survive();
+            }
+            Op::Kill if !self.fs.is_power_off() => {
+                self.kill();
+                self.crash_again();
+            }
+            Op::CrashLater { mutations } => self.fs.cut_power_at(self.fs.mutations() + u64::from(mutations)),
+            Op::Fail { kind, nth, error } => self.fault(Fault::new(kind, error).nth(nth.into())),
+            Op::Shorten { kind, nth, bytes } => self.fault(Fault::short(kind, bytes.into()).nth(nth.into())),
+            _ => {
+                let states = self.states.len();
+                match self.step(op) {
                     Ok(()) => self.check_now(),
                     Err(error) if self.fs.is_power_off() => {
                         assert!(!matches!(error, Error::Damaged(_)), "no power is no damage: {error}");
                         self.survive();
                     }
+                    Err(error) if self.faulty => self.after_failure(&error, states),
                     Err(error) => panic!("{op:?} failed: {error}"),
-                },
+                }
             }
         }
-        self.fs.cut_power();
-        self.survive();
+        self.keep_moments();
+    }
+
+    fn fault(&mut self, fault: Fault) {
+        self.faulty = true;
+        self.fs.inject(fault);
+    }
+
+    /// What a failing disk made of a step: refused, and the journal goes on; or in doubt, and it must be opened again.
+    fn after_failure(&mut self, error: &Error, states_before: usize) {
+        match error {
+            Error::NoSpace { .. } => {
+                self.keep_moments();
+                self.states.truncate(states_before);
+                self.check_now();
+            }
+            Error::Poisoned { .. } | Error::Io { .. } => {
+                self.kill();
+            }
+            error => panic!("a failing disk gives {error}"),
+        }
+    }
+
+    fn kill(&mut self) {
+        self.keep_moments();
+        self.note_crash();
+        self.restart();
+        self.open();
+    }
+
+    /// Ends the process; the next one meets no planned faults.
+    fn restart(&mut self) {
+        // The copy first: what the old journal still does when it is dropped reaches nobody.
+        let after = self.fs.after_process_kill();
+        self.journal = None;
+        self.fs = after;
     }
 
     /// Whether the journal's view is the newest state; reads go on without power only from memory.
@@ -226,21 +180,22 @@ impl Run {
     }
 
     /// Opens the journal, over and over if power is lost again while it recovers.
-    fn open(&mut self) {
+    pub fn open(&mut self) {
         loop {
-            let disk = Liar(self.fs.clone(), self.lie);
-            let options = self.options.clone().file_system(Arc::new(disk));
-            match options.open(&self.dir) {
+            self.fs.record(self.recording);
+            match self.options_on(&self.fs).open(&self.dir) {
                 Ok(journal) => {
                     let found = Model::read(&journal);
                     self.journal = Some(journal);
                     match found {
                         Ok(found) => return self.adopt(found),
                         Err(_) if self.fs.is_power_off() => self.next_disk(),
+                        Err(Error::Io { .. }) if self.faulty => self.restart(),
                         Err(error) => panic!("an acknowledged entry cannot be read: {error}"),
                     }
                 }
                 Err(_) if self.fs.is_power_off() => self.next_disk(),
+                Err(Error::Io { .. } | Error::NoSpace { .. } | Error::Poisoned { .. }) if self.faulty => self.restart(),
                 Err(error) => panic!("recovery refused: {error}\nwith {:#?}", self.states),
             }
         }
@@ -251,11 +206,23 @@ impl Run {
         let Some(at) = self.states.iter().rposition(|state| *state == found) else {
             panic!("recovered {found:#?}\nwhich is none of {:#?}", self.states);
         };
+        // Until the journal is handed out, a crash may still bring another of them: stale bytes of the commit that
+        // was in flight, for one.
+        self.keep_moments();
         self.states = vec![self.states.swap_remove(at)];
+        self.keep_moments();
         self.lazy.clear();
     }
 
+    /// Keeps the moments since the last call: what is allowed after a crash is about to change, or a step is over.
+    fn keep_moments(&mut self) {
+        if self.recording {
+            self.moments.push(Moments { disks: self.fs.take_recorded(), states: self.states.clone() });
+        }
+    }
+
     fn next_disk(&mut self) {
+        self.keep_moments();
         self.note_crash();
         drop(self.journal.take());
         self.fs = self.fs.after_power_cut(self.survival);
@@ -289,8 +256,9 @@ impl Run {
         (from..from + u64::from(count.max(1)))
             .map(|index| {
                 self.payload += 1;
-                let mut data = format!("{}-", self.payload).into_bytes();
-                data.resize(usize::from(bytes), (self.payload % 7) as u8);
+                let number = if self.repeats { index } else { self.payload };
+                let mut data = format!("{number}-").into_bytes();
+                data.resize(usize::from(bytes), (number % 7) as u8);
                 Entry::new(index, term, data)
             })
             .collect()
@@ -309,6 +277,7 @@ impl Run {
 
     /// All writes so far were acknowledged.
     fn acknowledged(&mut self) {
+        self.keep_moments();
         self.states.drain(..self.states.len() - 1);
     }
 
@@ -367,7 +336,7 @@ impl Run {
             }
             Op::Idle => Ok(()),
             Op::Reopen => self.reopen(&journal),
-            Op::Crash { .. } | Op::CrashLater { .. } | Op::Kill => Ok(()),
+            Op::Crash { .. } | Op::CrashLater { .. } | Op::Kill | Op::Fail { .. } | Op::Shorten { .. } => Ok(()),
         }
     }
 

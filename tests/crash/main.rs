@@ -4,18 +4,22 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod explore;
+mod generate;
 mod history;
 mod lies;
+mod model;
 
-use history::{Op, Run, Shape};
-use lies::Lie;
+use std::sync::Arc;
+
+use explore::{Explorer, Seen, Tally};
+use generate::{ALIGNED, COMPRESSED, PLAIN, Trouble};
+use history::Run;
+use lies::{Liar, Lie};
+use model::{Op, Shape};
 use proptest::prelude::*;
 use raft_journal::io::sim::{Fault, OperationKind, SimFs, Survival};
 use std::io::ErrorKind;
-
-const PLAIN: Shape = Shape { segment_bytes: 8 << 10, compressed: false, aligned: false };
-const COMPRESSED: Shape = Shape { segment_bytes: 12 << 10, compressed: true, aligned: false };
-const ALIGNED: Shape = Shape { segment_bytes: 64 << 10, compressed: false, aligned: true };
 
 /// A history with everything in it: appends of one and many entries, waited for and not, replacements within and below
 /// the active segment, truncations at both ends and beyond, snapshots, votes, rotations, recycled files, reopens.
@@ -151,12 +155,30 @@ fn short_and_interrupted_transfers_are_gone_on_with() {
 }
 
 #[test]
+fn every_state_of_random_histories_is_recovered() {
+    let seen = Seen::new();
+    let mut tally = Tally::default();
+    let begun = std::time::Instant::now();
+    for seed in 0..4 {
+        for trouble in [Trouble::None, Trouble::CrashLoop, Trouble::Faults] {
+            let history = generate::history(seed, trouble);
+            let (explored, result) = Explorer::new(&seen, Arc::new(|fs| Arc::new(fs))).explore(&history);
+            tally.add(&explored);
+            if let Err(said) = result {
+                panic!("seed {seed} {trouble:?}: {said}\n{history:#?}");
+            }
+        }
+    }
+    println!("{tally:#?} {:?}", begun.elapsed());
+}
+
+#[test]
 fn a_disk_that_does_not_sync_is_caught() {
     // The simulation must be able to fail: with the syncs taken out, acknowledged entries are lost, and it says so.
     for lie in [Lie::Files, Lie::Directories] {
         let caught = std::panic::catch_unwind(|| {
             let mut run = Run::new(SimFs::new(), PLAIN);
-            run.lie = lie;
+            run.wrap = Arc::new(move |fs| Arc::new(Liar(fs, lie)));
             run.run(&[Op::Append { count: 1, bytes: 10 }]);
         });
         assert!(caught.is_err(), "nobody noticed {lie:?}");

@@ -1,0 +1,266 @@
+//! Explores a history: at each moment at which power could be lost, every state that the disk may be found in is opened, judged,
+//! appended to, cut off again and opened again.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::generate::{History, Random};
+use crate::history::{Moments, Run, Wrap};
+use crate::model::Model;
+use raft_journal::io::sim::{CrashStates, Kinds, SimFs, Survival};
+use raft_journal::{Entry, LogStore, RecoveryReport};
+
+/// Where a state comes from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Class {
+    /// Every combination of new and old.
+    OldOrNew,
+    /// Every combination of new, old, zero, garbage and stale.
+    AllKinds,
+    /// Drawn, where there are too many combinations.
+    Drawn,
+    /// Power lost while recovery was at work.
+    InRecovery,
+}
+
+/// At so many undecided things, all combinations of new and old are visited.
+const OLD_OR_NEW_UNITS_MAX: usize = 12;
+/// At so many, all combinations of the five kinds are.
+const ALL_KINDS_UNITS_MAX: usize = 5;
+/// How many states are drawn where there are too many to visit.
+const DRAWN: u64 = 24;
+/// One of so many states is also lost while it recovers.
+const RECOVERIES_EXPLORED: u64 = 32;
+
+/// The states that were met, by all workers.
+#[derive(Default)]
+pub struct Seen {
+    shards: Vec<Mutex<HashSet<u64>>>,
+    count: AtomicU64,
+}
+
+impl Seen {
+    pub fn new() -> Seen {
+        Seen { shards: (0..64).map(|_| Mutex::default()).collect(), count: AtomicU64::new(0) }
+    }
+
+    /// How many different disks there were.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    fn insert(&self, digest: u64) -> bool {
+        let shard = &self.shards[(digest % self.shards.len() as u64) as usize];
+        let new = shard.lock().expect("no worker panics here").insert(digest);
+        self.count.fetch_add(u64::from(new), Ordering::Relaxed);
+        new
+    }
+}
+
+/// What exploring came to.
+#[derive(Clone, Default, Debug)]
+pub struct Tally {
+    /// Different disks, by where they come from.
+    pub states: BTreeMap<Class, u64>,
+    /// Disks that were judged; the same one more than once where different things are allowed.
+    pub judged: u64,
+    /// Moments at which power could be lost.
+    pub crash_points: u64,
+    /// What recovery decided.
+    pub rows: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    pub fn distinct(&self) -> u64 {
+        self.states.values().sum()
+    }
+
+    pub fn add(&mut self, other: &Tally) {
+        for (class, count) in &other.states {
+            *self.states.entry(*class).or_default() += count;
+        }
+        for (row, count) in &other.rows {
+            *self.rows.entry(row).or_default() += count;
+        }
+        self.judged += other.judged;
+        self.crash_points += other.crash_points;
+    }
+}
+
+/// Explores histories.
+pub struct Explorer<'a> {
+    seen: &'a Seen,
+    /// What was judged under the expectation of now.
+    judged: HashSet<u64>,
+    tally: Tally,
+    wrap: Wrap,
+}
+
+thread_local! {
+    /// What a quiet panic said.
+    static SAID: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Runs something that panics when a promise is broken, without a word to anybody else.
+pub fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: std::sync::Once = std::sync::Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let quiet = SAID.with_borrow_mut(|said| match said {
+                Some(said) => {
+                    *said = info.to_string();
+                    true
+                }
+                None => false,
+            });
+            if !quiet {
+                usual(info);
+            }
+        }));
+    });
+    SAID.set(Some(String::new()));
+    let result = catch_unwind(AssertUnwindSafe(run));
+    let said = SAID.take().unwrap_or_default();
+    result.map_err(|_| said)
+}
+
+impl<'a> Explorer<'a> {
+    pub fn new(seen: &'a Seen, wrap: Wrap) -> Explorer<'a> {
+        Explorer { seen, judged: HashSet::new(), tally: Tally::default(), wrap }
+    }
+
+    /// Explores one history; what it came to so far, and what went wrong.
+    pub fn explore(mut self, history: &History) -> (Tally, Result<(), String>) {
+        let result = quietly(|| {
+            let mut run = Run::new(SimFs::new(), history.shape);
+            run.wrap = Arc::clone(&self.wrap);
+            run.recording = true;
+            run.open();
+            self.visit(&mut run);
+            for op in &history.ops {
+                run.take(op);
+                self.visit(&mut run);
+            }
+        });
+        (self.tally, result)
+    }
+
+    fn visit(&mut self, run: &mut Run) {
+        for Moments { disks, states } in std::mem::take(&mut run.moments) {
+            self.judged.clear();
+            for disk in disks {
+                self.tally.crash_points += 1;
+                self.crash(run, &disk, &states);
+            }
+        }
+    }
+
+    /// Loses power at one moment, in every way.
+    fn crash(&mut self, run: &Run, disk: &SimFs, states: &[Model]) {
+        let all = disk.crash_states(Kinds::OldOrNew);
+        if all.units() <= OLD_OR_NEW_UNITS_MAX {
+            self.meet_each(run, all, states, Class::OldOrNew);
+        } else {
+            self.meet_drawn(run, disk, states, Survival::OldOrNew);
+        }
+        let all = disk.crash_states(Kinds::All);
+        if all.units() <= ALL_KINDS_UNITS_MAX {
+            self.meet_each(run, all, states, Class::AllKinds);
+        } else {
+            self.meet_drawn(run, disk, states, Survival::Random);
+        }
+    }
+
+    fn meet_each(&mut self, run: &Run, disks: CrashStates, states: &[Model], class: Class) {
+        disks.for_each(|disk| self.meet(run, &disk, states, class));
+    }
+
+    fn meet_drawn(&mut self, run: &Run, disk: &SimFs, states: &[Model], survival: fn(u64) -> Survival) {
+        let seed = self.tally.crash_points * DRAWN;
+        let drawn = (seed..seed + DRAWN).map(survival);
+        for survival in [Survival::Everything, Survival::Nothing].into_iter().chain(drawn) {
+            self.meet(run, &disk.after_power_cut(survival), states, Class::Drawn);
+        }
+    }
+
+    /// Judges a state that is new, or that must now be something else.
+    fn meet(&mut self, run: &Run, disk: &SimFs, states: &[Model], class: Class) {
+        let digest = disk.digest();
+        if !self.judged.insert(digest) {
+            return;
+        }
+        if self.seen.insert(digest) {
+            *self.tally.states.entry(class).or_default() += 1;
+        }
+        self.tally.judged += 1;
+        let rarely = if class == Class::InRecovery { RECOVERIES_EXPLORED * 8 } else { RECOVERIES_EXPLORED };
+        self.judge(run, disk, states, digest % rarely == 0);
+    }
+
+    /// Opens a state: what it holds must be allowed, and durable, and go on.
+    fn judge(&mut self, run: &Run, disk: &SimFs, states: &[Model], deep: bool) {
+        disk.record(deep);
+        let journal = run.options_on(disk).open(&run.dir);
+        let journal = journal.unwrap_or_else(|error| panic!("recovery refused: {error}\nwith {states:#?}"));
+        let found = Model::read(&journal).unwrap_or_else(|error| panic!("an entry cannot be read: {error}"));
+        assert!(states.contains(&found), "recovered {found:?}\nwhich is none of {states:#?}");
+        self.note(journal.recovery_report());
+        let moments = if deep { disk.take_recorded() } else { Vec::new() };
+
+        let next = journal.state().next_index().unwrap_or(3);
+        let mut then = found.clone();
+        then.log.append(&[Entry::new(next, u64::MAX, &b"after the crash"[..])]);
+        journal
+            .append(&then.log.entries[then.log.entries.len() - 1..])
+            .unwrap_or_else(|error| panic!("no append: {error}"));
+        let rest = disk.after_power_cut(Survival::Nothing);
+        // Without power, closing is short.
+        disk.cut_power();
+        drop(journal);
+
+        let journal = run.options_on(&rest).open(&run.dir);
+        let journal = journal.unwrap_or_else(|error| panic!("the next recovery refused: {error}"));
+        let again = Model::read(&journal).unwrap_or_else(|error| panic!("an entry cannot be read any more: {error}"));
+        assert!(again == then, "recovered {again:?}\nafter {then:?}\nwas recovered, appended to and cut off");
+        rest.cut_power();
+        drop(journal);
+
+        for moment in moments {
+            self.tally.crash_points += 1;
+            self.meet_each_of_few(run, &moment, states);
+        }
+    }
+
+    /// Power is lost while recovery is at work: it changes nothing but `meta`.
+    fn meet_each_of_few(&mut self, run: &Run, disk: &SimFs, states: &[Model]) {
+        let all = disk.crash_states(Kinds::All);
+        if all.units() <= ALL_KINDS_UNITS_MAX {
+            return self.meet_each(run, all, states, Class::InRecovery);
+        }
+        let seed = self.tally.crash_points * DRAWN;
+        (seed..seed + DRAWN).for_each(|seed| {
+            self.meet(run, &disk.after_power_cut(Survival::Random(seed)), states, Class::InRecovery);
+        });
+    }
+
+    fn note(&mut self, report: &RecoveryReport) {
+        let rows = [
+            ("new directory", report.created),
+            ("closed in order", report.clean),
+            ("torn, cut", report.torn.is_some()),
+            ("nothing torn", report.torn.is_none()),
+            ("suspect log", report.suspect.is_some()),
+            ("suspect vote", report.suspect.is_some_and(|suspect| suspect.vote)),
+            ("meta healed", report.meta_healed),
+            ("reindexed", !report.reindexed.is_empty()),
+            ("files left over", !report.leftover.is_empty()),
+        ];
+        for (row, hit) in rows {
+            *self.tally.rows.entry(row).or_default() += u64::from(hit);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Random histories, each from its seed alone.
+
+use std::io::ErrorKind;
+
+use crate::model::{Op, Shape};
+use raft_journal::io::sim::OperationKind;
+
+pub const PLAIN: Shape = Shape { segment_bytes: 8 << 10, compressed: false, aligned: false, repeats: false };
+pub const COMPRESSED: Shape = Shape { segment_bytes: 12 << 10, compressed: true, aligned: false, repeats: false };
+pub const ALIGNED: Shape = Shape { segment_bytes: 64 << 10, compressed: false, aligned: true, repeats: false };
+
+/// Draws numbers (splitmix64).
+#[derive(Clone)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let bits = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.bits() % bound
+    }
+
+    fn byte_below(&mut self, bound: u64) -> u8 {
+        self.below(bound) as u8
+    }
+}
+
+/// What befalls a history besides power cuts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Trouble {
+    /// Nothing.
+    None,
+    /// Power cuts and kills in the middle, and the same entries sent again after each.
+    CrashLoop,
+    /// Reads, writes, syncs and all the rest fail here and there.
+    Faults,
+}
+
+/// A history.
+#[derive(Clone, Debug)]
+pub struct History {
+    pub shape: Shape,
+    pub ops: Vec<Op>,
+}
+
+/// The history that belongs to a seed.
+pub fn history(seed: u64, trouble: Trouble) -> History {
+    let mut random = Random::new(seed);
+    let shape = match random.below(8) {
+        0 => ALIGNED,
+        1 | 2 => COMPRESSED,
+        _ => PLAIN,
+    };
+    let shape = Shape { repeats: trouble == Trouble::CrashLoop, ..shape };
+    let mut ops = Vec::new();
+    // Half of the histories begin close to a rotation, so that it falls among the steps that count.
+    if random.below(2) == 0 {
+        let bytes = if shape.aligned { 6000 } else { 800 };
+        ops.push(Op::Append { count: 4 + random.byte_below(4), bytes });
+    }
+    for _ in 0..3 + random.below(8) {
+        ops.push(step(&mut random));
+        match trouble {
+            Trouble::CrashLoop if random.below(2) == 0 => ops.push(crash(&mut random)),
+            Trouble::Faults if random.below(3) == 0 => ops.push(fault(&mut random)),
+            _ => {}
+        }
+    }
+    History { shape, ops }
+}
+
+fn step(random: &mut Random) -> Op {
+    let count = if random.below(6) == 0 { 4 + random.byte_below(6) } else { 1 + random.byte_below(3) };
+    let bytes = match random.below(4) {
+        0 => random.below(30) as u16,
+        1 | 2 => 60 + random.below(300) as u16,
+        _ => 600 + random.below(900) as u16,
+    };
+    let (back, keep, value) = (random.byte_below(8), random.byte_below(8), random.byte_below(4));
+    match random.below(34) {
+        0..=6 => Op::Append { count, bytes },
+        7..=13 => Op::AppendPending { count, bytes },
+        14..=16 => Op::Replace { back, count, bytes },
+        17..=18 => Op::ReplacePending { back, count, bytes },
+        19..=20 => Op::TruncateTail { back },
+        21..=22 => Op::TruncateHead { keep },
+        23 => Op::VoteAndTruncate { value, keep },
+        24 => Op::Snapshot { beyond: random.byte_below(5) },
+        25 => Op::Overrule,
+        26..=27 => Op::Vote { value },
+        28 => Op::Forget,
+        29 => Op::CommitLazily { value },
+        30 => Op::Sync,
+        31 => Op::Idle,
+        32 => Op::Kill,
+        _ => Op::Reopen,
+    }
+}
+
+fn crash(random: &mut Random) -> Op {
+    match random.below(4) {
+        0 => Op::CrashLater { mutations: random.byte_below(9) },
+        1 => Op::Kill,
+        _ => Op::Crash { seed: random.bits() },
+    }
+}
+
+fn fault(random: &mut Random) -> Op {
+    use OperationKind::*;
+    let kinds =
+        [Open, Create, Rename, Remove, SyncDirectory, Read, Write, Write, Sync, Sync, Sync, Len, SetLen, Allocate];
+    let nth = random.byte_below(6);
+    match random.below(4) {
+        0 => {
+            let kind = if random.below(2) == 0 { Read } else { Write };
+            Op::Shorten { kind, nth, bytes: 1 + random.below(600) as u16 }
+        }
+        1 => Op::Fail { kind: if random.below(2) == 0 { Read } else { Write }, nth, error: ErrorKind::Interrupted },
+        2 => Op::Fail { kind: [Write, Allocate, Create][random.below(3) as usize], nth, error: ErrorKind::StorageFull },
+        _ => Op::Fail { kind: kinds[random.below(14) as usize], nth, error: ErrorKind::Other },
+    }
+}
