@@ -65,15 +65,19 @@ fn scripted() -> Vec<Op> {
 
 /// Runs `ops` once for every operation of the disk, losing power right there, and returns the count of crashes.
 fn sweep(ops: &[Op], shape: Shape, survivals: &[Survival]) -> usize {
+    sweep_on(SimFs::new, ops, shape, survivals)
+}
+
+fn sweep_on(disk: fn() -> SimFs, ops: &[Op], shape: Shape, survivals: &[Survival]) -> usize {
     let whole = {
-        let mut run = Run::new(SimFs::new(), shape);
+        let mut run = Run::new(disk(), shape);
         run.run(ops);
         run.first_crash_at
     };
     let mut crashes = 0;
     for &survival in survivals {
         for cut in 0..whole {
-            let fs = SimFs::new();
+            let fs = disk();
             fs.cut_power_at(cut);
             let mut run = Run::new(fs, shape);
             run.survival = survival;
@@ -104,6 +108,41 @@ fn power_lost_at_every_operation_of_a_compressed_journal_loses_nothing() {
 #[test]
 fn power_lost_at_every_operation_of_an_aligned_journal_loses_nothing() {
     sweep(&scripted(), ALIGNED, &survivals(200)[..3]);
+}
+
+/// A disk with sectors of 4096 bytes, all of which a torn write may spoil.
+fn spoiling_disk() -> SimFs {
+    let disk = SimFs::new();
+    disk.set_sector_bytes(4096);
+    disk.set_damages_whole_sectors(true);
+    disk
+}
+
+#[test]
+fn whole_sectors_spoiled_at_every_operation_cost_an_aligned_journal_nothing() {
+    let survivals: Vec<Survival> = (300..308).map(Survival::Random).collect();
+    sweep_on(spoiling_disk, &scripted(), ALIGNED, &survivals);
+    for seed in 0..200 {
+        let mut run = Run::new(spoiling_disk(), ALIGNED);
+        run.run(&torn_behind_what_was_acknowledged(seed));
+    }
+}
+
+#[test]
+fn whole_sectors_that_are_spoiled_cost_a_journal_that_is_not_aligned() {
+    let caught = (0..20).any(|seed| {
+        let run = || Run::new(spoiling_disk(), PLAIN).run(&torn_behind_what_was_acknowledged(seed));
+        std::panic::catch_unwind(run).is_err()
+    });
+    assert!(caught, "nobody noticed that batches share sectors");
+}
+
+fn torn_behind_what_was_acknowledged(seed: u64) -> Vec<Op> {
+    let step = |number: u64| {
+        let crash = Op::Crash { seed: seed * 100 + number };
+        [Op::Append { count: 2, bytes: 100 }, Op::Vote { value: 1 }, Op::AppendPending { count: 2, bytes: 900 }, crash]
+    };
+    (0..6).flat_map(step).collect()
 }
 
 #[test]

@@ -149,7 +149,7 @@ impl File for SimFile {
         }
         state.check_power(&self.path)?;
         if effect.error.is_some() {
-            let mut fates = Fates::new(state.failed_syncs_leave, issued);
+            let mut fates = Fates::new(state.failed_syncs_leave, issued, state.sectors);
             state.disk.file(self.id)?.fail_sync(changes, &mut fates);
             return effect.raise(OperationKind::Sync, &self.path);
         }

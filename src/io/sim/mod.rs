@@ -28,7 +28,8 @@
 //!   file's bytes and size durable, [`Fs::sync_dir`](crate::io::Fs::sync_dir) the names in a directory, the names of
 //!   new directories included.
 //! - Power loss leaves any mixture of old and new, zeros, garbage and stale bytes **inside the bytes of the unsynced
-//!   writes**, sector by sector ([`SECTOR_BYTES`]), and nothing outside. A file's sizes survive in their order, up to
+//!   writes**, sector by sector ([`SECTOR_BYTES`]), and nothing outside; or, of a disk that is
+//!   [told to](SimFs::set_damages_whole_sectors), in all of their sectors. A file's sizes survive in their order, up to
 //!   any of them. Unsynced names survive independently of bytes and of each other, but in order where they share a
 //!   name; a rename is atomic.
 //! - A failed sync marks pages clean: reads go on to show them and later syncs succeed, though the disk does not hold
@@ -36,7 +37,7 @@
 //! - Directories can neither be renamed nor removed, and files not be renamed into another directory. Relative paths
 //!   begin at the root, `/`, which is always there.
 //!
-//! Not modelled: whole sectors damaged around an unaligned write, a disk that answers a sync and does not write.
+//! Not modelled: a disk that answers a sync and does not write.
 
 mod choices;
 mod contents;
@@ -167,7 +168,7 @@ impl SimFs {
     #[must_use]
     pub fn after_power_cut(&self, survival: Survival) -> Self {
         let state = self.shared.state.lock();
-        let disk = state.disk.after_power_cut(&mut Fates::new(survival, state.mutations));
+        let disk = state.disk.after_power_cut(&mut Fates::new(survival, state.mutations, state.sectors));
         Self::from_state(state.successor(disk), self.shared.tasks.mode())
     }
 
@@ -239,6 +240,19 @@ impl SimFs {
     /// What a failed sync leaves on the disk; nothing at first. Either way its pages become clean.
     pub fn set_failed_syncs_leave(&self, survival: Survival) {
         self.shared.state.lock().failed_syncs_leave = survival;
+    }
+
+    /// How much the disk writes whole, bytes; [`SECTOR_BYTES`] at first. Disks have 512 or 4096. A sector starts at a
+    /// multiple of its size; 0 counts as 1.
+    pub fn set_sector_bytes(&self, bytes: usize) {
+        self.shared.state.lock().sectors.bytes = bytes.max(1);
+    }
+
+    /// Whether zeros, garbage and stale bytes in place of a write reach what lies beside it in its sectors, synced or
+    /// not. They do not at first: a journal outlives them only where nothing else lies there, as with
+    /// [`align_4k`](crate::OpenOptions::align_4k).
+    pub fn set_damages_whole_sectors(&self, whole: bool) {
+        self.shared.state.lock().sectors.damaged_whole = whole;
     }
 
     /// Whether the platform can drop pages from its cache; it can at first.

@@ -7,7 +7,7 @@ use super::disk::{Disk, FileId, fail};
 use super::fault::{Effect, Fault, strike};
 use super::operation::{Counts, Operation, OperationKind};
 use super::random::Random;
-use super::survival::Survival;
+use super::survival::{SECTOR_BYTES, Sectors, Survival};
 
 /// How many operations the log keeps at least.
 const LOG_MIN: usize = 1 << 16;
@@ -23,6 +23,7 @@ pub(super) struct State {
     pub(super) faults: Vec<Fault>,
     pub(super) failed_syncs_leave: Survival,
     pub(super) drops_cache: bool,
+    pub(super) sectors: Sectors,
     pub(super) counts: Counts,
     pub(super) log: Vec<Operation>,
     /// The disk before each mutation, where somebody asked for that.
@@ -45,6 +46,7 @@ impl State {
             faults: Vec::new(),
             failed_syncs_leave: Survival::Nothing,
             drops_cache: true,
+            sectors: Sectors { bytes: SECTOR_BYTES, damaged_whole: false },
             counts: Counts::default(),
             log: Vec::new(),
             recorded: None,
@@ -57,9 +59,9 @@ impl State {
 
     /// Another disk with the settings of this one, but without its users, faults and counts.
     pub(super) fn successor(&self, disk: Disk) -> Self {
-        let read_only = self.read_only;
+        let (read_only, sectors) = (self.read_only, self.sectors);
         let (failed_syncs_leave, drops_cache) = (self.failed_syncs_leave, self.drops_cache);
-        Self { read_only, failed_syncs_leave, drops_cache, ..Self::new(disk, self.random) }
+        Self { read_only, sectors, failed_syncs_leave, drops_cache, ..Self::new(disk, self.random) }
     }
 
     pub(super) fn check_power(&self, path: &str) -> io::Result<()> {

@@ -23,7 +23,7 @@ impl CrashStates {
 
     fn make(&mut self) -> SimFs {
         let state = self.disk.shared.state.lock();
-        let disk = state.disk.after_power_cut(&mut Fates::Chosen(self.kinds, &mut self.choices));
+        let disk = state.disk.after_power_cut(&mut Fates::chosen(self.kinds, &mut self.choices, state.sectors));
         SimFs::from_state(state.successor(disk), self.disk.shared.tasks.mode())
     }
 }

@@ -7,8 +7,29 @@ use super::contents::Contents;
 use super::inode::{Change, Inode, Unsynced, Write};
 use super::random::Random;
 
-/// What a disk writes whole, bytes: parts of a write that lie in different sectors have different fates.
+/// What a disk writes whole at first, bytes: parts of a write that lie in different sectors have different fates. See
+/// [`SimFs::set_sector_bytes`](super::SimFs::set_sector_bytes).
 pub const SECTOR_BYTES: usize = 512;
+
+/// How a disk writes.
+#[derive(Clone, Copy)]
+pub(super) struct Sectors {
+    pub(super) bytes: usize,
+    /// Whether damage goes beyond the bytes written, to all of their sector.
+    pub(super) damaged_whole: bool,
+}
+
+impl Sectors {
+    /// What is damaged when a write into `range`, which lies in one sector, is.
+    fn around(self, range: Range<u64>) -> Range<u64> {
+        if !self.damaged_whole {
+            return range;
+        }
+        let bytes = self.bytes as u64;
+        let start = range.start / bytes * bytes;
+        start..start + bytes
+    }
+}
 
 /// Which of the legal states a power cut leaves.
 ///
@@ -56,45 +77,57 @@ pub enum Kinds {
     All,
 }
 
-/// Decides fates: by a survival and its seed, or one combination after the other.
-pub(super) enum Fates<'a> {
+/// Decides fates.
+pub(super) struct Fates<'a> {
+    source: Source<'a>,
+    sectors: Sectors,
+}
+
+enum Source<'a> {
+    /// By a survival and its seed.
     Drawn(Survival, Random),
+    /// One combination after the other.
     Chosen(Kinds, &'a mut Choices),
 }
 
-impl Fates<'_> {
+impl<'a> Fates<'a> {
     /// `salt` keeps apart the draws of several events under one seed.
-    pub(super) fn new(survival: Survival, salt: u64) -> Self {
+    pub(super) fn new(survival: Survival, salt: u64, sectors: Sectors) -> Self {
         let seed = match survival {
             Survival::Nothing | Survival::Everything => 0,
             Survival::Random(seed) | Survival::OldOrNew(seed) => seed,
         };
         let mut random = Random::new(seed);
-        Self::Drawn(survival, Random::new(random.bits() ^ salt))
+        Self { source: Source::Drawn(survival, Random::new(random.bits() ^ salt)), sectors }
+    }
+
+    /// The fates that the choices stand at.
+    pub(super) fn chosen(kinds: Kinds, choices: &'a mut Choices, sectors: Sectors) -> Self {
+        Self { source: Source::Chosen(kinds, choices), sectors }
     }
 
     /// Whether an unsynced change of a name survives.
     pub(super) fn name(&mut self) -> bool {
-        match self {
-            Self::Chosen(_, choices) => choices.next(2) == 0,
-            Self::Drawn(Survival::Nothing, _) => false,
-            Self::Drawn(Survival::Everything, _) => true,
-            Self::Drawn(Survival::Random(_) | Survival::OldOrNew(_), random) => random.coin(),
+        match &mut self.source {
+            Source::Chosen(_, choices) => choices.next(2) == 0,
+            Source::Drawn(Survival::Nothing, _) => false,
+            Source::Drawn(Survival::Everything, _) => true,
+            Source::Drawn(Survival::Random(_) | Survival::OldOrNew(_), random) => random.coin(),
         }
     }
 
     /// How many of successive sizes survive.
     fn sizes(&mut self, disk_len: u64, changes: &[Unsynced]) -> usize {
         let count = changes.len();
-        match self {
-            Self::Chosen(_, choices) => {
+        match &mut self.source {
+            Source::Chosen(_, choices) => {
                 // The most first, as everywhere: the first combination is that everything survived.
                 let steps = size_steps(disk_len, changes);
                 steps.len().checked_sub(1 + choices.next(steps.len())).and_then(|at| steps.get(at)).map_or(0, |at| *at)
             }
-            Self::Drawn(Survival::Nothing, _) => 0,
-            Self::Drawn(Survival::Everything, _) => count,
-            Self::Drawn(Survival::Random(_) | Survival::OldOrNew(_), random) => match random.below(4) {
+            Source::Drawn(Survival::Nothing, _) => 0,
+            Source::Drawn(Survival::Everything, _) => count,
+            Source::Drawn(Survival::Random(_) | Survival::OldOrNew(_), random) => match random.below(4) {
                 0 => 0,
                 1 => random.below(count + 1),
                 _ => count,
@@ -190,27 +223,30 @@ pub(super) fn resolve(inode: &Inode, count: usize, fates: &mut Fates<'_>) -> (Co
     (contents, sizes)
 }
 
-/// Puts what survives of a write; nothing outside the bytes written changes.
+/// Puts what survives of a write; nothing outside the bytes written changes, unless whole sectors are damaged.
 fn tear(contents: &mut Contents, write: &Write, past: &Past<'_>, fates: &mut Fates<'_>) {
-    let (survival, random) = match fates {
-        Fates::Chosen(kinds, choices) => return tear_as_chosen(contents, write, past, *kinds, choices),
-        Fates::Drawn(survival, random) => (*survival, random),
+    let sectors = fates.sectors;
+    let (survival, random) = match &mut fates.source {
+        Source::Chosen(kinds, choices) => return tear_as_chosen(contents, write, past, sectors, (*kinds, choices)),
+        Source::Drawn(survival, random) => (*survival, random),
     };
-    let sectors = pieces(write);
+    let pieces = pieces(write, sectors.bytes);
     let mut drawing = Drawing { survival, random };
-    let pattern = drawing.pattern(sectors.len());
-    for (sector, piece) in sectors.into_iter().enumerate() {
+    let pattern = drawing.pattern(pieces.len());
+    for (sector, piece) in pieces.into_iter().enumerate() {
         let at = write.offset + piece.start as u64;
         let bytes = write.bytes.get(piece).unwrap_or_default();
+        let damaged = sectors.around(at..at + bytes.len() as u64);
+        let damaged_bytes = (damaged.end - damaged.start) as usize;
         match drawing.fate(&pattern, sector) {
             Fate::New => contents.put(bytes, at),
             Fate::Old => {}
-            Fate::Zero => contents.put(&vec![0; bytes.len()], at),
-            Fate::Garbage => contents.put(&garbage(at, bytes.len()), at),
+            Fate::Zero => contents.put(&vec![0; damaged_bytes], damaged.start),
+            Fate::Garbage => contents.put(&garbage(damaged.start, damaged_bytes), damaged.start),
             Fate::Stale => {
-                let met = past.met(at..at + bytes.len() as u64);
+                let met = past.met(damaged.clone());
                 if let Some(write) = met.get(drawing.random.below(met.len())) {
-                    put_part(contents, write, at..at + bytes.len() as u64);
+                    put_part(contents, write, damaged);
                 }
             }
         }
@@ -218,27 +254,37 @@ fn tear(contents: &mut Contents, write: &Write, past: &Past<'_>, fates: &mut Fat
 }
 
 /// The same where the choices decide; only between what makes a difference.
-fn tear_as_chosen(contents: &mut Contents, write: &Write, past: &Past<'_>, kinds: Kinds, choices: &mut Choices) {
-    for piece in pieces(write) {
+fn tear_as_chosen(
+    contents: &mut Contents,
+    write: &Write,
+    past: &Past<'_>,
+    sectors: Sectors,
+    (kinds, choices): (Kinds, &mut Choices),
+) {
+    for piece in pieces(write, sectors.bytes) {
         let at = write.offset + piece.start as u64;
-        let new = write.bytes.get(piece).unwrap_or_default();
-        let mut old = vec![0; new.len()];
-        contents.peek(&mut old, at);
-        if kinds == Kinds::OldOrNew {
-            if old == new || choices.next(2) == 0 {
-                contents.put(new, at);
-            }
-            continue;
+        let written = write.bytes.get(piece).unwrap_or_default();
+        let damaged = sectors.around(at..at + written.len() as u64);
+        let mut old = vec![0; (damaged.end - damaged.start) as usize];
+        contents.peek(&mut old, damaged.start);
+        let mut new = old.clone();
+        let place = (at - damaged.start) as usize;
+        if let Some(part) = new.get_mut(place..place + written.len()) {
+            part.copy_from_slice(written);
         }
-        let stale = past.stale(at, &old);
-        let mut outcomes = vec![new.to_vec()];
-        for outcome in [old, vec![0; new.len()], garbage(at, new.len())].into_iter().chain(stale) {
+        let mut outcomes = vec![new];
+        let mut others = vec![];
+        if kinds == Kinds::All {
+            others = vec![vec![0; old.len()], garbage(damaged.start, old.len())];
+            others.extend(past.stale(damaged.start, &old));
+        }
+        for outcome in std::iter::once(old).chain(others) {
             if !outcomes.contains(&outcome) {
                 outcomes.push(outcome);
             }
         }
         if let Some(bytes) = outcomes.get(choices.next(outcomes.len())) {
-            contents.put(bytes, at);
+            contents.put(bytes, damaged.start);
         }
     }
 }
@@ -259,15 +305,15 @@ fn put_part(contents: &mut Contents, write: &Write, range: Range<u64>) {
 }
 
 /// The parts of a write, one for each sector that it touches.
-fn pieces(write: &Write) -> Vec<Range<usize>> {
-    let first_bytes = SECTOR_BYTES - (write.offset % SECTOR_BYTES as u64) as usize;
-    let mut pieces = Vec::with_capacity(write.bytes.len() / SECTOR_BYTES + 2);
+fn pieces(write: &Write, sector_bytes: usize) -> Vec<Range<usize>> {
+    let first_bytes = sector_bytes - (write.offset % sector_bytes as u64) as usize;
+    let mut pieces = Vec::with_capacity(write.bytes.len() / sector_bytes + 2);
     let mut start = 0;
     let mut end = first_bytes;
     while start < write.bytes.len() {
         pieces.push(start..end.min(write.bytes.len()));
         start = end;
-        end += SECTOR_BYTES;
+        end += sector_bytes;
     }
     pieces
 }
