@@ -310,3 +310,26 @@ fn an_accepted_loss_in_an_almost_full_segment_leaves_room_for_its_seal() {
         assert_eq!(journal.entries(17..21, u64::MAX).unwrap(), entries(17..=20, 1));
     }
 }
+
+// Guards: an aligned file of an odd size is sealed, and power is lost in the sync: the trailer shares a sector of 4 KiB
+// with the second header.
+#[test]
+fn a_torn_trailer_leaves_the_second_header_of_an_aligned_file_alone() {
+    let cut_at = |cut: u64| {
+        let disk = Disk::simulated();
+        disk.sim().set_sector_bytes(4096);
+        disk.sim().set_damages_whole_sectors(true);
+        let journal = disk.options().align_4k(true).segment_bytes((32 << 10) + 4090).open(&disk.dir).unwrap();
+        let (name, path) = (disk.segments().remove(0), disk.path(&disk.segments()[0]));
+        let header = disk.bytes(&name)[..64].to_vec();
+        disk.sim().cut_power_at(disk.sim().mutations() + cut);
+        let end = (1..=20).find(|index| journal.append(&[entry(*index, 1, 300)]).is_err());
+        for seed in 0..20 {
+            let left = disk.sim().after_power_cut(Survival::Random(seed)).read_file(&path).unwrap();
+            assert!(left[64..].windows(64).any(|bytes| bytes == header), "cut {cut}, seed {seed}");
+        }
+        end.is_some()
+    };
+    let cuts = (0..).take_while(|cut| cut_at(*cut)).count();
+    assert!(cuts > 40, "{cuts}");
+}

@@ -83,8 +83,8 @@ impl OpenOptions {
         Self::default()
     }
 
-    /// The size that segment files grow to (8 KiB to 2 GiB); a young journal's are smaller. A batch that needs more
-    /// gets a file of its own size.
+    /// The size that segment files grow to (8 KiB to 2 GiB), in whole 4 KiB; a young journal's are smaller. A batch that
+    /// needs more gets a file of its own size.
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
@@ -175,7 +175,8 @@ impl OpenOptions {
 
     /// The size of the segment after one of `previous` bytes.
     pub(crate) fn next_segment_bytes(&self, previous: Option<u32>) -> u32 {
-        let most = u32::try_from(self.segment_bytes).unwrap_or(u32::MAX);
+        // The trailer and the second header stand at the end: elsewhere they could share a sector in an aligned file.
+        let most = u32::try_from(self.segment_bytes).unwrap_or(u32::MAX) / 4096 * 4096;
         previous.map_or(FIRST_SEGMENT_BYTES, |previous| previous.saturating_mul(2)).min(most)
     }
 }
