@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Component, Path};
+use std::sync::Arc;
 
 use super::contents::{FILE_BYTES_MAX, PAGE_BYTES, pages_of};
 use super::inode::Inode;
@@ -54,17 +55,23 @@ pub(super) struct Directory {
     /// The names on the disk.
     durable: BTreeMap<String, Node>,
     unsynced: Vec<NameChange>,
+    /// When the operations were issued that made them.
+    pub(super) uncovered: Vec<u64>,
+    /// When the operation was issued that changes the directory now.
+    now: u64,
 }
 
 impl Directory {
     fn change(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.unsynced.push(change);
+        self.uncovered.push(self.now);
     }
 
     fn settle(&mut self) {
         self.durable.clone_from(&self.names);
         self.unsynced.clear();
+        self.uncovered.clear();
     }
 
     /// Whether power loss could bring the file back.
@@ -102,6 +109,8 @@ pub(super) struct Disk {
     pub(super) directories: BTreeMap<String, Directory>,
     files: BTreeMap<FileId, Inode>,
     files_made: u64,
+    /// Ticks when an operation is issued, and when it returns.
+    pub(super) clock: u64,
     /// Room for file contents, bytes.
     pub(super) capacity: Option<u64>,
 }
@@ -109,12 +118,12 @@ pub(super) struct Disk {
 impl Default for Disk {
     fn default() -> Self {
         let root = (String::new(), Directory::default());
-        Self { directories: BTreeMap::from([root]), files: BTreeMap::new(), files_made: 0, capacity: None }
+        Self { directories: BTreeMap::from([root]), files: BTreeMap::new(), files_made: 0, clock: 0, capacity: None }
     }
 }
 
 /// A path as the disk spells it: `/a/b`. Relative paths begin at the root.
-pub(super) fn key(path: &Path) -> String {
+pub(super) fn key(path: &Path) -> Arc<str> {
     let mut names = Vec::new();
     for component in path.components() {
         match component {
@@ -123,7 +132,7 @@ pub(super) fn key(path: &Path) -> String {
             Component::Prefix(_) | Component::RootDir | Component::CurDir => {}
         }
     }
-    names.iter().fold(String::new(), |key, name| key + "/" + name)
+    names.iter().fold(String::new(), |key, name| key + "/" + name).into()
 }
 
 fn split(key: &str) -> (&str, &str) {
@@ -157,14 +166,20 @@ impl Disk {
             return fail(io::ErrorKind::NotADirectory, key, "is no directory");
         }
         match self.directories.get_mut(key) {
-            Some(directory) => Ok(directory),
+            Some(directory) => {
+                directory.now = self.clock;
+                Ok(directory)
+            }
             None => fail(io::ErrorKind::NotFound, key, "no such directory"),
         }
     }
 
     pub(super) fn file(&mut self, id: FileId) -> io::Result<&mut Inode> {
         match self.files.get_mut(&id) {
-            Some(inode) => Ok(inode),
+            Some(inode) => {
+                inode.now = self.clock;
+                Ok(inode)
+            }
             None => fail(io::ErrorKind::NotFound, "", "the file is gone"),
         }
     }
@@ -317,6 +332,12 @@ impl Disk {
         (changes, self.directories.values().map(|directory| directory.unsynced.len()).sum())
     }
 
+    /// When the operations were issued that no sync has covered and none gave up.
+    pub(super) fn uncovered(&self) -> BTreeSet<u64> {
+        let names = self.directories.values().flat_map(|directory| directory.uncovered.iter().copied());
+        names.chain(self.files.values().flat_map(|inode| inode.uncovered(u64::MAX))).collect()
+    }
+
     /// The paths of all files, in order.
     pub(super) fn file_keys(&self) -> Vec<String> {
         let mut keys = Vec::new();
@@ -352,7 +373,7 @@ impl Disk {
                     left.files.insert(*id, inode.after_power_cut(fates));
                 }
             }
-            let settled = Directory { durable: names.clone(), names, unsynced: Vec::new() };
+            let settled = Directory { durable: names.clone(), names, ..Directory::default() };
             left.directories.insert(dir.clone(), settled);
         }
         left

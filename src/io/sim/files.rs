@@ -66,7 +66,8 @@ impl Fs for SimFs {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let key = key(dir);
         let mut state = self.shared.enter_plain(OperationKind::SyncDirectory, &key, 0)?;
-        state.disk.sync_directory(&key)
+        let issued = state.issued;
+        state.sync_directory(&key, issued)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
@@ -104,7 +105,7 @@ impl Drop for LockGuard {
 struct SimFile {
     shared: Arc<Shared>,
     id: FileId,
-    path: String,
+    path: Arc<str>,
     writable: bool,
 }
 
@@ -136,25 +137,23 @@ impl File for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let (mut state, effect) = self.shared.enter(OperationKind::Sync, &self.path, 0, 0)?;
-        let issued = state.mutations;
-        let changes = state.disk.file(self.id)?.next_change();
+        let (issued, mutations) = (state.issued, state.mutations);
         if state.holds > 0 {
             state.syncs_waiting += 1;
             self.shared.holds_changed.notify_all();
             while state.holds > 0 && !state.power_off {
-                self.shared.holds_changed.wait(&mut state);
+                state.wait(&self.shared.holds_changed);
             }
             state.syncs_waiting -= 1;
             self.shared.holds_changed.notify_all();
         }
         state.check_power(&self.path)?;
         if effect.error.is_some() {
-            let mut fates = Fates::new(state.failed_syncs_leave, issued, state.sectors);
-            state.disk.file(self.id)?.fail_sync(changes, &mut fates);
+            let mut fates = Fates::new(state.failed_syncs_leave, mutations, state.sectors);
+            state.disk.file(self.id)?.fail_sync(issued, &mut fates);
             return effect.raise(OperationKind::Sync, &self.path);
         }
-        state.disk.file(self.id)?.sync(changes);
-        Ok(())
+        state.sync_file(self.id, issued)
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -34,8 +34,10 @@ pub(super) enum Change {
 /// A change that no sync has covered.
 #[derive(Clone)]
 pub(super) struct Unsynced {
-    /// Counts the file's changes, so that a sync knows which ones it began after.
-    number: u64,
+    /// When the operation was issued that made it, so that a sync knows which ones it began after.
+    issued: u64,
+    /// Only the size is left: a failed sync gave up the bytes.
+    given_up: bool,
     pub(super) change: Change,
     /// The file's size after it.
     pub(super) len_after: u64,
@@ -54,7 +56,8 @@ pub(super) struct Inode {
     pub(super) history: Vec<Write>,
     /// Pages that have room on the disk.
     allocated: Vec<bool>,
-    changes: u64,
+    /// When the operation was issued that changes the file now.
+    pub(super) now: u64,
     /// Open handles.
     pub(super) handles: usize,
     /// Whether a directory names it now.
@@ -93,8 +96,8 @@ impl Inode {
     }
 
     fn note(&mut self, change: Change) {
-        self.unsynced.push(Unsynced { number: self.changes, change, len_after: self.cache.len() });
-        self.changes += 1;
+        let len_after = self.cache.len();
+        self.unsynced.push(Unsynced { issued: self.now, given_up: false, change, len_after });
     }
 
     pub(super) fn write(&mut self, bytes: &[u8], offset: u64) {
@@ -113,19 +116,20 @@ impl Inode {
         }
     }
 
-    /// The number that the next change will have.
-    pub(super) fn next_change(&self) -> u64 {
-        self.changes
+    /// How many unsynced changes were issued before.
+    fn changes_before(&self, issued: u64) -> usize {
+        self.unsynced.partition_point(|unsynced| unsynced.issued < issued)
     }
 
-    /// How many unsynced changes came before change `number`.
-    fn changes_before(&self, number: u64) -> usize {
-        self.unsynced.partition_point(|unsynced| unsynced.number < number)
+    /// When the operations were issued that a sync which is issued now would make durable.
+    pub(super) fn uncovered(&self, now: u64) -> impl Iterator<Item = u64> {
+        let changes = self.unsynced.iter().take(self.changes_before(now));
+        changes.filter(|unsynced| !unsynced.given_up).map(|unsynced| unsynced.issued)
     }
 
-    /// Makes the changes before `number` durable.
-    pub(super) fn sync(&mut self, number: u64) {
-        let count = self.changes_before(number);
+    /// Makes the changes that were issued before a sync durable.
+    pub(super) fn sync(&mut self, issued: u64) {
+        let count = self.changes_before(issued);
         let synced: Vec<_> = self.unsynced.drain(..count).collect();
         for unsynced in &synced {
             match &unsynced.change {
@@ -140,17 +144,17 @@ impl Inode {
         remember(&mut self.history, &synced);
     }
 
-    /// Gives up the writes before `number`: their pages become clean, whatever reached the disk. Sizes that did not
+    /// Gives up the writes that were issued before a sync: their pages become clean, whatever reached the disk. Sizes that did not
     /// are left for the next sync.
-    pub(super) fn fail_sync(&mut self, number: u64, fates: &mut Fates<'_>) {
-        let count = self.changes_before(number);
+    pub(super) fn fail_sync(&mut self, issued: u64, fates: &mut Fates<'_>) {
+        let count = self.changes_before(issued);
         let (disk, sizes) = survival::resolve(self, count, fates);
         self.disk = disk;
         let lost: Vec<_> = self.unsynced.drain(..count).collect();
         remember(&mut self.history, &lost);
         let sizes_left = lost.into_iter().skip(sizes).map(|mut unsynced| {
             if matches!(unsynced.change, Change::Write(_)) {
-                unsynced.change = Change::Grow;
+                (unsynced.change, unsynced.given_up) = (Change::Grow, true);
             }
             unsynced
         });

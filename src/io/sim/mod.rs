@@ -34,6 +34,8 @@
 //!   name; a rename is atomic.
 //! - A failed sync marks pages clean: reads go on to show them and later syncs succeed, though the disk does not hold
 //!   them; [`File::drop_cache`](crate::io::File::drop_cache) makes reads show the disk.
+//! - Every operation is [logged](SimFs::operations) with when it was issued, when it returned and which sync covered
+//!   it.
 //! - Directories can neither be renamed nor removed, and files not be renamed into another directory. Relative paths
 //!   begin at the root, `/`, which is always there.
 //!
@@ -62,12 +64,12 @@ pub use operation::{Counts, Operation, OperationKind};
 pub use states::CrashStates;
 pub use survival::{Kinds, SECTOR_BYTES, Survival};
 
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex};
 use contents::PAGE_BYTES;
 use disk::{Disk, fail, key};
 use fault::Effect;
 use random::Random;
-use state::State;
+use state::{Admitted, State};
 use survival::Fates;
 use tasks::{Mode, SimTasks};
 
@@ -86,15 +88,10 @@ struct Shared {
 
 impl Shared {
     /// Admits an operation; see [`State::enter`].
-    fn enter(
-        &self,
-        kind: OperationKind,
-        path: &str,
-        offset: u64,
-        len: u64,
-    ) -> io::Result<(MutexGuard<'_, State>, Effect)> {
+    fn enter(&self, kind: OperationKind, path: &Arc<str>, offset: u64, len: u64) -> io::Result<(Admitted<'_>, Effect)> {
         let mut state = self.state.lock();
         let effect = state.enter(kind, path, offset, len);
+        let state = Admitted::new(state);
         if state.power_off {
             // Syncs that are held back must not outlive the power.
             self.holds_changed.notify_all();
@@ -103,7 +100,7 @@ impl Shared {
     }
 
     /// Admits an operation that a fault makes fail without an effect.
-    fn enter_plain(&self, kind: OperationKind, path: &str, len: u64) -> io::Result<MutexGuard<'_, State>> {
+    fn enter_plain(&self, kind: OperationKind, path: &Arc<str>, len: u64) -> io::Result<Admitted<'_>> {
         let (state, effect) = self.enter(kind, path, 0, len)?;
         effect.raise(kind, path)?;
         Ok(state)
@@ -197,7 +194,7 @@ impl SimFs {
     }
 }
 
-/// Counts.
+/// Counts and the log.
 impl SimFs {
     /// How often what was asked.
     pub fn counts(&self) -> Counts {
@@ -206,7 +203,20 @@ impl SimFs {
 
     /// The operations so far; of a long history, the last ones (65,536 at least).
     pub fn operations(&self) -> Vec<Operation> {
-        self.shared.state.lock().log.clone()
+        self.shared.state.lock().log.operations.clone()
+    }
+
+    /// The operations that power loss could still take back, as far as the log has them: those that changed bytes,
+    /// sizes or names, and that no sync has covered. Not what a failed sync gave up: that is decided.
+    pub fn uncovered(&self) -> Vec<Operation> {
+        let state = self.shared.state.lock();
+        state.disk.uncovered().into_iter().filter_map(|issued| state.log.get(issued)).cloned().collect()
+    }
+
+    /// Whether operations are logged; they are at first. Without the log a disk is faster. What it has is kept, and
+    /// goes on to be told which sync covers it.
+    pub fn set_log(&self, on: bool) {
+        self.shared.state.lock().log.is_off = !on;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Sub;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A kind of operation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -61,12 +61,14 @@ impl OperationKind {
 }
 
 /// One operation, as the log of a [`SimFs`](super::SimFs) keeps it.
+///
+/// Times are ticks of the disk's own clock: one when an operation is issued, one when it returns.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Operation {
     /// What was asked.
     pub kind: OperationKind,
     /// Of which file or directory; of a rename, the old name.
-    pub path: PathBuf,
+    pub path: Arc<str>,
     /// The place in the file; 0 where it has no meaning.
     pub offset: u64,
     /// How many bytes, or which size; 0 where it has no meaning.
@@ -75,6 +77,60 @@ pub struct Operation {
     pub mutations_before: u64,
     /// The error that a fault, a read-only disk or lost power made of it.
     pub fault: Option<io::ErrorKind>,
+    /// When it was issued. No other operation has the same tick.
+    pub issued: u64,
+    /// When it returned, be it with an error; `None` while it runs, and for good when power was lost before.
+    pub returned: Option<u64>,
+    /// When the sync was issued that made it durable: of the file for bytes and sizes, of the directory for names.
+    ///
+    /// `None` while none has, for good where a failed sync gave up what was written, and where nothing was changed. A
+    /// sync covers what was issued before it, a failed one nothing.
+    pub covered_by: Option<u64>,
+}
+
+/// How many operations the log keeps at least.
+const LOG_MIN: usize = 1 << 16;
+
+/// The operations of a disk.
+#[derive(Clone, Default)]
+pub(super) struct Log {
+    /// In the order in which they were issued.
+    pub(super) operations: Vec<Operation>,
+    pub(super) is_off: bool,
+}
+
+impl Log {
+    pub(super) fn record(&mut self, operation: Operation) {
+        if self.operations.len() >= 2 * LOG_MIN {
+            self.operations.drain(..LOG_MIN);
+        }
+        self.operations.push(operation);
+    }
+
+    /// The operation that was issued at this tick, if the log still has it.
+    fn place(&self, issued: u64) -> Option<usize> {
+        let last = self.operations.last()?;
+        if last.issued == issued {
+            return Some(self.operations.len() - 1);
+        }
+        self.operations.binary_search_by_key(&issued, |operation| operation.issued).ok()
+    }
+
+    pub(super) fn get(&self, issued: u64) -> Option<&Operation> {
+        self.operations.get(self.place(issued)?)
+    }
+
+    pub(super) fn returned(&mut self, issued: u64, now: u64) {
+        if let Some(operation) = self.place(issued).and_then(|place| self.operations.get_mut(place)) {
+            operation.returned = Some(now);
+        }
+    }
+
+    pub(super) fn covered(&mut self, issued: u64, by: u64) {
+        if let Some(operation) = self.place(issued).and_then(|place| self.operations.get_mut(place)) {
+            operation.covered_by = Some(by);
+        }
+    }
 }
 
 /// How often what was asked, failures included; operations refused for want of power are not.

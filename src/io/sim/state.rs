@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use super::disk::{Disk, FileId, fail};
 use super::fault::{Effect, Fault, strike};
-use super::operation::{Counts, Operation, OperationKind};
+use super::operation::{Counts, Log, Operation, OperationKind};
 use super::random::Random;
 use super::survival::{SECTOR_BYTES, Sectors, Survival};
-
-/// How many operations the log keeps at least.
-const LOG_MIN: usize = 1 << 16;
+use crate::sync::{Condvar, MutexGuard};
 
 #[derive(Clone)]
 pub(super) struct State {
@@ -25,9 +25,9 @@ pub(super) struct State {
     pub(super) drops_cache: bool,
     pub(super) sectors: Sectors,
     pub(super) counts: Counts,
-    pub(super) log: Vec<Operation>,
     /// The disk before each mutation, where somebody asked for that.
     pub(super) recorded: Option<Vec<Disk>>,
+    pub(super) log: Log,
     pub(super) random: Random,
     pub(super) locks: BTreeSet<FileId>,
     /// Guards that hold back syncs, and the syncs that they hold back.
@@ -48,8 +48,8 @@ impl State {
             drops_cache: true,
             sectors: Sectors { bytes: SECTOR_BYTES, damaged_whole: false },
             counts: Counts::default(),
-            log: Vec::new(),
             recorded: None,
+            log: Log::default(),
             random,
             locks: BTreeSet::new(),
             holds: 0,
@@ -61,7 +61,8 @@ impl State {
     pub(super) fn successor(&self, disk: Disk) -> Self {
         let (read_only, sectors) = (self.read_only, self.sectors);
         let (failed_syncs_leave, drops_cache) = (self.failed_syncs_leave, self.drops_cache);
-        Self { read_only, sectors, failed_syncs_leave, drops_cache, ..Self::new(disk, self.random) }
+        let log = Log { operations: Vec::new(), is_off: self.log.is_off };
+        Self { read_only, sectors, failed_syncs_leave, drops_cache, log, ..Self::new(disk, self.random) }
     }
 
     pub(super) fn check_power(&self, path: &str) -> io::Result<()> {
@@ -69,8 +70,9 @@ impl State {
     }
 
     /// Admits an operation: counts and logs it, loses power in its place, or tells which fault strikes it.
-    pub(super) fn enter(&mut self, kind: OperationKind, path: &str, offset: u64, len: u64) -> io::Result<Effect> {
+    pub(super) fn enter(&mut self, kind: OperationKind, path: &Arc<str>, offset: u64, len: u64) -> io::Result<Effect> {
         self.check_power(path)?;
+        self.disk.clock += 1;
         let mutation = kind.is_mutation();
         // To lock a file is to open it for writing.
         let refused = self.read_only && (mutation || kind == OperationKind::Lock);
@@ -93,7 +95,13 @@ impl State {
             _ if refused => Some(io::ErrorKind::ReadOnlyFilesystem),
             error => error,
         };
-        self.record(Operation { kind, path: path.into(), offset, len, mutations_before, fault });
+        if !self.log.is_off {
+            let (path, issued) = (path.clone(), self.disk.clock);
+            let (returned, covered_by) = (None, None);
+            let operation =
+                Operation { kind, path, offset, len, mutations_before, fault, issued, returned, covered_by };
+            self.log.record(operation);
+        }
         self.check_power(path)?;
         if refused {
             return fail(io::ErrorKind::ReadOnlyFilesystem, path, "the disk is read-only");
@@ -101,11 +109,63 @@ impl State {
         Ok(effect)
     }
 
-    fn record(&mut self, operation: Operation) {
-        if self.log.len() >= 2 * LOG_MIN {
-            self.log.drain(..LOG_MIN);
+    /// Makes what was issued before a sync of a file durable.
+    pub(super) fn sync_file(&mut self, id: FileId, issued: u64) -> io::Result<()> {
+        let inode = self.disk.file(id)?;
+        inode.uncovered(issued).for_each(|operation| self.log.covered(operation, issued));
+        inode.sync(issued);
+        Ok(())
+    }
+
+    /// Makes a directory's names durable.
+    pub(super) fn sync_directory(&mut self, path: &str, issued: u64) -> io::Result<()> {
+        let directory = self.disk.directory(path)?;
+        directory.uncovered.iter().for_each(|operation| self.log.covered(*operation, issued));
+        self.disk.sync_directory(path)
+    }
+}
+
+/// The disk, locked by an operation that runs; it returns when this is dropped.
+pub(super) struct Admitted<'a> {
+    state: MutexGuard<'a, State>,
+    pub(super) issued: u64,
+}
+
+impl<'a> Admitted<'a> {
+    /// What was issued last.
+    pub(super) fn new(state: MutexGuard<'a, State>) -> Self {
+        let issued = state.disk.clock;
+        Self { state, issued }
+    }
+
+    /// Lets others run until they notify.
+    pub(super) fn wait(&mut self, changed: &Condvar) {
+        changed.wait(&mut self.state);
+    }
+}
+
+impl Deref for Admitted<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Admitted<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        // Nobody hears of an operation in which power is lost.
+        if !self.state.power_off {
+            self.state.disk.clock += 1;
+            let now = self.state.disk.clock;
+            self.state.log.returned(self.issued, now);
         }
-        self.log.push(operation);
     }
 }
 
