@@ -86,6 +86,16 @@ impl Contents {
         }
     }
 
+    /// What was put into a range; no bytes where there is nothing but zeros.
+    pub(super) fn held_in(&self, range: Range<u64>) -> Arc<[u8]> {
+        if pages_of(range.clone()).all(|(page, _)| !self.has_page(page)) {
+            return Arc::default();
+        }
+        let mut bytes = vec![0; (range.end - range.start) as usize];
+        self.peek(&mut bytes, range.start);
+        bytes.into()
+    }
+
     pub(super) fn to_vec(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.len as usize];
         self.read(&mut bytes, 0);

@@ -1,5 +1,6 @@
 //! One simulated file: what reads see, what the disk holds, and what lies between.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::contents::{Contents, PAGE_BYTES, pages_of};
@@ -13,6 +14,9 @@ const HISTORY_MAX: usize = 64;
 pub(super) struct Write {
     pub(super) offset: u64,
     pub(super) bytes: Arc<[u8]>,
+    /// What it took the place of on the disk when it was synced, zeros beyond the end; `None` until it is, and for
+    /// good where it was given up.
+    before: Option<Arc<[u8]>>,
 }
 
 impl Write {
@@ -102,7 +106,7 @@ impl Inode {
 
     pub(super) fn write(&mut self, bytes: &[u8], offset: u64) {
         self.cache.write(bytes, offset);
-        self.note(Change::Write(Write { offset, bytes: bytes.into() }));
+        self.note(Change::Write(Write { offset, bytes: bytes.into(), before: None }));
     }
 
     pub(super) fn set_len(&mut self, len: u64) {
@@ -130,10 +134,13 @@ impl Inode {
     /// Makes the changes that were issued before a sync durable.
     pub(super) fn sync(&mut self, issued: u64) {
         let count = self.changes_before(issued);
-        let synced: Vec<_> = self.unsynced.drain(..count).collect();
-        for unsynced in &synced {
-            match &unsynced.change {
-                Change::Write(write) => self.disk.put(&write.bytes, write.offset),
+        let mut synced: Vec<_> = self.unsynced.drain(..count).collect();
+        for unsynced in &mut synced {
+            match &mut unsynced.change {
+                Change::Write(write) => {
+                    write.before = Some(self.disk.held_in(write.offset..write.end()));
+                    self.disk.put(&write.bytes, write.offset);
+                }
                 Change::Cut(len) => self.disk.clear_from(*len),
                 Change::Grow => {}
             }
@@ -181,6 +188,64 @@ impl Inode {
         for page in (0..page_count).filter(|page| clean.get(*page) == Some(&true)) {
             self.cache.take_page(&self.disk, page);
         }
+    }
+
+    /// Overwrites bytes that the disk holds; the cache shows it where it is clean.
+    pub(super) fn spoil(&mut self, bytes: &[u8], offset: u64) {
+        let cuts = self.unsynced.iter().filter_map(|unsynced| match unsynced.change {
+            Change::Cut(at) => Some(at),
+            Change::Write(_) | Change::Grow => None,
+        });
+        let clean_end = cuts.chain([self.cache.len()]).min().unwrap_or(0);
+        for (contents, end) in [(&mut self.disk, u64::MAX), (&mut self.cache, clean_end)] {
+            let there = contents.len().min(end).saturating_sub(offset).min(bytes.len() as u64) as usize;
+            contents.put(bytes.get(..there).unwrap_or(bytes), offset);
+        }
+        let dirty = offset..offset.saturating_add(bytes.len() as u64).min(clean_end);
+        for unsynced in &self.unsynced {
+            if let Change::Write(write) = &unsynced.change {
+                let (start, end) = (dirty.start.max(write.offset), dirty.end.min(write.end()));
+                if start < end {
+                    let place = (start - write.offset) as usize..(end - write.offset) as usize;
+                    self.cache.put(write.bytes.get(place).unwrap_or_default(), start);
+                }
+            }
+        }
+    }
+
+    /// How many synced writes are remembered.
+    pub(super) fn writes_remembered(&self) -> usize {
+        self.history.iter().filter(|write| write.before.is_some()).count()
+    }
+
+    /// Takes back the synced write that `back` others came after, but for what was written over it since; whether
+    /// there is such a write.
+    pub(super) fn lose_write(&mut self, back: usize) -> bool {
+        let synced = self.history.iter().enumerate().rev().filter(|(_, write)| write.before.is_some());
+        let Some(place) = synced.map(|(place, _)| place).nth(back) else { return false };
+        self.put_back(place, 0..u64::MAX);
+        self.history.remove(place);
+        true
+    }
+
+    /// Puts the bytes into `range` that it held before the newest synced write to it; zeros where none is remembered.
+    pub(super) fn lose_newest(&mut self, range: Range<u64>) {
+        let meets = |write: &Write| write.before.is_some() && write.offset < range.end && range.start < write.end();
+        match self.history.iter().rposition(meets) {
+            Some(place) => self.put_back(place, range),
+            None => self.spoil(&vec![0; (range.end - range.start) as usize], range.start),
+        }
+    }
+
+    /// Puts what a remembered write took the place of into a range, but for what was written over it since.
+    fn put_back(&mut self, place: usize, range: Range<u64>) {
+        let Some((write, since)) = self.history.get(place..).and_then(<[Write]>::split_first) else { return };
+        let kept = |at: u64| since.iter().any(|later| (later.offset..later.end()).contains(&at));
+        let before = write.before.as_deref().unwrap_or_default();
+        let byte = |at: u64| before.get((at - write.offset) as usize).copied().unwrap_or(0);
+        let lost = (range.start.max(write.offset)..range.end.min(write.end())).filter(|at| !kept(*at));
+        let lost: Vec<_> = lost.map(|at| (at, byte(at))).collect();
+        lost.into_iter().for_each(|(at, byte)| self.spoil(&[byte], at));
     }
 
     /// How many pages have room on the disk.

@@ -43,6 +43,7 @@
 
 mod choices;
 mod contents;
+mod damage;
 mod disk;
 mod fault;
 mod files;
@@ -59,6 +60,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use damage::AtRest;
 pub use fault::Fault;
 pub use operation::{Counts, Operation, OperationKind};
 pub use states::CrashStates;
