@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::generate::{History, Random};
+use crate::generate::History;
 use crate::history::{Moments, Run, Wrap};
 use crate::model::Model;
 use raft_journal::io::sim::{CrashStates, Kinds, SimFs, Survival};
@@ -24,6 +24,19 @@ pub enum Class {
     Drawn,
     /// Power lost while recovery was at work.
     InRecovery,
+}
+
+impl Class {
+    pub const ALL: [Class; 4] = [Class::OldOrNew, Class::AllKinds, Class::Drawn, Class::InRecovery];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::OldOrNew => "every combination of new and old",
+            Class::AllKinds => "every combination of the five kinds",
+            Class::Drawn => "drawn where there are too many",
+            Class::InRecovery => "cut again while recovering",
+        }
+    }
 }
 
 /// At so many undecided things, all combinations of new and old are visited.
@@ -136,7 +149,7 @@ impl<'a> Explorer<'a> {
     /// Explores one history; what it came to so far, and what went wrong.
     pub fn explore(mut self, history: &History) -> (Tally, Result<(), String>) {
         let result = quietly(|| {
-            let mut run = Run::new(SimFs::new(), history.shape);
+            let mut run = Run::new(history.trouble.disk(history.seed), history.shape);
             run.wrap = Arc::clone(&self.wrap);
             run.recording = true;
             run.open();

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use crate::model::{Op, Shape};
-use raft_journal::io::sim::OperationKind;
+use raft_journal::io::sim::{OperationKind, SimFs, Survival};
 
 pub const PLAIN: Shape = Shape { segment_bytes: 8 << 10, compressed: false, aligned: false, repeats: false };
 pub const COMPRESSED: Shape = Shape { segment_bytes: 12 << 10, compressed: true, aligned: false, repeats: false };
@@ -41,21 +41,55 @@ pub enum Trouble {
     None,
     /// Power cuts and kills in the middle, and the same entries sent again after each.
     CrashLoop,
-    /// Reads, writes, syncs and all the rest fail here and there.
+    /// Reads, writes, syncs and all the rest fail here and there, or are short.
     Faults,
+    /// A torn write spoils the whole 4096-byte sectors around it; the journal is aligned to them.
+    WholeSectors,
+}
+
+impl Trouble {
+    pub const ALL: [Trouble; 4] = [Trouble::None, Trouble::CrashLoop, Trouble::Faults, Trouble::WholeSectors];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Trouble::None => "none",
+            Trouble::CrashLoop => "crash loops, entries sent again",
+            Trouble::Faults => "a disk that fails",
+            Trouble::WholeSectors => "4096-byte sectors spoiled whole",
+        }
+    }
+
+    /// A new disk that gives this trouble.
+    pub fn disk(self, seed: u64) -> SimFs {
+        // The same identities and salts for each: what differs is the history.
+        let disk = SimFs::new();
+        disk.set_log(false);
+        match self {
+            Trouble::None | Trouble::CrashLoop => {}
+            Trouble::Faults => disk.set_failed_syncs_leave(Survival::Random(seed)),
+            Trouble::WholeSectors => {
+                disk.set_sector_bytes(4096);
+                disk.set_damages_whole_sectors(true);
+            }
+        }
+        disk
+    }
 }
 
 /// A history.
 #[derive(Clone, Debug)]
 pub struct History {
+    pub seed: u64,
+    pub trouble: Trouble,
     pub shape: Shape,
     pub ops: Vec<Op>,
 }
 
 /// The history that belongs to a seed.
 pub fn history(seed: u64, trouble: Trouble) -> History {
-    let mut random = Random::new(seed);
+    let mut random = Random::new(seed.wrapping_mul(Trouble::ALL.len() as u64).wrapping_add(trouble as u64));
     let shape = match random.below(8) {
+        _ if trouble == Trouble::WholeSectors => Shape { segment_bytes: 32 << 10, ..ALIGNED },
         0 => ALIGNED,
         1 | 2 => COMPRESSED,
         _ => PLAIN,
@@ -75,7 +109,7 @@ pub fn history(seed: u64, trouble: Trouble) -> History {
             _ => {}
         }
     }
-    History { shape, ops }
+    History { seed, trouble, shape, ops }
 }
 
 fn step(random: &mut Random) -> Op {

@@ -5,108 +5,128 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::explore::{Explorer, Seen, Tally};
+use crate::explore::{Class, Explorer, Seen, Tally};
 use crate::generate::{self, History, Trouble};
 use crate::history::Wrap;
 use raft_journal::io::sim::SimFs;
 
-/// All that befalls histories.
-pub const TROUBLES: [Trouble; 3] = [Trouble::None, Trouble::CrashLoop, Trouble::Faults];
-
-/// A history in which a promise was broken.
-#[derive(Clone)]
+/// A history in which a promise was broken, as short as it could be made.
 pub struct Failure {
-    pub seed: u64,
-    pub trouble: Trouble,
-    /// As short as it could be made.
     pub history: History,
+    /// How it was broken.
     pub said: String,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { seed, trouble, history, said } = self;
-        writeln!(f, "history {seed} with trouble {trouble:?} breaks a promise: {said}")?;
-        writeln!(f, "the shortest history that does: {history:#?}")?;
-        write!(f, "again: cargo run --release --features sim --example crash_hunt -- --seed {seed} --histories 1")
+        let Failure { history, said } = self;
+        writeln!(f, "{said}")?;
+        writeln!(f, "The shortest history that does this: {history:#?}")?;
+        let again = "cargo run --release --features sim --example crash_hunt --";
+        write!(f, "Again: {again} --seed {} --histories 1", history.seed)
     }
 }
 
 /// What a hunt came to.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Catch {
-    pub tallies: Vec<(Trouble, Tally)>,
+    tallies: Vec<(Trouble, Tally)>,
     pub histories: u64,
-    pub failure: Option<Failure>,
+    pub failures: Vec<Failure>,
 }
 
 impl Catch {
+    /// How many different disks were met.
     pub fn distinct(&self) -> u64 {
         self.tallies.iter().map(|(_, tally)| tally.distinct()).sum()
     }
 
     fn add(&mut self, trouble: Trouble, tally: &Tally) {
-        if let Some((_, sum)) = self.tallies.iter_mut().find(|(other, _)| *other == trouble) {
-            return sum.add(tally);
+        self.histories += 1;
+        match self.tallies.iter_mut().find(|(other, _)| *other == trouble) {
+            Some((_, sum)) => sum.add(tally),
+            None => self.tallies.push((trouble, tally.clone())),
         }
-        self.tallies.push((trouble, tally.clone()));
+    }
+
+    fn failures_of(&self, trouble: Trouble) -> usize {
+        self.failures.iter().filter(|failure| failure.history.trouble == trouble).count()
     }
 }
 
+/// The table: fault class, states, failures.
+impl fmt::Display for Catch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "| trouble | power lost | different states |")?;
+        writeln!(f, "|---|---|---|")?;
+        let mut all = Tally::default();
+        for (trouble, tally) in &self.tallies {
+            for class in Class::ALL {
+                let states = tally.states.get(&class).copied().unwrap_or_default();
+                writeln!(f, "| {} | {} | {states} |", trouble.name(), class.name())?;
+            }
+            all.add(tally);
+        }
+        writeln!(f)?;
+        writeln!(f, "| trouble | states | judged | crash points | failures |")?;
+        writeln!(f, "|---|---|---|---|---|")?;
+        for (trouble, tally) in &self.tallies {
+            let (states, failures) = (tally.distinct(), self.failures_of(*trouble));
+            let Tally { judged, crash_points, .. } = tally;
+            writeln!(f, "| {} | {states} | {judged} | {crash_points} | {failures} |", trouble.name())?;
+        }
+        writeln!(f)?;
+        writeln!(f, "| what recovery decided | times |")?;
+        writeln!(f, "|---|---|")?;
+        all.rows.iter().try_for_each(|(row, times)| writeln!(f, "| {row} | {times} |"))
+    }
+}
+
+/// Nothing between a journal and its disk.
 pub fn plain() -> Wrap {
     Arc::new(|fs: SimFs| Arc::new(fs))
 }
 
-/// Explores the histories of these seeds, until so many different states were met or something fails. `progress` hears how many
-/// it is now and then.
+/// Explores the histories of these seeds, until so many different states were met or something fails. `progress` hears
+/// how many there were.
 pub fn hunt(seeds: Range<u64>, states_max: u64, progress: &(dyn Fn(u64) + Sync)) -> Catch {
     let (seen, next, over) = (Seen::new(), AtomicU64::new(seeds.start), AtomicBool::new(false));
     let sum = Mutex::new(Catch::default());
+    let explore = |seed: u64, trouble: Trouble| {
+        let history = generate::history(seed, trouble);
+        let (tally, result) = Explorer::new(&seen, plain()).explore(&history);
+        progress(seen.count());
+        let failure = result.err().filter(|_| !over.swap(true, Ordering::Relaxed)).map(|said| shrink(history, said));
+        let mut sum = sum.lock().expect("no worker panics here");
+        sum.add(trouble, &tally);
+        sum.failures.extend(failure);
+    };
     let worker = || {
         while !over.load(Ordering::Relaxed) && seen.count() < states_max {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
                 break;
             }
-            for trouble in TROUBLES {
-                let history = generate::history(seed, trouble);
-                let (tally, result) = Explorer::new(&seen, plain()).explore(&history);
-                progress(seen.count());
-                let mut sum = sum.lock().expect("no worker panics here");
-                sum.add(trouble, &tally);
-                sum.histories += 1;
-                if let Err(said) = result
-                    && !over.swap(true, Ordering::Relaxed)
-                {
-                    let (history, said) = shrink(history, said);
-                    sum.failure = Some(Failure { seed, trouble, history, said });
-                }
-            }
+            Trouble::ALL.into_iter().for_each(|trouble| explore(seed, trouble));
         }
     };
     std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         (0..cores).for_each(|_| _ = scope.spawn(worker));
     });
-    sum.into_inner().expect("no worker panics here")
+    let mut sum = sum.into_inner().expect("no worker panics here");
+    sum.tallies.sort_by_key(|(trouble, _)| *trouble);
+    sum
 }
 
-/// The shortest history that still fails, leaving out steps one after the other; and how it fails.
-pub fn shrink(mut history: History, mut said: String) -> (History, String) {
-    let fails = |history: &History| Explorer::new(&Seen::new(), plain()).explore(history).1.err();
-    let mut at = history.ops.len();
-    while at > 0 {
-        at = at.min(history.ops.len());
-        if at == 0 {
-            break;
-        }
+/// The shortest history that still fails, leaving out one step after the other from the end; and how it fails.
+fn shrink(mut history: History, mut said: String) -> Failure {
+    for at in (0..history.ops.len()).rev() {
         let mut shorter = history.clone();
-        shorter.ops.remove(at - 1);
-        match fails(&shorter) {
-            Some(now) => (history, said) = (shorter, now),
-            None => {}
+        shorter.ops.remove(at);
+        if let Err(now) = Explorer::new(&Seen::new(), plain()).explore(&shorter).1 {
+            (history, said) = (shorter, now);
         }
-        at -= 1;
     }
-    (history, said)
+    Failure { history, said }
 }

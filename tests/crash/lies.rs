@@ -9,8 +9,6 @@ use raft_journal::io::{File, Fs, Mode, PathKind, SimFs, Tasks};
 /// What a disk does not do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lie {
-    /// It does all it says.
-    None,
     /// It syncs no file.
     Files,
     /// It syncs no directory.

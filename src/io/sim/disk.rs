@@ -124,6 +124,10 @@ impl Default for Disk {
 
 /// A path as the disk spells it: `/a/b`. Relative paths begin at the root.
 pub(super) fn key(path: &Path) -> Arc<str> {
+    // As nearly all are spelled already.
+    if let Some(spelled) = path.to_str().filter(|path| path.starts_with('/') && is_plain(path)) {
+        return spelled.into();
+    }
     let mut names = Vec::new();
     for component in path.components() {
         match component {
@@ -133,6 +137,11 @@ pub(super) fn key(path: &Path) -> Arc<str> {
         }
     }
     names.iter().fold(String::new(), |key, name| key + "/" + name).into()
+}
+
+/// Whether a path has no parts but names.
+fn is_plain(path: &str) -> bool {
+    !cfg!(windows) && path.split('/').skip(1).all(|name| !matches!(name, "" | "." | ".."))
 }
 
 fn split(key: &str) -> (&str, &str) {
