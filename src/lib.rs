@@ -70,6 +70,9 @@ pub mod docs {
     pub mod format {}
     #[doc = include_str!("docs/crash_safety.md")]
     pub mod crash_safety {}
+    #[cfg(feature = "sim")]
+    #[doc = include_str!("docs/crash_testing.md")]
+    pub mod crash_testing {}
     #[doc = include_str!("docs/operations.md")]
     pub mod operations {}
 }
