@@ -42,6 +42,9 @@ struct Breach {
     rule: String,
 }
 
+/// What marks an item that only tests build: their own, and the model checker's.
+const TEST_CFGS: [&str; 2] = ["#[cfg(test)]", "#[cfg(shuttle)]"];
+
 /// The code of a file, line by line: comments, literals and test modules blanked out.
 fn code(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
@@ -51,7 +54,7 @@ fn code(text: &str) -> Vec<String> {
     let mut depth = 0usize;
     for line in text.lines() {
         let visible = scanner.visible(line);
-        let starts_test = visible.trim_start().starts_with("#[cfg(test)]");
+        let starts_test = TEST_CFGS.iter().any(|cfg| visible.trim_start().starts_with(cfg));
         if test_depth.is_none() && starts_test {
             tests_follow = true;
         }
@@ -59,7 +62,7 @@ fn code(text: &str) -> Vec<String> {
         depth = depth + visible.matches('{').count() - visible.matches('}').count().min(depth);
         let hidden = tests_follow || test_depth.is_some();
         if tests_follow && !starts_test && !visible.trim().is_empty() {
-            // The item that `#[cfg(test)]` is about: one line, or a block up to where its depth is left.
+            // The item that the attribute is about: one line, or a block up to where its depth is left.
             if depth > before {
                 (tests_follow, test_depth) = (false, Some(before));
             } else if visible.contains(';') || visible.contains('}') {
@@ -349,6 +352,7 @@ fn tests_comments_and_literals_are_not_code() {
         "let quote = '\"'; let other = '\\''; // unsafe \"",
         "#[cfg(test)]\nmod tests {\n    fn f() {\n        y.unwrap();\n    }\n}\n",
         "#[cfg(test)]\nuse crate::journal::Journal;\n",
+        "#[cfg(shuttle)]\nmod modelled {\n    fn f() {\n        y.unwrap();\n    }\n}\n",
         "#![forbid(unsafe_code)]",
         "use parking_lot::Mutex; my_panic!(x); y.expect_err(z); std::thread_local!(X);",
     ] {
@@ -356,6 +360,8 @@ fn tests_comments_and_literals_are_not_code() {
     }
     let behind = "#[cfg(test)]\nmod tests {\n    fn f() { y.unwrap(); }\n}\nfn g() { y.unwrap(); }\n";
     assert_eq!(rules("entry.rs", behind), ["5: `.unwrap()` in library code"]);
+    let behind = "#[cfg(not(shuttle))]\nfn g() { y.unwrap(); }\n";
+    assert_eq!(rules("entry.rs", behind), ["2: `.unwrap()` in library code"]);
     let behind = "#[cfg(test)]\nuse a::B;\nfn g<'a>(x: &'a str) { y.unwrap(); }\n";
     assert_eq!(rules("entry.rs", behind), ["3: `.unwrap()` in library code"]);
     let behind = "fn g() { f(\"{\"); f(r\"\\\"); y.unwrap() }";

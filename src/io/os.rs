@@ -6,11 +6,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+#[cfg(not(shuttle))]
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{File, Fs, Job, Lane, Mode, PathKind, Tasks};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(shuttle)]
+use crate::sync::thread;
+use crate::sync::{Condvar, LazyLock, Mutex, MutexGuard};
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Default, Debug)]
@@ -179,13 +183,13 @@ pub(super) struct OsTasks;
 
 impl Tasks for OsTasks {
     fn submit(&self, lane: Lane, job: Job) {
-        static URGENT: OnceLock<Queue> = OnceLock::new();
-        static HOUSEKEEPING: OnceLock<Queue> = OnceLock::new();
-        match lane {
-            Lane::Urgent => URGENT.get_or_init(|| Queue::new("raft-journal-sync", 4)),
-            Lane::Housekeeping => HOUSEKEEPING.get_or_init(|| Queue::new("raft-journal-files", 1)),
-        }
-        .submit(job);
+        static URGENT: LazyLock<Queue> = LazyLock::new(|| Queue::new("raft-journal-sync", 4));
+        static HOUSEKEEPING: LazyLock<Queue> = LazyLock::new(|| Queue::new("raft-journal-files", 1));
+        let queue = match lane {
+            Lane::Urgent => &URGENT,
+            Lane::Housekeeping => &HOUSEKEEPING,
+        };
+        LazyLock::force(queue).submit(job);
     }
 
     fn after(&self, delay: Duration, lane: Lane, job: Job) {
@@ -223,7 +227,7 @@ impl Timers {
         }
         drop(state);
         let name = "raft-journal-time".to_owned();
-        if std::thread::Builder::new().name(name).spawn(|| self.work()).is_err() {
+        if thread::Builder::new().name(name).spawn(|| self.work()).is_err() {
             // A process at its thread limit: the jobs wait for the next one that is added.
             self.state.lock().running = false;
         }
@@ -284,7 +288,7 @@ impl Queue {
     fn start_thread(&'static self, number: usize) {
         let name =
             if self.threads_max == 1 { self.thread_name.to_owned() } else { format!("{}-{number}", self.thread_name) };
-        if std::thread::Builder::new().name(name).spawn(|| self.work()).is_err() {
+        if thread::Builder::new().name(name).spawn(|| self.work()).is_err() {
             let mut state = self.state.lock();
             state.threads -= 1;
             // Without this, a process at its thread limit would wait forever for jobs that nobody runs.

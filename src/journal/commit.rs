@@ -13,7 +13,7 @@ use crate::io::{Lane, Tasks};
 use crate::meta::Mark;
 use crate::pending::Durability;
 use crate::segment::Segment;
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread_local};
 
 type Callback = Box<dyn FnOnce(Result<()>) + Send>;
 
@@ -25,6 +25,7 @@ thread_local! {
     static DELIVERING: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Never the model checker's: it is the process's, and no order of threads depends on it.
 static NEXT_GROUP: AtomicU64 = AtomicU64::new(0);
 
 /// What has been written, and how much of it is known to be durable.
@@ -140,7 +141,7 @@ impl Group {
 
     /// Whether this thread runs a callback of this journal.
     pub(crate) fn in_callback(&self) -> bool {
-        DELIVERING.with_borrow(|groups| groups.contains(&self.id))
+        DELIVERING.with(|groups| groups.borrow().contains(&self.id))
     }
 
     /// Refuses a call that would wait inside a callback of this journal.
@@ -215,13 +216,13 @@ impl Group {
             };
             let result = self.reach(first);
             for (callback, result) in self.covered(result) {
-                DELIVERING.with_borrow_mut(|groups| groups.push(self.id));
+                DELIVERING.with(|groups| groups.borrow_mut().push(self.id));
                 // A callback is the caller's code: its panic must strand none of the others.
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(result))) {
                     // The panic's message is out; dropping what it carries could panic again.
                     std::mem::forget(payload);
                 }
-                DELIVERING.with_borrow_mut(|groups| groups.pop());
+                DELIVERING.with(|groups| groups.borrow_mut().pop());
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Files off the append path: the next segment is prepared before it is needed, removed ones are recycled or unlinked.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Core;
@@ -10,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::io::Lane;
 use crate::segment::{Recipe, Segment};
 use crate::stable_store::Changes;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
 /// Segment files that are not part of the chain.
 #[derive(Debug)]

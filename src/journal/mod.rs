@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -26,7 +25,7 @@ use crate::io::{Fs, Tasks};
 use crate::log_store::{LogState, LogStore};
 use crate::pending::{Durability, Pending};
 use crate::stable_store::{Changes, StableStore};
-use crate::sync::{Mutex, MutexGuard, RwLock};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, RwLock};
 use append::{Tail, Writer};
 use commit::Group;
 use housekeeping::{Files, Idle};

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::append::Writer;
 use super::commit::Group;
@@ -20,7 +19,7 @@ use crate::segment::fold::Fold;
 use crate::segment::recover::Window;
 use crate::segment::{self, Opened, Recipe, Segment};
 use crate::stable_store::Changes;
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 
 const LOCK_NAME: &str = "LOCK";
 /// How often a read-only open looks again when a live writer changed the files under it.

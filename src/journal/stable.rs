@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -15,6 +14,7 @@ use crate::meta::{ChainStart, Mark, MetaStore, State};
 use crate::segment::Segment;
 use crate::segment::fold::Fold;
 use crate::stable_store::Changes;
+use crate::sync::Ordering;
 
 /// The `meta` file and what its newest durable generation says.
 #[derive(Debug)]

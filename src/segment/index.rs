@@ -262,7 +262,8 @@ mod tests {
     fn every_flipped_byte_of_an_index_is_noticed() {
         let (salt, id) = (Salted::new(3), IndexId { offset: 4096, life: 2 });
         let (mut body, check) = encode(&salt, id, &fold(600), (0, 0));
-        for at in 0..body.len() {
+        // Miri takes a thousand times as long.
+        for at in (0..body.len()).step_by(if cfg!(miri) { 701 } else { 1 }) {
             body[at] ^= 0x10;
             assert_eq!(parse_body(&salt, id, &body, check), None, "byte {at}");
             body[at] ^= 0x10;
