@@ -21,7 +21,7 @@ pub(crate) use std::thread_local;
 #[cfg(shuttle)]
 mod modelled {
     use std::ops::{Deref, DerefMut};
-    use std::sync::PoisonError;
+    use std::sync::{PoisonError, TryLockError};
     use std::time::{Duration, Instant};
 
     use shuttle::sync::{RwLockReadGuard, RwLockWriteGuard};
@@ -36,6 +36,14 @@ mod modelled {
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard { lock: self, held: Some(self.held()) }
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            match self.0.try_lock() {
+                Ok(held) => Some(MutexGuard { lock: self, held: Some(held) }),
+                Err(TryLockError::Poisoned(held)) => Some(MutexGuard { lock: self, held: Some(held.into_inner()) }),
+                Err(TryLockError::WouldBlock) => None,
+            }
         }
 
         fn held(&self) -> shuttle::sync::MutexGuard<'_, T> {

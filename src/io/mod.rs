@@ -197,19 +197,54 @@ pub enum Lane {
     Housekeeping,
 }
 
-/// Threads and time.
+impl Lane {
+    /// How many threads the lane has, and so how many of its jobs can be at work at a time.
+    const fn threads_max(self) -> usize {
+        match self {
+            Self::Urgent => 4,
+            Self::Housekeeping => 1,
+        }
+    }
+}
+
+/// Something that a thread waits for: says whether it has come about. It may take a lock for a moment, but must not
+/// wait, nor call a disk or [`Tasks`].
+pub type Condition = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Threads, waiting and time.
+///
+/// A program whose threads do their background work, their waiting and their delays through this trait runs on the
+/// operating system with [`OsFs`], and deterministically, from a seed, in a `sim::Schedule` (feature `sim`): see
+/// `io::sim` for an example. Where a thread would block, it asks [`is_scheduled`](Self::is_scheduled): if so, it waits
+/// with [`wait_until`](Self::wait_until), because no other simulated thread runs while it blocks; if not, it waits in
+/// its own way, such as on a condition variable. A lock needs that only if it is held while the disk or this trait is
+/// called: of the others, simulated threads never find one taken.
 pub trait Tasks: Send + Sync + Debug {
     /// Runs a job soon: on another thread, or, where threads are simulated, whenever the schedule says so, which may
     /// be inside this call. So call it without locks.
     fn submit(&self, lane: Lane, job: Job);
 
     /// Runs a job after a while, on a lane's thread; where time is simulated, when the simulation lets it pass. Lost
-    /// when the process ends before.
+    /// when the process ends before. Call it without locks.
     fn after(&self, delay: Duration, lane: Lane, job: Job);
 
-    /// Runs what is queued on the calling thread, where threads are simulated; nothing elsewhere. Called by those who
-    /// wait for a job to end.
+    /// Runs what is queued on the calling thread, where background work is queued until somebody runs it; nothing
+    /// elsewhere. Called, without locks, by those who wait for a job to end.
     fn help(&self) {}
+
+    /// Whether the calling thread is a simulated one, which must wait with [`wait_until`](Self::wait_until).
+    fn is_scheduled(&self) -> bool {
+        false
+    }
+
+    /// Waits until `ready` says yes, where the calling thread is a simulated one; elsewhere only asks it. `what` is for
+    /// the report of a deadlock. Call it without the locks that others need to get there.
+    ///
+    /// Returns what `ready` said last.
+    fn wait_until(&self, what: &'static str, ready: Condition) -> bool {
+        let _ = what;
+        ready()
+    }
 }
 
 /// Writes all of `bytes` at `offset`, going on after short and interrupted writes.

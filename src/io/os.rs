@@ -183,8 +183,9 @@ pub(super) struct OsTasks;
 
 impl Tasks for OsTasks {
     fn submit(&self, lane: Lane, job: Job) {
-        static URGENT: LazyLock<Queue> = LazyLock::new(|| Queue::new("raft-journal-sync", 4));
-        static HOUSEKEEPING: LazyLock<Queue> = LazyLock::new(|| Queue::new("raft-journal-files", 1));
+        static URGENT: LazyLock<Queue> = LazyLock::new(|| Queue::new("raft-journal-sync", Lane::Urgent.threads_max()));
+        static HOUSEKEEPING: LazyLock<Queue> =
+            LazyLock::new(|| Queue::new("raft-journal-files", Lane::Housekeeping.threads_max()));
         let queue = match lane {
             Lane::Urgent => &URGENT,
             Lane::Housekeeping => &HOUSEKEEPING,
@@ -195,6 +196,23 @@ impl Tasks for OsTasks {
     fn after(&self, delay: Duration, lane: Lane, job: Job) {
         static TIMERS: Timers = Timers { state: Mutex::new(TimersState::NEW), changed: Condvar::new() };
         TIMERS.add(Instant::now() + delay, lane, job);
+    }
+}
+
+/// One of the operating system's threads, under a simulated one; dropped, it goes on alone.
+#[cfg(feature = "sim")]
+pub(super) struct OsThread(std::thread::JoinHandle<()>);
+
+#[cfg(feature = "sim")]
+impl OsThread {
+    pub(super) fn start(name: String, job: Job) -> io::Result<Self> {
+        std::thread::Builder::new().name(name).spawn(job).map(Self)
+    }
+
+    /// Waits for its end.
+    pub(super) fn join(self) {
+        // A panic was contained by the job, or its message is out.
+        let _ = self.0.join();
     }
 }
 

@@ -3,22 +3,18 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
+use super::monitor::Monitor;
 use crate::entry::Position;
 use crate::error::{Error, Result};
 use crate::io::{Lane, Tasks};
 use crate::meta::Mark;
 use crate::pending::Durability;
 use crate::segment::Segment;
-use crate::sync::{Condvar, Mutex, MutexGuard, thread_local};
+use crate::sync::{AtomicU64, MutexGuard, Ordering, thread_local};
 
 type Callback = Box<dyn FnOnce(Result<()>) + Send>;
-
-/// How long a wait for background work goes without offering to do it.
-pub(crate) const HELP_INTERVAL: Duration = Duration::from_millis(5);
 
 thread_local! {
     /// The groups whose callbacks this thread is running, innermost last.
@@ -35,8 +31,7 @@ pub(crate) struct Group {
     /// Tells this journal's callbacks from another's.
     id: u64,
     tasks: Arc<dyn Tasks>,
-    state: Mutex<State>,
-    changed: Condvar,
+    state: Monitor<State>,
 }
 
 /// What one write left behind it.
@@ -84,9 +79,8 @@ impl Group {
         Arc::new_cyclic(|this| Group {
             this: Weak::clone(this),
             id,
+            state: Monitor::new(Arc::clone(&tasks), state),
             tasks,
-            state: Mutex::new(state),
-            changed: Condvar::new(),
         })
     }
 
@@ -135,7 +129,7 @@ impl Group {
     pub(crate) fn poison(&self, error: Error) -> Error {
         let mut state = self.state.lock();
         let cause = Arc::clone(state.poison.get_or_insert_with(|| Arc::new(error)));
-        self.changed.notify_all();
+        self.state.notify_all();
         poisoned(&cause)
     }
 
@@ -166,7 +160,7 @@ impl Group {
                 return Err(poisoned(cause));
             }
             if state.syncing {
-                self.changed.wait(&mut state);
+                self.wait_for_sync(&mut state);
             } else {
                 state.syncing = true;
                 let (ticket, target) = (state.ticket, state.written.clone());
@@ -174,16 +168,20 @@ impl Group {
                 let result = sync(&target.segment);
                 state = self.state.lock();
                 state.finish(ticket, target, result);
-                self.changed.notify_all();
+                self.state.notify_all();
             }
         }
+    }
+
+    fn wait_for_sync(&self, state: &mut MutexGuard<'_, State>) {
+        self.state.wait(state, "a sync", |state| !state.syncing);
     }
 
     /// Syncs `segment` while nobody else does, then settles: for the writer, who has just sealed it.
     pub(crate) fn sync_and_settle(&self, segment: &Segment, settled: Written) -> Result<()> {
         let mut state = self.state.lock();
         while state.syncing {
-            self.changed.wait(&mut state);
+            self.wait_for_sync(&mut state);
         }
         if let Some(cause) = &state.poison {
             return Err(poisoned(cause));
@@ -197,7 +195,7 @@ impl Group {
         if result.is_ok() {
             state.written = settled;
         }
-        self.changed.notify_all();
+        self.state.notify_all();
         // A sync that found no space is as final as any other: the bytes may be gone from the cache.
         result.map_err(|cause| poisoned(&cause))
     }
@@ -209,7 +207,7 @@ impl Group {
                 let mut state = self.state.lock();
                 let Some(&(ticket, _)) = state.callbacks.front() else {
                     state.delivering = false;
-                    self.changed.notify_all();
+                    self.state.notify_all();
                     return;
                 };
                 ticket
@@ -246,9 +244,7 @@ impl Group {
         }
         let mut state = self.state.lock();
         while state.delivering {
-            self.changed.wait_for(&mut state, HELP_INTERVAL);
-            // Where threads are simulated, nobody else would ever run them.
-            MutexGuard::unlocked(&mut state, || self.tasks.help());
+            self.state.wait_for_job(&mut state, "durability callbacks", |state| !state.delivering);
         }
     }
 }

@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
-use super::commit::HELP_INTERVAL;
+use super::monitor::Monitor;
 use crate::error::{Error, Result};
-use crate::io::Lane;
+use crate::io::{Lane, Tasks};
 use crate::segment::{Recipe, Segment};
 use crate::stable_store::Changes;
-use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// Segment files that are not part of the chain.
 #[derive(Debug)]
 pub(crate) struct Files {
-    state: Mutex<State>,
-    changed: Condvar,
+    state: Monitor<State>,
 }
 
 #[derive(Debug)]
@@ -35,9 +34,9 @@ struct State {
 }
 
 impl Files {
-    pub(crate) fn new(spare: Option<Arc<Segment>>, next_sequence: u64) -> Files {
+    pub(crate) fn new(tasks: Arc<dyn Tasks>, spare: Option<Arc<Segment>>, next_sequence: u64) -> Files {
         let state = State { spare, retired: Vec::new(), next_sequence, preparing: false, job: false, closed: false };
-        Files { state: Mutex::new(state), changed: Condvar::new() }
+        Files { state: Monitor::new(tasks, state) }
     }
 }
 
@@ -82,7 +81,7 @@ impl Core {
         let size = self.next_size(size_bytes_min)?;
         let mut state = self.files.state.lock();
         while state.preparing {
-            self.files.changed.wait(&mut state);
+            self.files.state.wait(&mut state, "a file that is being made", |state| !state.preparing);
         }
         if let Some(spare) = state.spare.take() {
             if u64::from(spare.size_bytes) >= size_bytes_min {
@@ -94,7 +93,7 @@ impl Core {
         drop(state);
         let result = self.prepare(size, false);
         self.files.state.lock().preparing = false;
-        self.files.changed.notify_all();
+        self.files.state.notify_all();
         result
     }
 
@@ -172,7 +171,7 @@ impl Core {
             let _ = self.fs.remove(&segment.path);
         }
         self.files.state.lock().job = false;
-        self.files.changed.notify_all();
+        self.files.state.notify_all();
     }
 
     fn prepare_spare(&self) {
@@ -192,7 +191,7 @@ impl Core {
             let spare = state.spare.replace(made);
             state.retired.extend(spare);
         }
-        self.files.changed.notify_all();
+        self.files.state.notify_all();
     }
 
     /// Lets no background work begin any more, and waits until none is under way.
@@ -200,9 +199,7 @@ impl Core {
         let mut state = self.files.state.lock();
         state.closed = true;
         while state.job {
-            self.files.changed.wait_for(&mut state, HELP_INTERVAL);
-            // Where threads are simulated, nobody else would ever run them.
-            crate::sync::MutexGuard::unlocked(&mut state, || self.tasks.help());
+            self.files.state.wait_for_job(&mut state, "housekeeping", |state| !state.job);
         }
     }
 }

@@ -4,6 +4,7 @@ mod append;
 mod commit;
 mod damage;
 mod housekeeping;
+mod monitor;
 mod open;
 mod options;
 mod read;
@@ -29,6 +30,7 @@ use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, RwLock};
 use append::{Tail, Writer};
 use commit::Group;
 use housekeeping::{Files, Idle};
+use monitor::IoLock;
 pub use options::{Compression, OnDamage, OpenOptions};
 use read::IndexCache;
 pub use report::{RecoveryReport, Suspect, TornTail};
@@ -84,9 +86,9 @@ struct Core {
     journal_id: JournalId,
     life: u32,
     report: RecoveryReport,
-    writer: Mutex<Writer>,
+    writer: IoLock<Writer>,
     /// None in a journal that was opened read-only.
-    meta: Mutex<Option<Meta>>,
+    meta: IoLock<Option<Meta>>,
     view: RwLock<View>,
     /// The pairs as `get` sees them, lazy ones included.
     pairs: RwLock<BTreeMap<Bytes, Bytes>>,

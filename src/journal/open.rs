@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::append::Writer;
 use super::commit::Group;
 use super::housekeeping::{Files, Idle};
+use super::monitor::IoLock;
 use super::read::IndexCache;
 use super::recovery::{self, Recovered, Source};
 use super::stable::Meta;
@@ -122,7 +123,7 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let Outside { spare, mut remove } = outside;
     remove.extend(unfinished(dir, &names));
     report.leftover.clone_from(&remove);
-    let files = Files::new(spare, next_sequence);
+    let files = Files::new(fs.tasks(), spare, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
     let core = assemble(options, dir, Some(store), state, chain, files, report);
     core.settle_end()?;
@@ -305,12 +306,12 @@ fn assemble(
         journal_id: state.journal_id,
         life: report.life,
         report,
-        writer: Mutex::new(Writer::new()),
+        writer: IoLock::new(Arc::clone(&tasks), "the writer lock", Writer::new()),
         group: Group::new(Arc::clone(&tasks), view.written()),
         view: RwLock::new(view),
         pairs: RwLock::new(std::mem::take(&mut state.pairs)),
         committed_generation: AtomicU64::new(state.generation),
-        meta: Mutex::new(store.map(|store| Meta { store, state })),
+        meta: IoLock::new(Arc::clone(&tasks), "the lock of `meta`", store.map(|store| Meta { store, state })),
         files,
         idle: Idle::default(),
         index_cache: Mutex::new(IndexCache::default()),
@@ -390,7 +391,7 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
     report.describe(&state, health, false);
     report.life = state.life;
     let chain = Chain { sealed, active, active_start, fold, index_batch };
-    let core = assemble(options, dir, None, state, chain, Files::new(None, 0), report);
+    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), report);
     core.settle_end()?;
     Ok(core)
 }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::disk::{FileId, Node, fail, key};
 use super::operation::OperationKind;
-use super::state::located;
+use super::state::{State, located};
 use super::survival::Fates;
 use super::{Shared, SimFs};
 use crate::io::{File, Fs, Mode, PathKind, Tasks};
+use crate::sync::MutexGuard;
 
 impl Fs for SimFs {
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
@@ -138,11 +139,14 @@ impl File for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let (mut state, effect) = self.shared.enter(OperationKind::Sync, &self.path, 0, 0)?;
         let (issued, mutations) = (state.issued, state.mutations);
+        // A sync takes its time: others write meanwhile, and it does not cover what they wrote.
+        MutexGuard::unlocked(state.guard(), || self.shared.tasks.step(OperationKind::Sync, &self.path));
         if state.holds > 0 {
             state.syncs_waiting += 1;
             self.shared.holds_changed.notify_all();
             while state.holds > 0 && !state.power_off {
-                state.wait(&self.shared.holds_changed);
+                let ended = |state: &State| state.holds == 0 || state.power_off;
+                self.shared.wait(state.guard(), "the end of a hold on syncs", ended);
             }
             state.syncs_waiting -= 1;
             self.shared.holds_changed.notify_all();

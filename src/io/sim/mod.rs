@@ -39,8 +39,61 @@
 //! - Directories can neither be renamed nor removed, and files not be renamed into another directory. Relative paths
 //!   begin at the root, `/`, which is always there.
 //!
+//! # Threads
+//!
+//! A [`Schedule`] runs threads on simulated disks one at a time, in an order that a seed draws, together with the
+//! background work and the delays of the journals on them: the same seed gives the same history, operation by
+//! operation. A node whose threads wait through [`Tasks`](crate::io::Tasks) runs like that as a whole, here one with a
+//! thread that serves and one that asks:
+//!
+//! ```
+//! use raft_journal::io::Tasks;
+//! use raft_journal::io::sim::{Schedule, SimFs, Survival};
+//! use raft_journal::{Entry, LogStore, OpenOptions};
+//! use std::sync::{Arc, Mutex};
+//!
+//! /// Takes from a queue; on the operating system's threads it would wait on a condition variable.
+//! fn take<T: Send + 'static>(tasks: &dyn Tasks, queue: &Arc<Mutex<Vec<T>>>) -> T {
+//!     loop {
+//!         if let Some(item) = queue.lock().expect("no panic").pop() {
+//!             return item;
+//!         }
+//!         let queue = Arc::clone(queue);
+//!         tasks.wait_until("a message", Arc::new(move || !queue.lock().expect("no panic").is_empty()));
+//!     }
+//! }
+//!
+//! for seed in 0..20 {
+//!     let disk = SimFs::new();
+//!     let options = OpenOptions::new().segment_bytes(8 << 10).file_system(Arc::new(disk.clone()));
+//!     let (asked, answered) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+//!     let (inbox, outbox, node) = (Arc::clone(&asked), Arc::clone(&answered), options.clone());
+//!     let serve = move || {
+//!         let journal = node.open("/node-1").expect("a journal");
+//!         for index in 1..=2 {
+//!             let command: String = take(&*journal.tasks(), &inbox);
+//!             let pending = journal.append_pending(&[Entry::new(index, 1, command)]).expect("an append");
+//!             let outbox = Arc::clone(&outbox);
+//!             pending.on_durable(Box::new(move |_| outbox.lock().expect("no panic").push(index)));
+//!         }
+//!     };
+//!     let tasks = raft_journal::io::Fs::tasks(&disk);
+//!     let ask = move || {
+//!         asked.lock().expect("no panic").push("set x".to_owned());
+//!         let durable: u64 = take(&*tasks, &answered);
+//!         assert_eq!(durable, 1);
+//!         asked.lock().expect("no panic").push("set y".to_owned());
+//!     };
+//!     Schedule::new(seed).thread("node", serve).thread("client", ask).run().expect("an end");
+//!
+//!     let after = options.file_system(Arc::new(disk.after_power_cut(Survival::Nothing)));
+//!     assert_eq!(after.open("/node-1").expect("a journal").entry(1).expect("durable").data, "set x");
+//! }
+//! ```
+//!
 //! Not modelled: a disk that answers a sync and does not write.
 
+mod choice;
 mod choices;
 mod contents;
 mod damage;
@@ -50,6 +103,7 @@ mod files;
 mod inode;
 mod operation;
 mod random;
+mod schedule;
 mod state;
 mod states;
 mod survival;
@@ -63,10 +117,12 @@ use std::sync::Arc;
 pub use damage::AtRest;
 pub use fault::Fault;
 pub use operation::{Counts, Operation, OperationKind};
+pub use schedule::{Finished, Schedule, Stuck};
 pub use states::CrashStates;
 pub use survival::{Kinds, SECTOR_BYTES, Survival};
 
-use crate::sync::{Condvar, Mutex};
+use crate::io::Tasks as _;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use contents::PAGE_BYTES;
 use disk::{Disk, fail, key};
 use fault::Effect;
@@ -91,6 +147,7 @@ struct Shared {
 impl Shared {
     /// Admits an operation; see [`State::enter`].
     fn enter(&self, kind: OperationKind, path: &Arc<str>, offset: u64, len: u64) -> io::Result<(Admitted<'_>, Effect)> {
+        self.tasks.step(kind, path);
         let mut state = self.state.lock();
         let effect = state.enter(kind, path, offset, len);
         let state = Admitted::new(state);
@@ -106,6 +163,22 @@ impl Shared {
         let (state, effect) = self.enter(kind, path, 0, len)?;
         effect.raise(kind, path)?;
         Ok(state)
+    }
+
+    /// Waits for a change of `state` after which it may be `ready`.
+    fn wait(
+        self: &Arc<Self>,
+        state: &mut MutexGuard<'_, State>,
+        what: &'static str,
+        ready: impl Fn(&State) -> bool + Send + Sync + 'static,
+    ) {
+        if self.tasks.is_scheduled() {
+            let shared = self.clone();
+            let ready = move || shared.state.try_lock().is_some_and(|state| ready(&state));
+            MutexGuard::unlocked(state, || self.tasks.wait_until(what, Arc::new(ready)));
+        } else {
+            self.holds_changed.wait(state);
+        }
     }
 }
 
@@ -391,7 +464,8 @@ impl SimFs {
     pub fn wait_for_held_syncs(&self, count: usize) {
         let mut state = self.shared.state.lock();
         while state.syncs_waiting < count {
-            self.shared.holds_changed.wait(&mut state);
+            let waiting = move |state: &State| state.syncs_waiting >= count;
+            self.shared.wait(&mut state, "syncs that are held back", waiting);
         }
     }
 }
@@ -415,7 +489,8 @@ impl Drop for HeldSyncs {
     }
 }
 
-/// Background work. At first it runs inside [`Tasks::submit`](crate::io::Tasks::submit), on the calling thread.
+/// Background work. At first it runs inside [`Tasks::submit`](crate::io::Tasks::submit), on the calling thread; what
+/// threads of a [`Schedule`] submit always runs in that schedule.
 impl SimFs {
     /// Whether work is queued until [`run_tasks`](Self::run_tasks) or [`Tasks::help`](crate::io::Tasks::help), or runs
     /// inside `submit`.

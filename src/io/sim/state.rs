@@ -10,7 +10,7 @@ use super::fault::{Effect, Fault, strike};
 use super::operation::{Counts, Log, Operation, OperationKind};
 use super::random::Random;
 use super::survival::{SECTOR_BYTES, Sectors, Survival};
-use crate::sync::{Condvar, MutexGuard};
+use crate::sync::MutexGuard;
 
 #[derive(Clone)]
 pub(super) struct State {
@@ -138,9 +138,9 @@ impl<'a> Admitted<'a> {
         Self { state, issued }
     }
 
-    /// Lets others run until they notify.
-    pub(super) fn wait(&mut self, changed: &Condvar) {
-        changed.wait(&mut self.state);
+    /// The lock, for those who give it back for a while.
+    pub(super) fn guard(&mut self) -> &mut MutexGuard<'a, State> {
+        &mut self.state
     }
 }
 

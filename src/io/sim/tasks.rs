@@ -2,13 +2,16 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::operation::OperationKind;
+use super::schedule::{self, Current};
 use crate::io::os::OsTasks;
-use crate::io::{Job, Lane, Tasks};
+use crate::io::{Condition, Job, Lane, Tasks};
 use crate::sync::Mutex;
 
-/// Where background work runs.
+/// Where background work runs that no simulated thread submits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) enum Mode {
     /// Inside `submit`.
@@ -20,17 +23,19 @@ pub(super) enum Mode {
     Threads,
 }
 
+/// Jobs that wait for time to pass.
+pub(super) type Later = Arc<Mutex<Vec<(Duration, Lane, Job)>>>;
+
 #[derive(Default)]
 pub(super) struct SimTasks {
     mode: Mutex<Mode>,
-    jobs: Mutex<VecDeque<Job>>,
-    /// Jobs that wait for time to pass.
-    later: Mutex<Vec<(Lane, Job)>>,
+    jobs: Mutex<VecDeque<(Lane, Job)>>,
+    later: Later,
 }
 
 impl SimTasks {
     pub(super) fn new(mode: Mode) -> Self {
-        Self { mode: Mutex::new(mode), jobs: Mutex::default(), later: Mutex::default() }
+        Self { mode: Mutex::new(mode), ..Self::default() }
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -48,7 +53,7 @@ impl SimTasks {
             // Not in the loop's head: the lock would be held while the job runs.
             let job = self.jobs.lock().pop_front();
             match job {
-                Some(job) => job(),
+                Some((_, job)) => job(),
                 None => return count,
             }
             count += 1;
@@ -59,30 +64,70 @@ impl SimTasks {
     pub(super) fn pass_time(&self) -> usize {
         let due = std::mem::take(&mut *self.later.lock());
         let count = due.len();
-        due.into_iter().for_each(|(lane, job)| self.submit(lane, job));
+        due.into_iter().for_each(|(_, lane, job)| self.submit(lane, job));
         count
     }
 
     pub(super) fn waiting(&self) -> usize {
         self.jobs.lock().len()
     }
+
+    /// Lets the schedule choose who goes on, before an operation of the calling thread's takes effect.
+    pub(super) fn step(&self, kind: OperationKind, path: &str) {
+        if let Some(current) = self.current() {
+            current.step(kind, path);
+        }
+    }
+
+    /// The schedule that the calling thread is part of. It takes over what was left from before it.
+    fn current(&self) -> Option<Current> {
+        let current = schedule::current()?;
+        let jobs = std::mem::take(&mut *self.jobs.lock());
+        jobs.into_iter().for_each(|(lane, job)| current.enqueue(lane, job));
+        let later = std::mem::take(&mut *self.later.lock());
+        later.into_iter().for_each(|(delay, lane, job)| current.after(delay, lane, job, &self.later));
+        Some(current)
+    }
 }
 
 impl Tasks for SimTasks {
     fn submit(&self, lane: Lane, job: Job) {
+        if let Some(current) = self.current() {
+            current.enqueue(lane, job);
+            return current.pause("going on after a job was submitted");
+        }
         match self.mode() {
             Mode::Inline => job(),
-            Mode::Queued => self.jobs.lock().push_back(job),
+            Mode::Queued => self.jobs.lock().push_back((lane, job)),
             Mode::Threads => OsTasks.submit(lane, job),
         }
     }
 
-    fn after(&self, _delay: Duration, lane: Lane, job: Job) {
-        self.later.lock().push((lane, job));
+    fn after(&self, delay: Duration, lane: Lane, job: Job) {
+        match self.current() {
+            Some(current) => {
+                current.after(delay, lane, job, &self.later);
+                current.pause("going on after a delay was asked for");
+            }
+            None => self.later.lock().push((delay, lane, job)),
+        }
     }
 
     fn help(&self) {
-        self.run();
+        if self.current().is_none() {
+            self.run();
+        }
+    }
+
+    fn is_scheduled(&self) -> bool {
+        schedule::current().is_some()
+    }
+
+    fn wait_until(&self, what: &'static str, ready: Condition) -> bool {
+        match self.current() {
+            Some(current) => current.wait_until(what, &ready),
+            None => ready(),
+        }
     }
 }
 
