@@ -1,0 +1,493 @@
+//! One journal and its threads: what each of them does, as a seed has it.
+
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use raft_journal::io::Tasks;
+use raft_journal::io::sim::{Fault, OperationKind, Schedule, SimFs, Survival};
+use raft_journal::{Changes, Entry, Error, Journal, LogStore, Pending, Position, StableStore};
+
+use crate::history::{History, Mark, Write};
+use crate::judge::{self, DIR};
+
+/// The test's own chance, apart from the schedule's.
+#[derive(Clone)]
+pub struct Random(u64);
+
+impl Random {
+    fn new(seed: u64, stream: u64) -> Random {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (stream << 56));
+        random.below(2);
+        random
+    }
+
+    /// A number below `bound`.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 32) * bound) >> 32
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+}
+
+/// Which threads there are, and what befalls them.
+#[derive(Debug)]
+pub struct Plan {
+    races: bool,
+    writers: u64,
+    writes_each: u64,
+    voters: u64,
+    purges: u64,
+    readers: u64,
+    closes: bool,
+    reopens: bool,
+    /// The journal is never closed, not even by being dropped.
+    leaks: bool,
+    /// After so many mutations.
+    power_cut: Option<u64>,
+    fault: Option<(OperationKind, u64)>,
+    tail_cache_bytes: usize,
+}
+
+impl Plan {
+    pub fn orderly(seed: u64) -> Plan {
+        Plan::new(seed, false)
+    }
+
+    pub fn racing(seed: u64) -> Plan {
+        Plan::new(seed, true)
+    }
+
+    fn new(seed: u64, races: bool) -> Plan {
+        let mut random = Random::new(seed, 1);
+        let kinds = [OperationKind::Sync, OperationKind::Sync, OperationKind::Write, OperationKind::SyncDirectory];
+        let kind = kinds[random.below(4) as usize];
+        Plan {
+            races,
+            writers: 1 + random.below(4),
+            writes_each: 2 + random.below(9),
+            voters: random.below(3),
+            purges: random.below(4),
+            readers: random.below(3),
+            closes: random.one_in(3),
+            reopens: random.one_in(2),
+            leaks: random.one_in(2),
+            power_cut: random.one_in(2).then(|| random.below(120)),
+            fault: random.one_in(3).then(|| (kind, random.below(if kind == OperationKind::Write { 40 } else { 12 }))),
+            tail_cache_bytes: if random.one_in(2) { 0 } else { 2000 },
+        }
+    }
+}
+
+/// What schedules met.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Met {
+    pub steps: u64,
+    pub switches: u64,
+    pub power_cuts: u64,
+    pub faults: u64,
+    pub closes: u64,
+    pub reopens: u64,
+    pub purges: u64,
+    pub truncations: u64,
+    pub races_lost: u64,
+    pub rotations: u64,
+    pub shared_syncs: u64,
+    pub callbacks: u64,
+    pub votes: u64,
+    pub reads: u64,
+    pub idle_looks: u64,
+}
+
+impl Met {
+    pub fn and(self, other: Met) -> Met {
+        Met {
+            steps: self.steps + other.steps,
+            switches: self.switches + other.switches,
+            power_cuts: self.power_cuts + other.power_cuts,
+            faults: self.faults + other.faults,
+            closes: self.closes + other.closes,
+            reopens: self.reopens + other.reopens,
+            purges: self.purges + other.purges,
+            truncations: self.truncations + other.truncations,
+            races_lost: self.races_lost + other.races_lost,
+            rotations: self.rotations + other.rotations,
+            shared_syncs: self.shared_syncs + other.shared_syncs,
+            callbacks: self.callbacks + other.callbacks,
+            votes: self.votes + other.votes,
+            reads: self.reads + other.reads,
+            idle_looks: self.idle_looks + other.idle_looks,
+        }
+    }
+}
+
+/// What a thread has of the world.
+#[derive(Clone)]
+struct Thread {
+    journal: Journal,
+    disk: SimFs,
+    tasks: Arc<dyn Tasks>,
+    history: Arc<Mutex<History>>,
+    met: Arc<Mutex<Met>>,
+    turn: Turn,
+    random: Random,
+    number: u64,
+}
+
+/// Whose turn it is to write, where writers take turns.
+#[derive(Clone)]
+struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    fn take(&self, tasks: &dyn Tasks) -> TurnGuard {
+        while self.0.swap(true, Ordering::SeqCst) {
+            let taken = Arc::clone(&self.0);
+            tasks.wait_until("its turn to write", Arc::new(move || !taken.load(Ordering::SeqCst)));
+        }
+        TurnGuard(self.clone())
+    }
+}
+
+struct TurnGuard(Turn);
+
+impl Drop for TurnGuard {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// Runs one schedule and judges what it leaves.
+pub fn run(seed: u64, plan: Plan) -> Met {
+    let mut random = Random::new(seed, 2);
+    let disk = SimFs::with_seed(seed);
+    let journal = judge::options(&disk).tail_cache_bytes(plan.tail_cache_bytes).open(DIR).expect("a fresh journal");
+    let may_fail = plan.power_cut.is_some() || plan.fault.is_some();
+    let history = Arc::new(Mutex::new(History::new(may_fail, plan.races, plan.voters as usize)));
+    let met = Arc::new(Mutex::new(Met::default()));
+    if let Some(mutations) = plan.power_cut {
+        disk.cut_power_at(disk.mutations() + mutations);
+    }
+    if let Some((kind, count)) = plan.fault {
+        disk.inject(Fault::new(kind, ErrorKind::Other).nth(count));
+        disk.set_failed_syncs_leave(if random.one_in(2) { Survival::Nothing } else { Survival::Random(seed) });
+    }
+    let counts = disk.counts();
+    let schedule = threads(seed, &plan, journal, &disk, &history, &met);
+    let finished = schedule.run().unwrap_or_else(|stuck| panic!("{stuck}\n{plan:#?}"));
+    let history = history.lock().expect("no panic");
+    assert_eq!(history.callbacks_due, history.callbacks_run, "each callback runs once");
+    let mut met = *met.lock().expect("no panic");
+    met.steps = finished.steps;
+    met.switches = finished.switches;
+    met.power_cuts = u64::from(disk.is_power_off());
+    met.faults = u64::from(plan.fault.is_some() && disk.faults_left() == 0);
+    met.callbacks = history.callbacks_run;
+    met.votes = history.votes.iter().map(|vote| vote.promised).sum();
+    met.idle_looks = finished.time.as_millis() as u64 / 500;
+    let counts = disk.counts() - counts;
+    met.shared_syncs = u64::from(counts.writes > 2 * counts.syncs);
+    met.rotations = disk.paths().iter().filter(|path| path.extension().is_some_and(|end| end == "seg")).count() as u64;
+    for survival in [Survival::Nothing, Survival::Everything, Survival::Random(seed), Survival::OldOrNew(seed)] {
+        judge::recovered(&history, &disk.after_power_cut(survival));
+    }
+    met
+}
+
+/// The schedule with the plan's threads.
+fn threads(
+    seed: u64,
+    plan: &Plan,
+    journal: Journal,
+    disk: &SimFs,
+    history: &Arc<Mutex<History>>,
+    met: &Arc<Mutex<Met>>,
+) -> Schedule {
+    let thread = Thread {
+        tasks: journal.tasks(),
+        journal,
+        disk: disk.clone(),
+        history: Arc::clone(history),
+        met: Arc::clone(met),
+        turn: Turn(Arc::new(AtomicBool::new(false))),
+        random: Random::new(seed, 3),
+        number: 0,
+    };
+    let mut number = 0;
+    let mut another = || {
+        number += 1;
+        Thread { random: Random::new(seed, 3 + number), number, ..thread.clone() }
+    };
+    let mut schedule = Schedule::new(seed);
+    for writer in 0..plan.writers {
+        let (mut thread, races, writes) = (another(), plan.races, plan.writes_each);
+        schedule = schedule.thread(format!("writer {writer}"), move || thread.write(writes, races));
+    }
+    for voter in 0..plan.voters {
+        let mut thread = another();
+        schedule = schedule.thread(format!("voter {voter}"), move || thread.vote(voter as usize));
+    }
+    for reader in 0..plan.readers {
+        let mut thread = another();
+        schedule = schedule.thread(format!("reader {reader}"), move || thread.read());
+    }
+    if plan.purges > 0 {
+        let (mut thread, purges, races) = (another(), plan.purges, plan.races);
+        schedule = schedule.thread("purger", move || thread.purge(purges, races));
+    }
+    if plan.closes {
+        let (mut thread, reopens) = (another(), plan.reopens);
+        schedule = schedule.thread("closer", move || thread.close(reopens));
+    }
+    if plan.leaks {
+        std::mem::forget(thread.journal.clone());
+    }
+    drop(another);
+    drop(thread);
+    schedule
+}
+
+impl Thread {
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().expect("no panic")
+    }
+
+    fn met(&self) -> MutexGuard<'_, Met> {
+        self.met.lock().expect("no panic")
+    }
+
+    /// Lets others go on, up to `most` times.
+    fn pause(&mut self, most: u64) {
+        for _ in 0..self.random.below(most + 1) {
+            self.tasks.wait_until("nothing", Arc::new(|| true));
+        }
+    }
+
+    /// Whether a call was answered; if not, whether it may fail like that, and the thread has to end.
+    fn answered<T>(&self, result: Result<T, Error>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(Error::Closed) => None,
+            Err(error) => {
+                assert!(self.history().may_fail, "nothing was made to fail: {error}");
+                None
+            }
+        }
+    }
+
+    fn entries(&mut self, first: u64, count: u64, term: u64) -> Vec<Entry> {
+        let mut entry = |index| {
+            let mut data = format!("<{index} by {} in {term}, {}>", self.number, self.random.below(1 << 30));
+            let bytes_max = if self.random.one_in(3) { 1500 } else { 200 };
+            let bytes = self.random.below(bytes_max) as usize;
+            data.extend(std::iter::repeat_n('.', bytes));
+            Entry::new(index, term, data)
+        };
+        let entries: Vec<Entry> = (first..first + count).map(&mut entry).collect();
+        self.history().attempt(&entries);
+        entries
+    }
+
+    fn write(&mut self, writes: u64, races: bool) {
+        let mut later = Vec::new();
+        for _ in 0..writes {
+            self.pause(3);
+            let written = if races { self.write_racing() } else { self.write_in_turn() };
+            let Some((mark, pending)) = written else { break };
+            let Some(pending) = pending else { continue };
+            match self.random.below(5) {
+                0 => self.call_back(mark, pending),
+                1 => later.push((mark, pending)),
+                2 => drop(pending),
+                _ => {
+                    self.pause(1);
+                    if !self.wait(mark, pending) {
+                        break;
+                    }
+                }
+            }
+        }
+        later.into_iter().for_each(|(mark, pending)| _ = self.wait(mark, pending));
+    }
+
+    fn wait(&self, mark: Mark, pending: Pending) -> bool {
+        let done = self.answered(pending.wait()).is_some();
+        if done {
+            self.history().promise(mark);
+        }
+        done
+    }
+
+    fn call_back(&self, mark: Mark, pending: Pending) {
+        self.history().callbacks_due += 1;
+        let (history, position) = (Arc::clone(&self.history), pending.position());
+        pending.on_durable(Box::new(move |result| {
+            let mut history = history.lock().expect("no panic");
+            history.callbacks_run += 1;
+            match result {
+                Ok(durable) => {
+                    assert_eq!(durable, position);
+                    history.promise(mark);
+                }
+                Err(error) => assert!(history.may_fail, "nothing was made to fail: {error}"),
+            }
+        }));
+    }
+
+    /// Appends where the log ends, if nobody else does so first.
+    fn write_racing(&mut self) -> Option<(Mark, Option<Pending>)> {
+        let first = self.journal.state().next_index().unwrap_or(1);
+        let count = 1 + self.random.below(3);
+        let entries = self.entries(first, count, 1);
+        self.pause(1);
+        match self.journal.append_pending(&entries) {
+            Err(Error::Overlap { .. }) => {
+                self.met().races_lost += 1;
+                Some((0, None))
+            }
+            result => {
+                let pending = self.answered(result)?;
+                let write = Write { first, entries };
+                let mark = write.end() - 1;
+                let mut history = self.history();
+                write.entries.iter().for_each(|entry| history.saw(entry));
+                let other = history.writes.insert(first, write);
+                assert!(other.is_none(), "two writes in one place: {other:?}");
+                history.returned = history.returned.max(mark);
+                Some((mark, Some(pending)))
+            }
+        }
+    }
+
+    /// Appends, replaces the tail, or truncates it, while no other writer does.
+    fn write_in_turn(&mut self) -> Option<(Mark, Option<Pending>)> {
+        let _turn = self.turn.take(&*self.tasks);
+        if self.history().failed {
+            return None;
+        }
+        let next = self.journal.state().next_index().unwrap_or(1);
+        let number = self.history().writes.last_key_value().map_or(1, |(last, _)| last + 1);
+        let kept = self.history().floor + 1;
+        let back = next - next.saturating_sub(1 + self.random.below(12)).max(kept).min(next);
+        let (first, count) = match self.random.below(8) {
+            0 | 1 if back > 0 => (next - back, 0),
+            2 | 3 if back > 0 => (next - back, 1 + self.random.below(3)),
+            _ => (next, 1 + self.random.below(4)),
+        };
+        let entries = self.entries(first, count, number);
+        self.history().writes.insert(number, Write { first, entries: entries.clone() });
+        let result = match (count, first == next) {
+            (0, _) => self.journal.truncate_tail(first).map(|()| None),
+            (_, true) => self.journal.append_pending(&entries).map(Some),
+            (_, false) => self.journal.replace_tail_pending(&entries).map(Some),
+        };
+        if matches!(result, Err(Error::Closed)) {
+            self.history().writes.remove(&number);
+        }
+        let Some(pending) = self.answered(result) else {
+            self.history().failed = true;
+            return None;
+        };
+        self.met().truncations += u64::from(first < next);
+        let mut history = self.history();
+        history.returned = number;
+        if pending.is_none() {
+            history.promise(number);
+        }
+        Some((number, pending))
+    }
+
+    fn vote(&mut self, voter: usize) {
+        for value in 1..=1 + self.random.below(4) {
+            self.pause(4);
+            let changes = judge::keys(voter).iter().fold(Changes::new(), |changes, key| changes.set_u64(key, value));
+            let before = {
+                let mut history = self.history();
+                history.votes[voter].asked = value;
+                history.returned
+            };
+            if self.answered(self.journal.commit(&changes)).is_none() {
+                return;
+            }
+            let mut history = self.history();
+            history.votes[voter].promised = value;
+            // Every commit makes the appends that were issued before it durable.
+            history.promise(before);
+        }
+    }
+
+    fn read(&mut self) {
+        for _ in 0..3 + self.random.below(8) {
+            self.pause(4);
+            let state = self.journal.state();
+            assert!(state.durable <= state.last, "{state:?}");
+            state.durable.iter().for_each(|&durable| self.history().saw_durable(durable));
+            let (Some(first), Some(next)) = (state.first_index(), state.next_index()) else { continue };
+            let from = first + self.random.below(next - first);
+            let range = from..(from + 1 + self.random.below(9)).min(next);
+            match self.journal.entries(range.clone(), 1 + self.random.below(4000)) {
+                // The head may pass, or the tail be taken back, meanwhile.
+                Err(Error::BeforeFirst { .. }) => {}
+                Err(Error::AfterLast { .. }) if !self.history().races => {}
+                result => {
+                    let Some(found) = self.answered(result) else { return };
+                    assert!(!found.is_empty() && found.len() as u64 <= range.end - range.start);
+                    for (index, entry) in range.zip(&found) {
+                        assert_eq!(entry.index, index);
+                        self.history().saw(entry);
+                    }
+                    self.met().reads += 1;
+                }
+            }
+        }
+    }
+
+    fn purge(&mut self, purges: u64, races: bool) {
+        for _ in 0..purges {
+            self.pause(12);
+            let position = {
+                let _turn = (!races).then(|| self.turn.take(&*self.tasks));
+                let state = self.journal.state();
+                let (Some(first), Some(durable)) = (state.first_index(), state.durable) else { continue };
+                if durable.index < first {
+                    continue;
+                }
+                let index = first + self.random.below(durable.index - first + 1);
+                let Some(term) = self.answered(self.journal.term(index)) else { return };
+                let position = Position::new(index, term);
+                let mut history = self.history();
+                history.floor = index;
+                history.purge_asked = Some(position);
+                position
+            };
+            if self.answered(self.journal.truncate_head(position)).is_none() {
+                return;
+            }
+            self.history().purge_promised = Some(position);
+            self.met().purges += 1;
+        }
+    }
+
+    /// Closes the journal in the middle of everything, and perhaps takes it over.
+    fn close(&mut self, reopens: bool) {
+        self.pause(40);
+        if self.answered(self.journal.close()).is_none() {
+            return;
+        }
+        self.met().closes += 1;
+        let mut history = self.history();
+        let returned = history.returned;
+        history.promise(returned);
+        drop(history);
+        if !reopens {
+            return;
+        }
+        let Some(journal) = self.answered(judge::options(&self.disk).open(DIR)) else { return };
+        assert!(journal.recovery_report().clean, "{:?}", journal.recovery_report());
+        judge::log(&self.history(), &journal);
+        judge::state(&self.history(), &journal);
+        self.met().reopens += 1;
+    }
+}
