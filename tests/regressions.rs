@@ -8,8 +8,8 @@ use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Waker};
 
-use common::{Disk, FIRST_PAYLOAD_AT, append_each, entries, entry, log, on_both};
-use raft_journal::io::sim::{Fault, OperationKind, Survival};
+use common::{Disk, FIRST_PAYLOAD_AT, append_each, append_until_a_spare_is_due, entries, entry, log, on_both};
+use raft_journal::io::sim::{Fault, OperationKind, Schedule, Survival};
 use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, Position, StableStore};
 
 /// Where a segment's first batch starts.
@@ -332,4 +332,24 @@ fn a_torn_trailer_leaves_the_second_header_of_an_aligned_file_alone() {
     };
     let cuts = (0..).take_while(|cut| cut_at(*cut)).count();
     assert!(cuts > 40, "{cuts}");
+}
+
+// Guards: the sync of a seal fails but the seal is on the disk, while a spare is made for the same segment.
+#[test]
+fn a_file_that_a_seal_names_outlives_the_failed_sync_of_the_seal() {
+    for seed in 0..300 {
+        let disk = Disk::simulated();
+        disk.sim().queue_tasks(true);
+        let journal = disk.open();
+        let next = append_until_a_spare_is_due(&disk, &journal);
+        let seal = Fault::new(OperationKind::Sync, ErrorKind::Other).in_path(&disk.segments()[0]);
+        disk.sim().inject(seal);
+        disk.sim().set_failed_syncs_leave(Survival::Everything);
+        let append =
+            move || (next..).take_while(|&i| journal.append_pending(&entries(i..=i, 1)).is_ok()).for_each(drop);
+        Schedule::new(seed).thread("writer", append).run().unwrap();
+        assert_eq!(disk.sim().faults_left(), 0);
+        let found = disk.after_power_cut(Survival::Everything).try_open();
+        assert!(found.is_ok(), "after schedule {seed}: {found:?}");
+    }
 }

@@ -229,7 +229,11 @@ impl Core {
         match self.seal(writer, &successor) {
             Ok(()) => Ok(()),
             Err(error) => {
-                self.give_back(successor);
+                // After a failed write or sync the seal may be on the disk all the same: the file that it names must
+                // stay, and a spare may be removed.
+                if self.group.check().is_ok() {
+                    self.give_back(successor);
+                }
                 Err(error)
             }
         }
