@@ -77,7 +77,7 @@ impl Fs for OsFs {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
         let file = fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(file))),
+            Ok(()) => Ok(Some(Box::new(Lock { file }))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
@@ -91,6 +91,19 @@ impl Fs for OsFs {
 
     fn tasks(&self) -> Arc<dyn Tasks> {
         Arc::new(OsTasks)
+    }
+}
+
+/// A file whose lock is held.
+struct Lock {
+    file: fs::File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a process that another thread is starting has the file, too, until it runs its
+        // program. If this fails, closing is what is left.
+        let _ = self.file.unlock();
     }
 }
 
@@ -372,6 +385,19 @@ mod tests {
         }
         drop(sender);
         assert_eq!(receiver.iter().count(), 40);
+    }
+
+    #[test]
+    fn a_lock_is_given_back_though_another_process_has_inherited_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = fs::File::create(dir.path().join("LOCK")).unwrap();
+        file.try_lock().unwrap();
+        let inherited = file.try_clone().unwrap();
+        let lock = Lock { file };
+        assert!(OsFs.lock(&dir.path().join("LOCK")).unwrap().is_none());
+        drop(lock);
+        assert!(OsFs.lock(&dir.path().join("LOCK")).unwrap().is_some());
+        drop(inherited);
     }
 
     #[test]
