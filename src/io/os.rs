@@ -65,7 +65,11 @@ impl Fs for OsFs {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         // The empty path is how `Path::parent` spells the working directory.
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        fs::File::open(dir)?.sync_all()
+        let dir = fs::File::open(dir)?;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        return Ok(rustix::fs::fsync(&dir)?);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        return dir.sync_all();
     }
 
     /// There is no such call; NTFS journals names itself.
@@ -144,6 +148,14 @@ impl File for OsFile {
         return std::os::windows::fs::FileExt::seek_write(&self.file, bytes, offset);
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn sync_data(&self) -> io::Result<()> {
+        // Not the standard library's: that one repeats a sync which a signal interrupted, and the interrupted one may
+        // have taken the only report of a failed writeback with it.
+        Ok(rustix::fs::fdatasync(&self.file)?)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
