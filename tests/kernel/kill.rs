@@ -9,10 +9,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use raft_journal::{Entry, Journal, LogStore, OpenOptions, Position, StableStore};
 
-const CHILD_DIR: &str = "KILL_TEST_DIR";
+use crate::{in_role, this_test, trial};
+
+/// The child's role.
+pub const ROLE: &str = "kill";
 const KILLS: u64 = 1000;
 /// What the child says: one byte of kind, then two numbers.
 const RECORD_BYTES: usize = 17;
@@ -21,17 +24,11 @@ const REPLACING: u8 = 2;
 const PURGING: u8 = 3;
 const VOTED: u8 = 4;
 
-fn main() {
-    match std::env::var_os(CHILD_DIR) {
-        Some(dir) => write_until_killed(Path::new(&dir)),
-        None => {
-            let trial = Trial::test("a_thousand_kills_lose_no_acknowledged_entry", || {
-                kill_over_and_over();
-                Ok(())
-            });
-            libtest_mimic::run(&Arguments::from_args(), vec![trial]).exit();
-        }
-    }
+pub fn trials() -> Vec<Trial> {
+    vec![trial("kill::a_thousand_kills_lose_no_acknowledged_entry", || {
+        kill_over_and_over();
+        Ok(())
+    })]
 }
 
 fn open(dir: &Path) -> Journal {
@@ -56,7 +53,7 @@ fn say(kind: u8, first: u64, second: u64) {
     std::io::stdout().flush().expect("the parent listens");
 }
 
-fn write_until_killed(dir: &Path) {
+pub fn write_until_killed(dir: &Path) {
     let journal = open(dir);
     let state = journal.state();
     let term = journal.get_u64(b"term").expect("open").unwrap_or(0) + 1;
@@ -142,11 +139,7 @@ fn kill_over_and_over() {
     let mut appended = 0;
     let mut random = 0x9e37_79b9_7f4a_7c15u64;
     for _ in 0..KILLS {
-        let mut child = Command::new(std::env::current_exe().expect("this test"))
-            .env(CHILD_DIR, &dir)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a child");
+        let mut child = in_role(Command::new(this_test()), ROLE, &dir).stdout(Stdio::piped()).spawn().expect("a child");
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         std::thread::sleep(Duration::from_micros(2000 + (random >> 33) % 12_000));
         child.kill().expect("a kill");
