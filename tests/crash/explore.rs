@@ -11,7 +11,7 @@ use crate::generate::History;
 use crate::history::{Moments, Run, Wrap};
 use crate::model::Model;
 use raft_journal::io::sim::{CrashStates, Kinds, SimFs, Survival};
-use raft_journal::{Entry, LogStore, RecoveryReport};
+use raft_journal::{Entry, Journal, LogStore, RecoveryReport};
 
 /// Where a state comes from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -47,6 +47,18 @@ const ALL_KINDS_UNITS_MAX: usize = 5;
 const DRAWN: u64 = 24;
 /// One of so many states is also lost while it recovers.
 const RECOVERIES_EXPLORED: u64 = 32;
+
+/// One of so many states is also read entry by entry.
+const POINT_READS: u64 = 8;
+
+/// Opens a state, which must not be refused, and reads all that is there.
+fn open(run: &Run, disk: &SimFs, by_points: bool) -> (Journal, Model) {
+    let journal = run.options_on(disk).open(&run.dir);
+    let journal = journal.unwrap_or_else(|error| panic!("recovery refused: {error}"));
+    let found = if by_points { Model::read(&journal) } else { Model::read_at_once(&journal) };
+    let found = found.unwrap_or_else(|error| panic!("an entry cannot be read: {error}"));
+    (journal, found)
+}
 
 /// The states that were met, by all workers.
 #[derive(Default)]
@@ -206,50 +218,46 @@ impl<'a> Explorer<'a> {
         if !self.judged.insert(digest) {
             return;
         }
-        if self.seen.insert(digest) {
+        let new = self.seen.insert(digest);
+        if new {
             *self.tally.states.entry(class).or_default() += 1;
         }
         self.tally.judged += 1;
         let rarely = if class == Class::InRecovery { RECOVERIES_EXPLORED * 8 } else { RECOVERIES_EXPLORED };
-        self.judge(run, disk, states, digest % rarely == 0);
-    }
-
-    /// Opens a state: what it holds must be allowed, and durable, and go on.
-    fn judge(&mut self, run: &Run, disk: &SimFs, states: &[Model], deep: bool) {
+        let deep = new && digest.is_multiple_of(rarely);
         disk.record(deep);
-        let journal = run.options_on(disk).open(&run.dir);
-        let journal = journal.unwrap_or_else(|error| panic!("recovery refused: {error}\nwith {states:#?}"));
-        let found = Model::read(&journal).unwrap_or_else(|error| panic!("an entry cannot be read: {error}"));
+        let (journal, found) = open(run, disk, digest.is_multiple_of(POINT_READS));
         assert!(states.contains(&found), "recovered {found:?}\nwhich is none of {states:#?}");
         self.note(journal.recovery_report());
         let moments = if deep { disk.take_recorded() } else { Vec::new() };
-
-        let next = journal.state().next_index().unwrap_or(3);
-        let mut then = found.clone();
-        then.log.append(&[Entry::new(next, u64::MAX, &b"after the crash"[..])]);
-        journal
-            .append(&then.log.entries[then.log.entries.len() - 1..])
-            .unwrap_or_else(|error| panic!("no append: {error}"));
-        let rest = disk.after_power_cut(Survival::Nothing);
+        if new {
+            self.go_on(run, disk, &journal, found);
+        }
         // Without power, closing is short.
         disk.cut_power();
         drop(journal);
-
-        let journal = run.options_on(&rest).open(&run.dir);
-        let journal = journal.unwrap_or_else(|error| panic!("the next recovery refused: {error}"));
-        let again = Model::read(&journal).unwrap_or_else(|error| panic!("an entry cannot be read any more: {error}"));
-        assert!(again == then, "recovered {again:?}\nafter {then:?}\nwas recovered, appended to and cut off");
-        rest.cut_power();
-        drop(journal);
-
         for moment in moments {
             self.tally.crash_points += 1;
-            self.meet_each_of_few(run, &moment, states);
+            self.recover_cut_short(run, &moment, states);
         }
     }
 
+    /// What was recovered is durable, and so is what is appended to it.
+    fn go_on(&self, run: &Run, disk: &SimFs, journal: &Journal, found: Model) {
+        let next = journal.state().next_index().unwrap_or(3);
+        let mut then = found;
+        then.log.append(&[Entry::new(next, u64::MAX, &b"after the crash"[..])]);
+        let appended = journal.append(&then.log.entries[then.log.entries.len() - 1..]);
+        appended.unwrap_or_else(|error| panic!("no append: {error}"));
+        let rest = disk.after_power_cut(Survival::Nothing);
+        let (journal, again) = open(run, &rest, false);
+        assert!(again == then, "recovered {again:?}\nafter {then:?}\nwas recovered, appended to and cut off");
+        rest.cut_power();
+        drop(journal);
+    }
+
     /// Power is lost while recovery is at work: it changes nothing but `meta`.
-    fn meet_each_of_few(&mut self, run: &Run, disk: &SimFs, states: &[Model]) {
+    fn recover_cut_short(&mut self, run: &Run, disk: &SimFs, states: &[Model]) {
         let all = disk.crash_states(Kinds::All);
         if all.units() <= ALL_KINDS_UNITS_MAX {
             return self.meet_each(run, all, states, Class::InRecovery);

@@ -36,7 +36,8 @@ impl NameChange {
         }
     }
 
-    fn apply(&self, names: &mut BTreeMap<String, Node>) {
+    fn apply(&self, names: &mut Names) {
+        let names = Arc::make_mut(names);
         match self {
             Self::Add { name, node } => _ = names.insert(name.clone(), *node),
             Self::Rename { from, to, node } => {
@@ -48,12 +49,15 @@ impl NameChange {
     }
 }
 
+/// Names, shared by copies of a disk until one of them changes.
+type Names = Arc<BTreeMap<String, Node>>;
+
 #[derive(Clone, Default)]
 pub(super) struct Directory {
     /// The names that everybody sees.
-    pub(super) names: BTreeMap<String, Node>,
+    pub(super) names: Names,
     /// The names on the disk.
-    durable: BTreeMap<String, Node>,
+    durable: Names,
     unsynced: Vec<NameChange>,
     /// When the operations were issued that made them.
     pub(super) uncovered: Vec<u64>,
@@ -69,7 +73,7 @@ impl Directory {
     }
 
     fn settle(&mut self) {
-        self.durable.clone_from(&self.names);
+        self.durable = Arc::clone(&self.names);
         self.unsynced.clear();
         self.uncovered.clear();
     }
@@ -86,7 +90,7 @@ impl Directory {
 
     /// The names that power loss leaves. Changes survive independently, but one that survives brings along the
     /// earlier ones of the same names: else a rename could lose the file that it moved.
-    fn after_power_cut(&self, fates: &mut Fates<'_>) -> BTreeMap<String, Node> {
+    fn after_power_cut(&self, fates: &mut Fates<'_>) -> Names {
         let mut survive: Vec<bool> = self.unsynced.iter().map(|_| fates.name()).collect();
         let mut needed = BTreeSet::new();
         for (change, survives) in self.unsynced.iter().zip(&mut survive).rev() {
@@ -95,7 +99,7 @@ impl Directory {
                 needed.extend(change.names());
             }
         }
-        let mut names = self.durable.clone();
+        let mut names = Arc::clone(&self.durable);
         for (change, _) in self.unsynced.iter().zip(survive).filter(|(_, survives)| *survives) {
             change.apply(&mut names);
         }
@@ -382,7 +386,7 @@ impl Disk {
                     left.files.insert(*id, inode.after_power_cut(fates));
                 }
             }
-            let settled = Directory { durable: names.clone(), names, ..Directory::default() };
+            let settled = Directory { durable: Arc::clone(&names), names, ..Directory::default() };
             left.directories.insert(dir.clone(), settled);
         }
         left
@@ -393,7 +397,7 @@ impl Disk {
         let mut hasher = std::hash::DefaultHasher::new();
         for (dir, directory) in &self.directories {
             dir.hash(&mut hasher);
-            for (name, node) in &directory.names {
+            for (name, node) in directory.names.iter() {
                 name.hash(&mut hasher);
                 match node {
                     Node::Directory => hasher.write_u64(0),

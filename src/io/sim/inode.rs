@@ -57,7 +57,7 @@ pub(super) struct Inode {
     /// What separates the two, oldest first; less what a failed sync gave up.
     pub(super) unsynced: Vec<Unsynced>,
     /// Earlier writes that were synced or given up, oldest first.
-    pub(super) history: Vec<Write>,
+    pub(super) history: Arc<Vec<Write>>,
     /// Pages that have room on the disk.
     allocated: Vec<bool>,
     /// When the operation was issued that changes the file now.
@@ -75,7 +75,7 @@ impl Inode {
     }
 
     /// A file at rest.
-    pub(super) fn settled(contents: Contents, history: Vec<Write>, allocated: Vec<bool>) -> Self {
+    pub(super) fn settled(contents: Contents, history: Arc<Vec<Write>>, allocated: Vec<bool>) -> Self {
         let mut inode = Self { cache: contents.clone(), disk: contents, history, allocated, ..Self::default() };
         inode.allocated.truncate(inode.cache.len().div_ceil(PAGE_BYTES as u64) as usize);
         // A cut that did not survive brings its pages back.
@@ -91,10 +91,10 @@ impl Inode {
     /// What this file is after power loss.
     pub(super) fn after_power_cut(&self, fates: &mut Fates<'_>) -> Self {
         if self.unsynced.is_empty() {
-            return Self::settled(self.disk.clone(), self.history.clone(), self.allocated.clone());
+            return Self::settled(self.disk.clone(), Arc::clone(&self.history), self.allocated.clone());
         }
         let (contents, _) = survival::resolve(self, self.unsynced.len(), fates);
-        let mut history = self.history.clone();
+        let mut history = Arc::clone(&self.history);
         remember(&mut history, &self.unsynced);
         Self::settled(contents, history, self.allocated.clone())
     }
@@ -224,7 +224,7 @@ impl Inode {
         let synced = self.history.iter().enumerate().rev().filter(|(_, write)| write.before.is_some());
         let Some(place) = synced.map(|(place, _)| place).nth(back) else { return false };
         self.put_back(place, 0..u64::MAX);
-        self.history.remove(place);
+        Arc::make_mut(&mut self.history).remove(place);
         true
     }
 
@@ -267,7 +267,8 @@ impl Inode {
     }
 }
 
-fn remember(history: &mut Vec<Write>, changes: &[Unsynced]) {
+fn remember(history: &mut Arc<Vec<Write>>, changes: &[Unsynced]) {
+    let history = Arc::make_mut(history);
     history.extend(changes.iter().filter_map(|unsynced| match &unsynced.change {
         Change::Write(write) => Some(write.clone()),
         Change::Cut(_) | Change::Grow => None,
