@@ -353,3 +353,93 @@ fn a_file_that_a_seal_names_outlives_the_failed_sync_of_the_seal() {
         assert!(found.is_ok(), "after schedule {seed}: {found:?}");
     }
 }
+
+// Guards: `meta` loses its end, which told how long its copies were; the newest one is still there.
+#[test]
+fn a_meta_that_is_cut_never_passes_an_older_vote_off_as_the_newest() {
+    for bytes_max in [512, 20_000] {
+        let disk = Disk::simulated();
+        let options = |disk: &Disk| disk.options().meta_bytes_max(bytes_max);
+        let journal = options(&disk).open(&disk.dir).unwrap();
+        for vote in 1..=6 {
+            journal.set_u64(b"vote", vote).unwrap();
+            let whole = disk.killed().bytes("meta");
+            let copy_bytes = whole.len() / 4;
+            let generation = |copy: usize| whole[copy * copy_bytes + 24];
+            let newest = (0..4).step_by(2).max_by_key(|copy| generation(*copy)).unwrap();
+            for len in (100..whole.len()).step_by(whole.len() / 150) {
+                let disk = disk.killed();
+                disk.put("meta", &whole[..len]);
+                match options(&disk).open(&disk.dir) {
+                    Ok(journal) if journal.get_u64(b"vote").unwrap() == Some(vote) => {}
+                    Ok(journal) => {
+                        assert!(len < newest * copy_bytes + 400, "cut at {len}: there is a newer vote");
+                        assert!(journal.recovery_report().suspect.is_some_and(|suspect| suspect.vote));
+                    }
+                    Err(Error::MetaUnreadable { .. }) => {}
+                    Err(error) => panic!("cut at {len}: {error}"),
+                }
+            }
+        }
+        let disk = disk.killed();
+        let whole = disk.bytes("meta");
+        disk.put("meta", &whole[..whole.len() - 4200]);
+        let journal = options(&disk).open(&disk.dir).unwrap();
+        assert_eq!(journal.get_u64(b"vote").unwrap(), Some(6), "every slot has a copy before the cut");
+    }
+}
+
+// Guards: a sealed segment's index and one of its batches are damaged, later batches of it replaced earlier ones.
+#[test]
+fn an_entry_that_cannot_be_read_is_in_the_range_that_its_error_names() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=10, 1));
+    journal.replace_tail(&entries(3..=3, 2)).unwrap();
+    append_each(&journal, &entries(4..=40, 2));
+    let disk = disk.killed();
+    let sealed = disk.segments().remove(0);
+    let bytes = disk.bytes(&sealed);
+    let seal = u32::from_le_bytes(bytes[bytes.len() - 1024 + 4..bytes.len() - 1024 + 8].try_into().unwrap()) as usize;
+    let body = u32::from_le_bytes(bytes[seal + 16..seal + 20].try_into().unwrap()) as usize;
+    disk.flip(&sealed, seal + 72 + body - 1);
+    disk.flip(&sealed, disk.find(&entry(9, 1, 300).data).1);
+    let journal = disk.open();
+    let mut lost = 0;
+    for held in entries(1..=2, 1).into_iter().chain(entries(3..=40, 2)) {
+        match journal.entry(held.index) {
+            Ok(found) => assert_eq!(found, held),
+            Err(Error::Damaged(damage)) => {
+                assert!(damage.indexes.contains(held.index), "entry {}: {damage}", held.index);
+                lost += 1;
+            }
+            Err(error) => panic!("entry {}: {error}", held.index),
+        }
+    }
+    assert!(lost > 0 && journal.entry(40).is_ok());
+}
+
+// Guards: the last file is lost after an unclean stop, with acknowledged groups that no mark speaks of.
+#[test]
+fn a_lost_last_file_leaves_its_range_open_unless_the_journal_was_closed() {
+    for close in [false, true] {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=8, 1));
+        journal.set_u64(b"vote", 1).unwrap();
+        append_each(&journal, &entries(9..=12, 1));
+        if close {
+            journal.close().unwrap();
+        }
+        let disk = disk.killed();
+        disk.remove(&disk.find(&entry(12, 1, 300).data).0);
+        let Err(Error::Damaged(damage)) = disk.try_open() else { panic!("a missing file is damage") };
+        assert_eq!(damage.why, DamageKind::MissingFile);
+        assert_eq!(damage.indexes.end, close.then_some(13), "{damage}");
+        assert!((1..=12).all(|index| damage.indexes.contains(index)), "{damage}");
+        let journal = disk.open_accepting();
+        assert_eq!(journal.recovery_report().suspect.is_some(), !close);
+        let told = journal.recovery_report().damaged[0].indexes;
+        assert_eq!(told.end, journal.state().next_index(), "what is appended from there on is not lost");
+    }
+}

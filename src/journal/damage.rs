@@ -26,6 +26,8 @@ pub(crate) struct Loss {
     offset: u32,
     first: u64,
     end: Option<u64>,
+    /// Whether entries behind `end` may be lost, too.
+    is_open: bool,
     resume: Option<Resume>,
     why: DamageKind,
     what: What,
@@ -118,7 +120,8 @@ impl Loss {
         };
         let end = if matches!(what, What::Index) { first } else { far.index.max(first) };
         let resume = (far.sequence == sequence || walk.is_whole(far.sequence)).then_some(far.resume);
-        Loss { sequence, offset, first, end: Some(end), resume, why, what, count_max: count_max(segment) }
+        let (end, is_open, count_max) = (Some(end), false, count_max(segment));
+        Loss { sequence, offset, first, end, is_open, resume, why, what, count_max }
     }
 
     fn of_batch(
@@ -131,9 +134,10 @@ impl Loss {
         let end_offset = header.end(segment.align).unwrap_or(u32::MAX);
         let resume = Some(Resume { sequence, offset: end_offset, chain: header.check });
         let first = header.first_index;
-        let count_max = count_max(segment);
+        let (is_open, count_max) = (false, count_max(segment));
         if header.kind != Kind::Entries {
-            return Loss { sequence, offset, first, end: Some(first), resume, why, what: What::Index, count_max };
+            let (end, what) = (Some(first), What::Index);
+            return Loss { sequence, offset, first, end, is_open, resume, why, what, count_max };
         }
         let unknown = || vec![(0, Slot::LOST, false); header.count as usize];
         let parts = parts.unwrap_or_else(unknown);
@@ -142,7 +146,7 @@ impl Loss {
         let (low, high) = (parts.iter().enumerate().find(is_lost), parts.iter().enumerate().rfind(is_lost));
         let (low, high) = (low.map_or(first, lost), high.map_or(first, |part| lost(part) + 1));
         let what = What::Payloads { header, parts, end: end_offset };
-        Loss { sequence, offset, first: low, end: Some(high), resume, why, what, count_max }
+        Loss { sequence, offset, first: low, end: Some(high), is_open, resume, why, what, count_max }
     }
 
     /// Of a whole file: nobody knows which entries it held, or took back.
@@ -150,16 +154,17 @@ impl Loss {
         let mark = walk.source.meta.mark;
         let first = walk.first_behind_purged();
         let at_mark = Resume { sequence: mark.sequence, offset: mark.offset, chain: mark.chain };
-        let (end, resume) = match later {
+        let (end, is_open, resume) = match later {
             Some((found, y)) => {
-                (Some(y.first_index), Some(Resume { sequence: found, offset: y.offset, chain: y.chain }))
+                (y.first_index, false, Some(Resume { sequence: found, offset: y.offset, chain: y.chain }))
             }
-            None if walk.is_whole(mark.sequence) && mark.sequence > sequence => (Some(mark.next), Some(at_mark)),
-            None => (Some(mark.next.max(walk.fold.run.end())), None),
+            None if walk.is_whole(mark.sequence) && mark.sequence > sequence => (mark.next, false, Some(at_mark)),
+            // What the file held behind the mark, nobody knows; nothing, if the journal was closed.
+            None => (mark.next.max(walk.fold.run.end()), !walk.source.meta.clean, None),
         };
-        let end = end.map(|end| end.max(first));
+        let end = Some(end.max(first));
         let offset = walk.fold.end;
-        Loss { sequence, offset, first, end, resume, why, what: What::File, count_max: 0 }
+        Loss { sequence, offset, first, end, is_open, resume, why, what: What::File, count_max: 0 }
     }
 
     /// Whether this loss was accepted before.
@@ -193,9 +198,16 @@ impl Loss {
         Accepted { sequence, offset, first, end: end.unwrap_or(first) }
     }
 
+    /// What is lost, once it is accepted: up to where the log goes on.
+    pub(super) fn accepted(&self, dir: &Path) -> Damage {
+        let indexes = DamagedRange { first: self.first, end: self.end };
+        Damage { indexes, ..self.damage(dir) }
+    }
+
+    /// What is lost.
     pub(super) fn damage(&self, dir: &Path) -> Damage {
         let path = dir.join(segment::file_name(self.sequence));
-        let indexes = DamagedRange { first: self.first, end: self.end };
+        let indexes = DamagedRange { first: self.first, end: self.end.filter(|_| !self.is_open) };
         Damage { path, offset: u64::from(self.offset), indexes, term: None, why: self.why }
     }
 

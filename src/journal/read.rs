@@ -231,7 +231,8 @@ impl Core {
             Stop::End(_) if fold.end < sealed.data_end => Err(Damage {
                 path: segment.path.clone(),
                 offset: u64::from(fold.end),
-                indexes: DamagedRange { first: fold.run.end(), end: Some(sealed.live_end) },
+                // What lies behind may have replaced what came before, and nothing else says which.
+                indexes: DamagedRange { first: sealed.first, end: Some(sealed.live_end) },
                 term: None,
                 why: DamageKind::Checksum,
             }

@@ -414,18 +414,17 @@ impl<'a> Walk<'a> {
     /// Accepts a loss, if it was accepted before or the caller does now; else it is the error that open gives.
     fn suffer(&mut self, loss: Loss) -> Result<Option<Resume>> {
         let known = self.accepted.iter().any(|accepted| loss.is(accepted));
-        let damage = Arc::new(loss.damage(self.source.dir));
         if !known && !loss.is_harmless() {
             let room = MetaStore::has_room_for(&self.accepted);
             if self.source.on_damage == OnDamage::Refuse || !room || !loss.is_bearable() {
-                return Err(Error::Damaged(damage));
+                return Err(loss.damage(self.source.dir).into());
             }
             self.accepted.push(loss.record());
         }
         if loss.is_harmless() {
             self.report.reindexed.push(self.source.dir.join(segment::file_name(loss.sequence)));
         } else {
-            self.report.damaged.push(damage);
+            self.report.damaged.push(Arc::new(loss.accepted(self.source.dir)));
         }
         Ok(loss.apply(&mut self.fold))
     }

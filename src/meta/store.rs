@@ -82,13 +82,24 @@ impl MetaStore {
             file.drop_cache(0).map_err(|error| Error::io("read", &path, None, error))?;
         }
         let len = file.len().map_err(|error| Error::io("size", &path, None, error))?;
-        let copy_bytes = usize::try_from(len).unwrap_or(usize::MAX) / COPIES;
+        // Rounded up: a file that has lost its end still has its other copies where they were.
+        let copy_bytes = usize::try_from(len).unwrap_or(usize::MAX).div_ceil(COPIES * COPY_ALIGN_BYTES);
+        let copy_bytes = copy_bytes.saturating_mul(COPY_ALIGN_BYTES);
         if copy_bytes > COPY_BYTES_MAX {
             let why = format!("{len} bytes are more than any `meta` has");
             return Err(Error::MetaUnreadable { path, why });
         }
         let store = MetaStore { file, path, copy_bytes };
         match recover::decide([store.read_slot(0)?, store.read_slot(1)?]) {
+            Decision::Adopt(state, Health::SlotLost) => {
+                // A file that has lost more of its end tells a wrong length of its copies: what it still knows must
+                // not be passed over.
+                if let Some(offset) = store.newer_copy(&state, len)? {
+                    let why = format!("{len} bytes, and its newest copy at {offset}: it has lost its end");
+                    return Err(Error::MetaUnreadable { path: store.path, why });
+                }
+                Ok(Loaded { store, state: *state, health: Health::SlotLost })
+            }
             Decision::Adopt(state, health) => Ok(Loaded { store, state: *state, health }),
             Decision::Newer(found) => {
                 Err(Error::UnsupportedVersion { path: store.path, found, supported: format::VERSION })
@@ -104,10 +115,31 @@ impl MetaStore {
         Ok([self.read_copy(slot, 0)?, self.read_copy(slot, 1)?])
     }
 
+    /// Where a copy stands that is newer than a state, be it where none belongs.
+    fn newer_copy(&self, state: &State, len: u64) -> Result<Option<u64>> {
+        for offset in (0..len).step_by(COPY_ALIGN_BYTES) {
+            let mut magic = Vec::with_capacity(format::MAGIC.len());
+            io::read_up_to(&*self.file, &mut magic, format::MAGIC.len(), offset)
+                .map_err(|error| Error::io("read", &self.path, Some(offset), error))?;
+            if magic != format::MAGIC {
+                continue;
+            }
+            let is_newer = |copy: &State| copy.journal_id == state.journal_id && copy.generation > state.generation;
+            let bytes_max = usize::try_from(len - offset).unwrap_or(usize::MAX).min(COPY_BYTES_MAX);
+            if self.read_at(offset, bytes_max)?.as_ref().is_ok_and(is_newer) {
+                return Ok(Some(offset));
+            }
+        }
+        Ok(None)
+    }
+
     fn read_copy(&self, slot: usize, copy: usize) -> Result<Copy> {
-        let offset = self.offset(slot, copy);
-        let mut bytes = Vec::with_capacity(self.copy_bytes);
-        io::read_up_to(&*self.file, &mut bytes, self.copy_bytes, offset)
+        self.read_at(self.offset(slot, copy), self.copy_bytes)
+    }
+
+    fn read_at(&self, offset: u64, bytes_max: usize) -> Result<Copy> {
+        let mut bytes = Vec::with_capacity(bytes_max);
+        io::read_up_to(&*self.file, &mut bytes, bytes_max, offset)
             .map_err(|error| Error::io("read", &self.path, Some(offset), error))?;
         Ok(format::parse(&bytes))
     }
