@@ -154,6 +154,7 @@ fn a_directory_sync_covers_the_names_in_that_directory_alone() {
     done(OperationKind::Create);
     disk.rename(Path::new("/d/b"), Path::new("/d/c")).unwrap();
     done(OperationKind::Rename);
+    assert_eq!(last(&disk, OperationKind::Rename).renamed_to.as_deref(), Some("/d/c"));
     disk.remove(Path::new("/a")).unwrap();
     done(OperationKind::Remove);
     drop(disk.lock(Path::new("/d/LOCK")).unwrap());

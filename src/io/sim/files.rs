@@ -55,6 +55,8 @@ impl Fs for SimFs {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (from, to) = (key(from), key(to));
         let mut state = self.shared.enter_plain(OperationKind::Rename, &from, 0)?;
+        let issued = state.issued;
+        state.log.renamed(issued, &to);
         state.disk.rename(&from, &to)
     }
 

@@ -67,8 +67,10 @@ impl OperationKind {
 pub struct Operation {
     /// What was asked.
     pub kind: OperationKind,
-    /// Of which file or directory; of a rename, the old name.
+    /// Of which file or directory; of a file that is open, the name that it was opened by.
     pub path: Arc<str>,
+    /// Of a rename, the new name.
+    pub renamed_to: Option<Arc<str>>,
     /// The place in the file; 0 where it has no meaning.
     pub offset: u64,
     /// How many bytes, or which size; 0 where it has no meaning.
@@ -120,16 +122,22 @@ impl Log {
         self.operations.get(self.place(issued)?)
     }
 
-    pub(super) fn returned(&mut self, issued: u64, now: u64) {
-        if let Some(operation) = self.place(issued).and_then(|place| self.operations.get_mut(place)) {
-            operation.returned = Some(now);
+    fn change(&mut self, issued: u64, change: impl FnOnce(&mut Operation)) {
+        if let Some(place) = self.place(issued) {
+            self.operations.get_mut(place).map(change);
         }
     }
 
+    pub(super) fn returned(&mut self, issued: u64, now: u64) {
+        self.change(issued, |operation| operation.returned = Some(now));
+    }
+
     pub(super) fn covered(&mut self, issued: u64, by: u64) {
-        if let Some(operation) = self.place(issued).and_then(|place| self.operations.get_mut(place)) {
-            operation.covered_by = Some(by);
-        }
+        self.change(issued, |operation| operation.covered_by = Some(by));
+    }
+
+    pub(super) fn renamed(&mut self, issued: u64, to: &Arc<str>) {
+        self.change(issued, |operation| operation.renamed_to = Some(to.clone()));
     }
 }
 

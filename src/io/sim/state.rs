@@ -96,11 +96,18 @@ impl State {
             error => error,
         };
         if !self.log.is_off {
-            let (path, issued) = (path.clone(), self.disk.clock);
-            let (returned, covered_by) = (None, None);
-            let operation =
-                Operation { kind, path, offset, len, mutations_before, fault, issued, returned, covered_by };
-            self.log.record(operation);
+            self.log.record(Operation {
+                kind,
+                path: path.clone(),
+                renamed_to: None,
+                offset,
+                len,
+                mutations_before,
+                fault,
+                issued: self.disk.clock,
+                returned: None,
+                covered_by: None,
+            });
         }
         self.check_power(path)?;
         if refused {
