@@ -1,0 +1,160 @@
+//! Random damage at rest, and a disk that is full at random writes: a journal and a plain model run the same history,
+//! through reopens, kills and power cuts, and the journal must hold what the model holds; what damage took must read as
+//! an error, and be told. Of what nothing on the disk vouches for, the report must say that it is suspect.
+//!
+//! `DAMAGE_SEEDS` says how many histories each test runs, `DAMAGE_SEED` replays one and prints its steps.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod oracle;
+mod run;
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use oracle::{Meta, contents, faults, unseen_max};
+use raft_journal::io::sim::{Fault, OperationKind, Survival};
+use raft_journal::{Error, OnDamage};
+use run::{Run, open};
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Says, when a test fails, how to see the failure again.
+struct Replay {
+    test: &'static str,
+    seed: u64,
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Replay { test, seed } = self;
+            eprintln!("seed {seed} failed; replay it with");
+            eprintln!("DAMAGE_SEED={seed} cargo test --all-features --test random_damage {test} -- --exact");
+        }
+    }
+}
+
+/// Runs a test for every seed, or for the one that is to be replayed; returns what the runs come to, and how many.
+fn for_seeds(test: &'static str, usual: u64, run: impl Fn(u64) -> u64) -> (u64, u64) {
+    let seeds = match number("DAMAGE_SEED") {
+        Some(seed) => seed..=seed,
+        None => 1..=number("DAMAGE_SEEDS").unwrap_or(usual),
+    };
+    let count = seeds.clone().count() as u64;
+    let sum = seeds.map(|seed| {
+        let _replay = Replay { test, seed };
+        run(seed)
+    });
+    (sum.sum(), count)
+}
+
+fn trace(step: impl Fn() -> String) {
+    if number("DAMAGE_SEED").is_some() {
+        println!("{}", step());
+    }
+}
+
+/// Returns 1 when the damage had to be accepted.
+fn run_damaged(seed: u64) -> u64 {
+    let mut run = Run::new(seed);
+    for _ in 0..20 + run.random.below(60) {
+        run.step().unwrap();
+        if run.random.one_in(25) {
+            run.reopen();
+        }
+    }
+    // A commit vouches for all that came before, and so does a close.
+    if run.random.one_in(2) {
+        run.vote().unwrap();
+    }
+    let disk = run.sim.clone();
+    if run.random.one_in(3) {
+        run.journal.close().unwrap();
+        run.past.clear();
+    }
+    let before = contents(&disk);
+    let faults = faults(&mut run.random, &disk);
+    run.sim = disk.after_process_kill();
+    for fault in &faults {
+        trace(|| format!("damage: {fault:?}"));
+        run.sim.damage(fault).unwrap();
+    }
+    let after = contents(&run.sim);
+    let spoiled: Vec<PathBuf> = before.keys().filter(|path| after.get(*path) != before.get(*path)).cloned().collect();
+    let possible = run.possible(&disk, &before, &after);
+    let meta = Meta::of(&before, &after);
+    if meta == Meta::NewestLost {
+        run.check_outdated();
+        return 0;
+    }
+
+    let accepted = run.open_damaged(&spoiled);
+    run.suffer(possible);
+    let (unseen_max, untold_max) = unseen_max(&faults);
+    let report = run.journal.recovery_report();
+    trace(|| format!("{meta:?}, accepted: {accepted}, lost: {:?}, {report:?}", run.model.lost));
+    match meta {
+        Meta::Readable { healed } => assert!(accepted || report.meta_healed == healed, "{report:?}"),
+        Meta::OlderLost | Meta::NewestLost => assert!(accepted || report.suspect.is_some(), "{report:?}"),
+    }
+    assert!(accepted || run.model.lost.len() <= unseen_max, "{:?}", run.model.lost);
+    for _ in 0..6 {
+        if accepted {
+            run.check_told(untold_max);
+        }
+        for _ in 0..run.random.below(30) {
+            run.step().unwrap();
+        }
+        run.model.check(&run.journal);
+        run.reopen();
+    }
+    u64::from(accepted)
+}
+
+#[test]
+fn random_damage_costs_no_more_than_is_told_and_nothing_that_is_appended_later() {
+    let test = "random_damage_costs_no_more_than_is_told_and_nothing_that_is_appended_later";
+    let (accepted, runs) = for_seeds(test, 1000, run_damaged);
+    assert!(accepted >= runs / 10, "only {accepted} of {runs} were refused at first");
+}
+
+/// Returns how often there was no space.
+fn run_full(seed: u64) -> u64 {
+    let mut run = Run::new(seed);
+    let mut refused = 0;
+    for _ in 0..8 {
+        for _ in 0..run.random.below(40) {
+            if run.random.one_in(4) {
+                let full = Fault::new(OperationKind::Write, ErrorKind::StorageFull).in_path(".seg");
+                let full = full.nth(run.random.below(4));
+                let written = run.random.below(20) as usize;
+                run.sim.inject(if run.random.one_in(2) { full.at_most(written) } else { full });
+            }
+            match run.step() {
+                Ok(()) => {}
+                Err(Error::NoSpace { .. }) => refused += 1,
+                Err(error) => panic!("a full disk gives {error:?}"),
+            }
+            run.sim.clear_faults();
+            if run.random.one_in(6) {
+                let random = Survival::Random(run.random.bits());
+                let survival = if run.random.one_in(2) { Survival::Everything } else { random };
+                run.model.check(&open(&run.sim.after_power_cut(survival), OnDamage::Refuse).unwrap());
+            }
+        }
+        run.model.check(&run.journal);
+        run.reopen();
+    }
+    refused
+}
+
+#[test]
+fn a_disk_that_is_full_at_random_writes_costs_nothing_that_was_acknowledged() {
+    let test = "a_disk_that_is_full_at_random_writes_costs_nothing_that_was_acknowledged";
+    let (refused, runs) = for_seeds(test, 600, run_full);
+    assert!(refused >= runs / 2, "only {refused} refusals in {runs} runs");
+}

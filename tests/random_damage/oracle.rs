@@ -1,0 +1,228 @@
+//! What damage at rest may cost, told from the bytes that it hit.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use raft_journal::io::sim::{AtRest, OperationKind, SimFs, Survival};
+use raft_journal::{Damage, Error, Journal, LogStore, OnDamage};
+
+use crate::run::{Model, Random, Run, open};
+use crate::{common, trace};
+
+const META: &str = "/journal/meta";
+
+/// Faults in one place of the disk: a file as such, a bit, a sector or two, a write that went astray or never happened;
+/// and, for `meta` alone, both copies of a slot, or of a commit.
+pub fn faults(random: &mut Random, sim: &SimFs) -> Vec<AtRest> {
+    let copy_sectors = sim.read_file(META).unwrap().len() as u64 / 4 / 512;
+    let meta = || PathBuf::from(META);
+    match random.below(16) {
+        0 => {
+            let copy = random.below(2) * 2;
+            let fill = |copy| AtRest::FillSector { path: meta(), sector: copy * copy_sectors, byte: 0 };
+            return vec![fill(copy), fill(copy + 1)];
+        }
+        1 => return vec![AtRest::LoseWrite { path: meta(), back: 0 }; 2],
+        _ => {}
+    }
+    let fault = AtRest::random(random.bits(), sim);
+    match &fault {
+        AtRest::FillSector { path, sector, byte } if random.one_in(2) && *sector > 0 => {
+            let before = AtRest::FillSector { path: path.clone(), sector: sector - 1, byte: *byte };
+            vec![before, fault]
+        }
+        _ => vec![fault],
+    }
+}
+
+pub fn contents(sim: &SimFs) -> Files {
+    sim.paths().into_iter().map(|path| (path.clone(), sim.read_file(&path).unwrap())).collect()
+}
+
+fn is_told(damaged: &[Arc<Damage>], index: u64) -> bool {
+    let ranges = damaged.iter().map(|damage| damage.indexes);
+    ranges.into_iter().any(|range| range.first <= index && range.end.is_none_or(|end| index < end))
+}
+
+pub type Files = BTreeMap<PathBuf, Vec<u8>>;
+
+/// What a file has in a range; nothing where there is no such file.
+fn part<'a>(files: &'a Files, path: &Path, range: &Range<usize>) -> Option<&'a [u8]> {
+    files.get(path)?.get(range.clone())
+}
+
+/// How damage left `meta`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Meta {
+    /// Each slot has a good copy; whether one has a bad one, too.
+    Readable { healed: bool },
+    /// The older slot is lost.
+    OlderLost,
+    /// The newest slot is lost: so may be what it alone knew.
+    NewestLost,
+}
+
+impl Meta {
+    pub fn of(before: &Files, after: &Files) -> Meta {
+        let bytes = &before[Path::new(META)];
+        let copy_bytes = bytes.len() / 4;
+        let number =
+            |at: usize, len: usize| bytes[at..at + len].iter().rev().fold(0, |sum, byte| sum << 8 | *byte as usize);
+        let is_good = |copy: usize| {
+            let at = copy * copy_bytes;
+            let content = at..at + number(at + 16, 4);
+            part(after, Path::new(META), &content) == Some(&bytes[content.clone()])
+        };
+        let slots = [[is_good(0), is_good(1)], [is_good(2), is_good(3)]];
+        let newest = usize::from(number(2 * copy_bytes + 24, 8) > number(24, 8));
+        match slots.map(|copies| copies.contains(&true)) {
+            [true, true] => Meta::Readable { healed: slots.as_flattened().contains(&false) },
+            readable if readable[newest] => Meta::OlderLost,
+            _ => Meta::NewestLost,
+        }
+    }
+}
+
+impl Run {
+    /// What may be there in spite of damage to `disk`, newest first: what was acknowledged; and, without the last of it,
+    /// what was there before, when all that could tell of more was hit.
+    pub fn possible(&self, disk: &SimFs, before: &Files, after: &Files) -> Vec<Model> {
+        let operations = disk.operations();
+        let renamed: BTreeMap<&str, &str> =
+            operations.iter().filter_map(|renamed| Some((&*renamed.path, renamed.renamed_to.as_deref()?))).collect();
+        // A file that stays open is logged by the name that it was opened by.
+        let name_now = |opened_by: &str| {
+            let names = std::iter::successors(Some(opened_by), |name| renamed.get(name).copied());
+            names.last().unwrap_or(opened_by).to_owned()
+        };
+        let len = |files: &Files, path: &Path| files.get(path).map(Vec::len);
+        let is_hit = |path: &str, range: Range<usize>| {
+            let path = Path::new(path);
+            // A file that is short is given up as a whole.
+            len(before, path) != len(after, path) || part(before, path, &range) != part(after, path, &range)
+        };
+        let mut possible = vec![self.model.clone()];
+        let mut until = disk.mutations();
+        for (model, mutations) in self.past.iter().rev() {
+            let batches = operations.iter().filter(|operation| {
+                let is_its = (*mutations..until).contains(&operation.mutations_before);
+                is_its && operation.kind == OperationKind::Write && operation.len >= BATCH_BYTES as u64
+            });
+            let batches = batches.map(|batch| (name_now(&batch.path), batch.offset as usize, batch.len as usize));
+            // What prepares a file begins with it.
+            let batches: Vec<_> = batches.filter(|(path, at, _)| path.ends_with(".seg") && *at > 0).collect();
+            if batches.is_empty() {
+                continue;
+            }
+            if !batches.iter().any(|(path, at, len)| is_hit(path, *at..at + len)) {
+                break;
+            }
+            possible.push(model.clone());
+            if !batches.iter().all(|(path, at, _)| is_hit(path, *at..at + BATCH_BYTES)) {
+                break;
+            }
+            until = *mutations;
+        }
+        possible
+    }
+
+    /// Adopts what damage took. Nothing else may differ, and a silent cut must be suspect.
+    pub fn suffer(&mut self, possible: Vec<Model>) {
+        let is_suspect = self.was_suspect || self.journal.recovery_report().suspect.is_some();
+        let mut difference = None;
+        for mut model in possible {
+            model.suffer(&self.journal);
+            match model.difference(&self.journal) {
+                None => return self.model = model,
+                Some(found) => _ = difference.get_or_insert(found),
+            }
+            if !is_suspect {
+                break;
+            }
+        }
+        panic!("{difference:?}; {:?}, {:?}", self.journal.state(), self.journal.recovery_report());
+    }
+
+    /// With the newest state lost, an open fails, or says what is suspect and shows no wrong bytes.
+    pub fn check_outdated(&self) {
+        let strict = open(&self.sim, OnDamage::Refuse);
+        trace(|| format!("without the newest state: {:?}", strict.as_ref().map(Journal::recovery_report)));
+        let journal = match strict {
+            Ok(journal) => journal,
+            Err(Error::MetaOutdated { .. } | Error::MetaUnreadable { .. } | Error::SegmentsWithoutMeta { .. }) => {
+                return;
+            }
+            Err(Error::Damaged(_)) => return,
+            Err(error) => panic!("damage at rest gives {error:?}"),
+        };
+        if journal.recovery_report().suspect.is_none() {
+            // The newest state was but the beginning of a life, which knew nothing that the one before did not.
+            return self.model.check(&journal);
+        }
+        for (index, entry) in &self.model.entries {
+            match journal.entry(*index) {
+                Ok(found) => assert_eq!(found, *entry),
+                Err(error) => panic!("entry {index}: {error:?}"),
+            }
+        }
+    }
+
+    /// Opens with damage at rest; says whether it had to be accepted first.
+    pub fn open_damaged(&mut self, spoiled: &[PathBuf]) -> bool {
+        let files = contents(&self.sim);
+        match open(&self.sim, OnDamage::Refuse) {
+            Ok(journal) => {
+                self.journal = journal;
+                return false;
+            }
+            Err(Error::Damaged(damage)) => assert!(spoiled.contains(&damage.path), "{damage}, not {spoiled:?}"),
+            Err(error) => panic!("damage at rest gives {error:?}"),
+        }
+        assert!(contents(&self.sim) == files, "a refused open changes nothing");
+        for _ in 0..self.random.below(4) {
+            self.sim.cut_power_at(self.sim.mutations() + self.random.below(14));
+            let accepting = open(&self.sim, OnDamage::Accept);
+            self.was_suspect |= accepting.is_ok_and(|journal| journal.recovery_report().suspect.is_some());
+            self.sim = self.sim.after_power_cut(Survival::Random(self.random.bits()));
+            if self.random.one_in(2) {
+                let strict = open(&self.sim, OnDamage::Refuse);
+                assert!(matches!(strict, Ok(_) | Err(Error::Damaged(_))), "after a power cut: {strict:?}");
+                self.sim = self.sim.after_process_kill();
+            }
+        }
+        self.journal = open(&self.sim, OnDamage::Accept).unwrap();
+        true
+    }
+
+    /// What was lost is told, as long as it is part of the log; but for so many entries of another place, which reading
+    /// will find.
+    pub fn check_told(&self, untold_max: usize) {
+        let damaged = &self.journal.recovery_report().damaged;
+        let untold: Vec<_> = self.model.lost.iter().filter(|&&index| !is_told(damaged, index)).collect();
+        assert!(untold.len() <= untold_max, "{untold:?} are lost, told are {damaged:?}");
+    }
+}
+
+/// The length of a batch's header.
+const BATCH_BYTES: usize = common::FIRST_PAYLOAD_AT - 20;
+
+/// The most entries that have bytes in so much of a file.
+fn entries_in(bytes: usize) -> usize {
+    bytes / 50 + 2
+}
+
+/// The most entries that damage may take without being seen at the open, and without being told when other damage is.
+pub fn unseen_max(faults: &[AtRest]) -> (usize, usize) {
+    match faults {
+        // An index and a batch that it speaks of: nothing says any more what a whole file holds.
+        [AtRest::SwapSectors { path, other_path: other, .. } | AtRest::Misdirect { path, wrong_path: other, .. }]
+            if path == other =>
+        {
+            (entries_in(8 << 10), entries_in(8 << 10))
+        }
+        [AtRest::SwapSectors { .. } | AtRest::Misdirect { .. }] => (2 * entries_in(512), entries_in(512)),
+        _ => (entries_in(1024), 0),
+    }
+}

@@ -1,0 +1,258 @@
+//! A history of random operations, run against a journal and a plain model at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use raft_journal::io::sim::{SimFs, Survival};
+use raft_journal::{Entry, Error, Journal, LogStore, OnDamage, Position, Result, StableStore};
+
+use crate::common::{Disk, entry};
+use crate::trace;
+
+/// Draws numbers (xorshift64).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        // The first draws of neighbouring seeds are alike.
+        (0..5).for_each(|_| _ = random.bits());
+        random
+    }
+
+    pub fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.bits() % bound
+    }
+
+    pub fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == 0
+    }
+}
+
+/// What a journal must hold.
+#[derive(Clone, Default)]
+pub struct Model {
+    pub purged: Option<Position>,
+    pub entries: BTreeMap<u64, Entry>,
+    /// Indexes that damage took; there may have been no entry.
+    pub lost: BTreeSet<u64>,
+    pub term: u64,
+    pub vote: u64,
+}
+
+impl Model {
+    pub fn first(&self) -> u64 {
+        self.purged.map_or(1, |purged| purged.index + 1)
+    }
+
+    pub fn next(&self) -> u64 {
+        let last = self.entries.keys().next_back().max(self.lost.last());
+        last.map_or(self.first(), |last| last + 1)
+    }
+
+    pub fn truncate_tail(&mut self, first_removed: u64) {
+        self.entries.split_off(&first_removed);
+        self.lost.split_off(&first_removed);
+    }
+
+    pub fn truncate_head(&mut self, position: Position) {
+        self.entries = self.entries.split_off(&(position.index + 1));
+        self.lost = self.lost.split_off(&(position.index + 1));
+        self.purged = Some(position);
+    }
+
+    /// Compares all that a journal holds.
+    pub fn check(&self, journal: &Journal) {
+        if let Some(difference) = self.difference(journal) {
+            panic!("{difference}; {:?}", journal.state());
+        }
+    }
+
+    pub fn difference(&self, journal: &Journal) -> Option<String> {
+        let state = journal.state();
+        if state.purged != self.purged {
+            return Some(format!("purged is not {:?}", self.purged));
+        }
+        if (self.first() != self.next() || self.purged.is_some()) && state.next_index() != Some(self.next()) {
+            return Some(format!("the next index is not {}", self.next()));
+        }
+        let vote = journal.get_u64(b"vote").unwrap().unwrap_or(0);
+        if vote != self.vote {
+            return Some(format!("the vote is {vote}, not {}", self.vote));
+        }
+        (self.first()..self.next()).find_map(|index| match (journal.entry(index), self.entries.get(&index)) {
+            (Ok(found), Some(entry)) if found == *entry => None,
+            (Err(Error::Damaged(_)), _) if self.lost.contains(&index) => None,
+            (found, entry) => {
+                let (found, entry) = (found.map(|found| found.position()), entry.map(Entry::position));
+                Some(format!("entry {index} is {found:?}, not {entry:?}"))
+            }
+        })
+    }
+
+    /// Adopts what single damage took from a journal that was opened in spite of it. Nothing else may differ.
+    pub fn suffer(&mut self, journal: &Journal) {
+        let next = journal.state().next_index();
+        self.lost = self.entries.keys().copied().filter(|&index| is_lost(journal, index)).collect();
+        // Where the end is lost, the log ends no lower than it did, and what is beyond was never there to be read.
+        if let Some(next) = next.filter(|_| !journal.recovery_report().damaged.is_empty()) {
+            self.lost.extend(self.next()..next);
+        }
+    }
+}
+
+pub fn is_lost(journal: &Journal, index: u64) -> bool {
+    match journal.entry(index) {
+        Err(Error::Damaged(damage)) => {
+            assert!(damage.indexes.contains(index), "entry {index}: {damage}");
+            true
+        }
+        _ => false,
+    }
+}
+
+pub fn open(sim: &SimFs, on_damage: OnDamage) -> Result<Journal> {
+    let disk = Disk::of(sim.clone());
+    disk.options().tail_cache_bytes(0).on_damage(on_damage).open(&disk.dir)
+}
+
+/// A journal, what it must hold, and the disk it lives on.
+pub struct Run {
+    pub random: Random,
+    pub sim: SimFs,
+    pub journal: Journal,
+    pub model: Model,
+    /// What the journal held before each write since `meta` vouched for all, and the disk's mutations by then.
+    pub past: Vec<(Model, u64)>,
+    /// An open that accepted damage, and was not the last one, said that something is suspect.
+    pub was_suspect: bool,
+}
+
+impl Run {
+    pub fn new(seed: u64) -> Run {
+        let sim = SimFs::with_seed(seed);
+        let journal = open(&sim, OnDamage::Refuse).unwrap();
+        let model = Model { term: 1, ..Model::default() };
+        Run { random: Random::new(seed), sim, journal, model, past: Vec::new(), was_suspect: false }
+    }
+
+    /// One random operation. The model follows only when it succeeds.
+    pub fn step(&mut self) -> Result<()> {
+        match self.random.below(20) {
+            0..=11 => self.append(),
+            12..=14 => self.replace_tail(),
+            15 => self.truncate_tail(),
+            16 => self.truncate_head(),
+            17 if self.random.one_in(3) => self.install_snapshot(),
+            _ => self.vote(),
+        }
+    }
+
+    /// What comes now is vouched for by what comes behind it.
+    pub fn remember(&mut self) {
+        self.past.push((self.model.clone(), self.sim.mutations()));
+    }
+
+    pub fn append(&mut self) -> Result<()> {
+        let (first, count) = (self.model.next(), 1 + self.random.below(4));
+        let bytes = [30, 300, 700][self.random.below(3) as usize];
+        let batch: Vec<Entry> = (first..first + count).map(|index| entry(index, self.model.term, bytes)).collect();
+        trace(|| format!("append {first} +{count}"));
+        self.remember();
+        self.journal.append(&batch)?;
+        self.model.entries.extend(batch.into_iter().map(|entry| (entry.index, entry)));
+        Ok(())
+    }
+
+    pub fn replace_tail(&mut self) -> Result<()> {
+        let (first, next) = (self.model.first(), self.model.next());
+        if first == next {
+            return Ok(());
+        }
+        // Mostly near the end; now and then far below, in an earlier file.
+        let back_max = if self.random.one_in(3) { next - first } else { (next - first).min(6) };
+        let at = next - 1 - self.random.below(back_max);
+        let count = 1 + self.random.below(3);
+        self.model.term += 1;
+        let batch: Vec<Entry> = (at..at + count).map(|index| entry(index, self.model.term, 200)).collect();
+        trace(|| format!("replace {at} +{count}"));
+        self.remember();
+        self.journal.replace_tail(&batch)?;
+        self.model.truncate_tail(at);
+        self.model.entries.extend(batch.into_iter().map(|entry| (entry.index, entry)));
+        Ok(())
+    }
+
+    pub fn truncate_tail(&mut self) -> Result<()> {
+        let (first, next) = (self.model.first(), self.model.next());
+        if first == next {
+            return Ok(());
+        }
+        let at = next - self.random.below((next - first).min(5));
+        trace(|| format!("truncate_tail {at}"));
+        self.remember();
+        self.journal.truncate_tail(at)?;
+        self.model.truncate_tail(at);
+        Ok(())
+    }
+
+    pub fn truncate_head(&mut self) -> Result<()> {
+        let (first, next) = (self.model.first(), self.model.next());
+        if first == next {
+            return Ok(());
+        }
+        let at = first + self.random.below((next - first).min(12));
+        let entry = self.model.entries.get(&at).filter(|_| !self.model.lost.contains(&at));
+        let Some(position) = entry.map(Entry::position) else { return Ok(()) };
+        trace(|| format!("truncate_head {position}"));
+        self.journal.truncate_head(position)?;
+        self.model.truncate_head(position);
+        self.past.clear();
+        Ok(())
+    }
+
+    /// Replaces the whole log by a position at or beyond its end.
+    pub fn install_snapshot(&mut self) -> Result<()> {
+        self.model.term += 1;
+        let position = Position::new(self.model.next() + self.random.below(10), self.model.term);
+        trace(|| format!("snapshot {position}"));
+        self.journal.truncate_head(position)?;
+        self.model.truncate_head(position);
+        self.past.clear();
+        Ok(())
+    }
+
+    pub fn vote(&mut self) -> Result<()> {
+        let vote = self.random.bits();
+        trace(|| "vote".into());
+        self.journal.set_u64(b"vote", vote)?;
+        self.model.vote = vote;
+        self.past.clear();
+        Ok(())
+    }
+
+    /// Ends the process by a close, a kill or a power cut, opens again, and compares.
+    pub fn reopen(&mut self) {
+        let next = match self.random.below(3) {
+            0 => {
+                self.journal.close().unwrap();
+                self.sim.after_process_kill()
+            }
+            1 => self.sim.after_process_kill(),
+            _ => self.sim.after_power_cut(Survival::Random(self.random.bits())),
+        };
+        trace(|| "reopen".into());
+        // Taken before: dropping the last handle closes the journal.
+        self.sim = next;
+        self.journal = open(&self.sim, OnDamage::Refuse).unwrap();
+        self.past.clear();
+        self.model.check(&self.journal);
+        assert!(!self.journal.recovery_report().meta_healed, "nothing was damaged since the last open");
+    }
+}
