@@ -88,8 +88,10 @@ impl Contents {
 
     /// What was put into a range; no bytes where there is nothing but zeros.
     pub(super) fn held_in(&self, range: Range<u64>) -> Arc<[u8]> {
-        if pages_of(range.clone()).all(|(page, _)| !self.has_page(page)) {
-            return Arc::default();
+        let mut held = pages_of(range.clone()).filter(|(page, _)| self.has_page(*page));
+        let Some((page, place)) = held.next() else { return Arc::default() };
+        if let Some(Some(page)) = self.pages.get(page).filter(|_| place.len() as u64 == range.end - range.start) {
+            return page[place].into();
         }
         let mut bytes = vec![0; (range.end - range.start) as usize];
         self.peek(&mut bytes, range.start);
