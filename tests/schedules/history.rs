@@ -30,7 +30,7 @@ pub struct Vote {
 pub type Mark = u64;
 
 /// All that happened, as far as the threads know.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct History {
     /// Whether something may fail: power, or an operation.
     pub may_fail: bool,

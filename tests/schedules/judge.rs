@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use raft_journal::io::sim::SimFs;
-use raft_journal::{Entry, Journal, LogStore, OpenOptions, Position, StableStore};
+use raft_journal::{Entry, Journal, LogStore, OpenOptions, Position, Result, StableStore};
 
 use crate::history::History;
 
@@ -22,7 +22,7 @@ pub fn keys(voter: usize) -> [String; 2] {
 /// Judges what the next start finds on a disk, and that it can be gone on with.
 pub fn recovered(history: &History, disk: &SimFs) {
     let journal = options(disk).open(DIR).expect("a crash is no damage");
-    log(history, &journal);
+    log(history, &journal).expect("a sound log");
     state(history, &journal);
     let next = journal.state().next_index().unwrap_or(1);
     let term = journal.state().last.map_or(1, |last| last.term);
@@ -34,25 +34,30 @@ pub fn recovered(history: &History, disk: &SimFs) {
 }
 
 /// All that the log holds.
-fn entries(journal: &Journal) -> Vec<Entry> {
+fn entries(journal: &Journal) -> Result<Vec<Entry>> {
     let state = journal.state();
     match (state.first_index(), state.next_index()) {
-        (Some(first), Some(next)) => journal.entries(first..next, u64::MAX).expect("a sound log"),
-        _ => Vec::new(),
+        (Some(first), Some(next)) => journal.entries(first..next, u64::MAX),
+        _ => Ok(Vec::new()),
     }
 }
 
 /// The log must be what it was after some write, no earlier one than was promised.
-pub fn log(history: &History, journal: &Journal) {
+pub fn log(history: &History, journal: &Journal) -> Result<()> {
     let purged = journal.state().purged;
-    let found = entries(journal);
+    let found = entries(journal)?;
     assert!(
         purged >= history.purge_promised && purged <= history.purge_asked,
         "purged to {purged:?}, not from {:?} to {:?}",
         history.purge_promised,
         history.purge_asked
     );
-    if history.races { raced(history, purged, &found) } else { in_turn(history, purged, &found) }
+    if history.races {
+        raced(history, purged, &found)
+    } else {
+        in_turn(history, purged, &found)
+    }
+    Ok(())
 }
 
 fn in_turn(history: &History, purged: Option<Position>, found: &[Entry]) {

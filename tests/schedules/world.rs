@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use raft_journal::io::Tasks;
-use raft_journal::io::sim::{Fault, OperationKind, Schedule, SimFs, Survival};
+use raft_journal::io::sim::{Fault, Operation, OperationKind, Schedule, SimFs, Survival};
 use raft_journal::{Changes, Entry, Error, Journal, LogStore, Pending, Position, StableStore};
 
 use crate::history::{History, Mark, Write};
@@ -159,11 +159,21 @@ impl Drop for TurnGuard {
     }
 }
 
+/// Runs one schedule and returns all that was asked of the disk.
+pub fn operations(seed: u64, plan: Plan) -> Vec<Operation> {
+    let disk = SimFs::with_seed(seed);
+    run_on(&disk, seed, plan);
+    disk.operations()
+}
+
 /// Runs one schedule and judges what it leaves.
 pub fn run(seed: u64, plan: Plan) -> Met {
+    run_on(&SimFs::with_seed(seed), seed, plan)
+}
+
+fn run_on(disk: &SimFs, seed: u64, plan: Plan) -> Met {
     let mut random = Random::new(seed, 2);
-    let disk = SimFs::with_seed(seed);
-    let journal = judge::options(&disk).tail_cache_bytes(plan.tail_cache_bytes).open(DIR).expect("a fresh journal");
+    let journal = judge::options(disk).tail_cache_bytes(plan.tail_cache_bytes).open(DIR).expect("a fresh journal");
     let may_fail = plan.power_cut.is_some() || plan.fault.is_some();
     let history = Arc::new(Mutex::new(History::new(may_fail, plan.races, plan.voters as usize)));
     let met = Arc::new(Mutex::new(Met::default()));
@@ -175,7 +185,7 @@ pub fn run(seed: u64, plan: Plan) -> Met {
         disk.set_failed_syncs_leave(if random.one_in(2) { Survival::Nothing } else { Survival::Random(seed) });
     }
     let counts = disk.counts();
-    let schedule = threads(seed, &plan, journal, &disk, &history, &met);
+    let schedule = threads(seed, &plan, journal, disk, &history, &met);
     let finished = schedule.run().unwrap_or_else(|stuck| panic!("{stuck}\n{plan:#?}"));
     let history = history.lock().expect("no panic");
     assert_eq!(history.callbacks_due, history.callbacks_run, "each callback runs once");
@@ -480,14 +490,18 @@ impl Thread {
         let mut history = self.history();
         let returned = history.returned;
         history.promise(returned);
+        // A copy: the others must be able to go on while the files are read.
+        let promised = history.clone();
         drop(history);
         if !reopens {
             return;
         }
         let Some(journal) = self.answered(judge::options(&self.disk).open(DIR)) else { return };
         assert!(journal.recovery_report().clean, "{:?}", journal.recovery_report());
-        judge::log(&self.history(), &journal);
-        judge::state(&self.history(), &journal);
+        if self.answered(judge::log(&promised, &journal)).is_none() {
+            return;
+        }
+        judge::state(&promised, &journal);
         self.met().reopens += 1;
     }
 }

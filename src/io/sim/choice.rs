@@ -31,10 +31,10 @@ impl Chooser {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let style = if random.coin() {
-            let switches_in_256 = 1 << (2 + random.below(7));
+            let switches_in_256 = 1 << (3 + random.below(6));
             Style::Walk { switches_in_256, weights_max: random.below(7) as u32 }
         } else {
-            let steps = 1 << (5 + random.below(6));
+            let steps = 1 << (3 + random.below(8));
             let drops = (0..random.below(5)).map(|_| random.below(steps) as u64).collect();
             Style::Priorities { drops }
         };

@@ -43,13 +43,14 @@ pub(super) fn current() -> Option<Current> {
 pub struct Schedule {
     seed: u64,
     steps_max: u64,
+    blocked_after: Duration,
     threads: Vec<(String, Job)>,
 }
 
 impl Schedule {
     /// A schedule without threads.
     pub fn new(seed: u64) -> Self {
-        Self { seed, steps_max: 1_000_000, threads: Vec::new() }
+        Self { seed, steps_max: 1_000_000, blocked_after: Duration::from_secs(30), threads: Vec::new() }
     }
 
     /// Adds a thread. Its name is for reports and for the message of a panic.
@@ -61,6 +62,12 @@ impl Schedule {
     /// After how many steps the run is given up as [`Stuck::Endless`]; a million at first.
     pub fn steps_max(mut self, steps: u64) -> Self {
         self.steps_max = steps;
+        self
+    }
+
+    /// After how long without a step, in real time, the run is given up as [`Stuck::Blocked`]; half a minute at first.
+    pub fn blocked_after(mut self, time: Duration) -> Self {
+        self.blocked_after = time;
         self
     }
 
@@ -86,7 +93,12 @@ impl Schedule {
         }
         scheduler.pass(&mut state);
         while state.outcome.is_none() {
-            scheduler.ended.wait(&mut state);
+            let before = state.steps;
+            let timed_out = scheduler.ended.wait_for(&mut state, self.blocked_after).timed_out();
+            if timed_out && state.outcome.is_none() && state.steps == before {
+                let stuck = state.blocked();
+                scheduler.end(&mut state, Err(stuck));
+            }
         }
         let outcome = state.outcome.take().unwrap_or(Ok(()));
         // Only now: whoever looks for an outcome must find one.
@@ -142,6 +154,17 @@ pub enum Stuck {
     /// The threads were still at work after as many steps as they were given.
     #[error("no end after {steps} steps: {}", list(threads))]
     Endless {
+        /// How often a thread was drawn.
+        steps: u64,
+        /// The threads that have not ended, and what each is at.
+        threads: Vec<(String, String)>,
+    },
+    /// A thread has taken no step for a long time: it blocks, though not through [`Tasks`](crate::io::Tasks), such as
+    /// on a lock that a thread holds which is not drawn.
+    #[error("{name} blocks outside the schedule after {steps} steps; {}", list(threads))]
+    Blocked {
+        /// The thread's name.
+        name: String,
         /// How often a thread was drawn.
         steps: u64,
         /// The threads that have not ended, and what each is at.
@@ -455,6 +478,12 @@ impl State {
         let able = able.map(|(number, _)| number).collect();
         CURRENT.set(current);
         able
+    }
+
+    fn blocked(&self) -> Stuck {
+        let running = self.running.and_then(|running| self.threads.get(running));
+        let name = running.map(|thread| thread.name.clone()).unwrap_or_default();
+        Stuck::Blocked { name, steps: self.steps, threads: self.at_work() }
     }
 
     /// The threads that have not ended, and what they are at.
