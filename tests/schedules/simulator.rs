@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use raft_journal::io::sim::{Finished, Operation, OperationKind, Schedule, SimFs, Stuck, Survival};
-use raft_journal::io::{Fs, Lane, Mode, Tasks};
+use raft_journal::io::{Fs, Lane, Mode};
 
 use crate::world::{self, Plan};
 

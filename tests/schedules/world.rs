@@ -254,8 +254,6 @@ fn threads(
     if plan.leaks {
         std::mem::forget(thread.journal.clone());
     }
-    drop(another);
-    drop(thread);
     schedule
 }
 
