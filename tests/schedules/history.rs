@@ -1,6 +1,6 @@
 //! What the threads asked of the journal, and what they were promised.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raft_journal::{Entry, Position};
 
@@ -54,8 +54,9 @@ pub struct History {
     pub floor: u64,
     pub purge_asked: Option<Position>,
     pub purge_promised: Option<Position>,
-    pub callbacks_due: u64,
-    pub callbacks_run: u64,
+    /// Callbacks that were given and have not run.
+    pub callbacks_due: BTreeSet<u64>,
+    pub callbacks_given: u64,
 }
 
 impl History {
@@ -73,8 +74,8 @@ impl History {
             floor: 0,
             purge_asked: None,
             purge_promised: None,
-            callbacks_due: 0,
-            callbacks_run: 0,
+            callbacks_due: BTreeSet::new(),
+            callbacks_given: 0,
         }
     }
 
