@@ -443,3 +443,41 @@ fn a_lost_last_file_leaves_its_range_open_unless_the_journal_was_closed() {
         assert_eq!(told.end, journal.state().next_index(), "what is appended from there on is not lost");
     }
 }
+
+/// The next write to a segment stops after so many bytes, and what goes on with it finds the disk full.
+fn full_after(disk: &Disk, written: usize) {
+    disk.sim().inject(Fault::short(OperationKind::Write, written).in_path(".seg"));
+    disk.sim().inject(Fault::new(OperationKind::Write, ErrorKind::StorageFull).in_path(".seg"));
+}
+
+// Guards: a write finds the disk full when all but zeros of the batch is written, then power is lost.
+#[test]
+fn an_append_that_a_full_disk_refused_does_not_come_back_whole() {
+    // The first one lacks its padding, the second one the end of its payload.
+    for (payload, written) in [(vec![7; 10], FIRST_PAYLOAD_AT + 10), ([[7; 100], [0; 100]].concat(), 250)] {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=3, 1));
+        full_after(&disk, written);
+        let refused = journal.append(&[Entry::new(4, 1, payload)]);
+        assert!(matches!(refused, Err(Error::NoSpace { .. })), "{refused:?}");
+        for disk in stopped(&disk) {
+            assert_eq!(log(&disk.open()), entries(1..=3, 1), "after {written} bytes");
+        }
+        journal.append(&entries(4..=5, 1)).unwrap();
+        assert_eq!(log(&disk.after_power_cut(Survival::Nothing).open()), entries(1..=5, 1));
+    }
+}
+
+// Guards: the zeros that make the beginning of a batch void find no space either.
+#[test]
+fn a_refused_append_that_cannot_be_made_void_poisons() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=3, 1));
+    full_after(&disk, 100);
+    disk.sim().inject(Fault::new(OperationKind::Write, ErrorKind::StorageFull).in_path(".seg"));
+    let refused = journal.append(&entries(4..=4, 1));
+    assert!(matches!(refused, Err(Error::Poisoned { .. })), "{refused:?}");
+    assert_eq!(log(&journal), entries(1..=3, 1));
+}

@@ -195,13 +195,21 @@ impl Core {
 
     /// Writes at an offset of the active segment that nothing was adopted at.
     pub(super) fn write(&self, segment: &Segment, bytes: &[u8], offset: u32) -> Result<()> {
-        io::write_all_at(&*segment.file, bytes, u64::from(offset)).map_err(|(_, error)| {
+        io::write_all_at(&*segment.file, bytes, u64::from(offset)).map_err(|(written, error)| {
             let full = io::is_no_space(&error);
             let error = Error::io("write", &segment.path, Some(u64::from(offset)), error);
-            // A full disk leaves at most the beginning of a batch, which the next one overwrites and no recovery
-            // adopts. Any other failure leaves who knows what.
-            if full { error } else { self.group.poison(error) }
+            // A full disk leaves the beginning of a batch, which is made void. Any other failure leaves who knows what.
+            if full && self.void(segment, written, offset) { error } else { self.group.poison(error) }
         })
+    }
+
+    /// Makes what was written of a batch void, durably: the bytes that are missing may be there already, the zeros of a
+    /// padding or what an earlier life wrote, and an append that was refused would come back whole.
+    fn void(&self, segment: &Segment, written: usize, offset: u32) -> bool {
+        let zeros = vec![0; written];
+        written == 0
+            || io::write_all_at(&*segment.file, &zeros, u64::from(offset)).is_ok()
+                && self.group.sync_and_settle(segment, self.view.read().written()).is_ok()
     }
 
     /// The entries as the tail cache keeps them: slices of the batch that was written, so that the cache holds no
