@@ -51,6 +51,9 @@ mod journal;
 mod log_store;
 mod memory;
 mod meta;
+#[cfg(mutate)]
+#[doc(hidden)]
+pub mod mutate;
 mod pending;
 mod segment;
 mod stable_store;

@@ -280,6 +280,10 @@ pub fn read_up_to(file: &dyn File, buffer: &mut Vec<u8>, len: usize, offset: u64
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+        #[cfg(mutate)]
+        if crate::mutate::is(crate::mutate::Mutation::ShortReadEnds) {
+            break;
+        }
     }
     Ok(read)
 }

@@ -11,6 +11,8 @@ use crate::entry::{Entry, Position};
 use crate::error::{Error, Result};
 use crate::io;
 use crate::meta::ChainStart;
+#[cfg(mutate)]
+use crate::mutate::{self, Mutation};
 use crate::segment::Segment;
 use crate::segment::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, Kind, Trailer};
 use crate::segment::index::{self, Slot};
@@ -44,6 +46,10 @@ impl Core {
             self.check_writable()?;
             self.check_entries(entries, tail)?;
             let first_index = entries.first().map_or(0, |entry| entry.index);
+            #[cfg(mutate)]
+            if mutate::is(Mutation::ReplacementSplit) && tail == Tail::Replace {
+                self.write_batch(&mut writer, first_index, &[])?;
+            }
             self.write_batch(&mut writer, first_index, entries)?
         };
         self.watch_for_idleness();
@@ -148,12 +154,30 @@ impl Core {
         writer.buffer.clear();
         let (compression, align) = (self.options.compression, segment.align);
         let encoded = writer::encode_entries(&segment.salt, header, entries, compression, align, &mut writer.buffer);
+        #[cfg(mutate)]
+        if mutate::is(Mutation::TailTruncationInMemory) && entries.is_empty() {
+            let mut view = self.view.write();
+            view.tail.truncate(first_index);
+            view.fold.replace_from(first_index, 0);
+            view.last = before;
+            return Ok(self.group.wrote(view.written(), Some(before)));
+        }
         self.write(&segment, &writer.buffer, header.offset)?;
         let cached = self.cached_entries(writer, &encoded, entries);
         let end = encoded.header.end(align).unwrap_or(u32::MAX);
         let mut view = self.view.write();
         let replaced = first_index < view.next();
         view.publish(&encoded, end, entries.last().map(Entry::position).or(before), cached);
+        #[cfg(mutate)]
+        if mutate::is(Mutation::ChainNotRewound) && entries.is_empty() {
+            view.fold.chain = header.chain;
+        }
+        #[cfg(mutate)]
+        if mutate::is(Mutation::MiddleUnlinked) {
+            let (gone, kept): (Vec<_>, _) = view.sealed.drain(..).partition(|sealed| sealed.live_end <= sealed.first);
+            view.sealed = kept.into();
+            self.retire(gone.into_iter().map(|sealed| sealed.segment));
+        }
         // Under the view's lock, so that nobody sees the one without the other.
         Ok(self.group.wrote(view.written(), replaced.then_some(before)))
     }
@@ -175,6 +199,8 @@ impl Core {
         let (_, mark) = self.group.durable();
         let view = self.view.read();
         let fold = &view.fold;
+        #[cfg(mutate)]
+        let mark = if mutate::is(Mutation::MarkBeforeSync) { view.mark() } else { mark };
         let header = BatchHeader {
             kind,
             count: 0,
@@ -189,6 +215,11 @@ impl Core {
             replacing: fold.carried.1,
             base: fold.carried.0,
             check: 0,
+        };
+        #[cfg(mutate)]
+        let header = match mutate::is(Mutation::LivesAlike) {
+            true => BatchHeader { life: 1, meta_generation: 0, ..header },
+            false => header,
         };
         (Arc::clone(&view.active), header)
     }
@@ -260,6 +291,14 @@ impl Core {
             return Err(Error::BatchTooLarge { bytes: bytes_of(&header), bytes_max: u64::from(segment.size_bytes) });
         }
         let trailer = Trailer { seal_offset: header.offset, seal_check: header.check, sequence: segment.sequence };
+        #[cfg(mutate)]
+        if mutate::is(Mutation::SuccessorBeforeSeal) {
+            self.group.sync_all()?;
+        }
+        #[cfg(mutate)]
+        if mutate::is(Mutation::SealLeftOut) && self.view.read().fold.replacing != 0 {
+            writer.buffer.clear();
+        }
         // The trailer first: where space runs out in between, no whole seal is left that a recovery would follow.
         self.write(&segment, &trailer.encode(&segment.salt), segment.data_end())?;
         self.write(&segment, &writer.buffer, header.offset)?;

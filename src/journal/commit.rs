@@ -10,6 +10,8 @@ use crate::entry::Position;
 use crate::error::{Error, Result};
 use crate::io::{Lane, Tasks};
 use crate::meta::Mark;
+#[cfg(mutate)]
+use crate::mutate::{self, Mutation};
 use crate::pending::Durability;
 use crate::segment::Segment;
 use crate::sync::{AtomicU64, MutexGuard, Ordering, thread_local};
@@ -179,6 +181,11 @@ impl Group {
 
     /// Syncs `segment` while nobody else does, then settles: for the writer, who has just sealed it.
     pub(crate) fn sync_and_settle(&self, segment: &Segment, settled: Written) -> Result<()> {
+        #[cfg(mutate)]
+        if mutate::is(Mutation::RotationUnsynced) || mutate::is(Mutation::SuccessorBeforeSeal) {
+            self.settle(settled);
+            return Ok(());
+        }
         let mut state = self.state.lock();
         while state.syncing {
             self.wait_for_sync(&mut state);

@@ -7,6 +7,8 @@ use super::Core;
 use super::monitor::Monitor;
 use crate::error::{Error, Result};
 use crate::io::{Lane, Tasks};
+#[cfg(mutate)]
+use crate::mutate::{self, Mutation};
 use crate::segment::{Recipe, Segment};
 use crate::stable_store::Changes;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
@@ -121,6 +123,11 @@ impl Core {
         };
         let aligned = self.options.aligned;
         let recipe = Recipe { sequence, size_bytes, salt: self.fs.entropy(), journal_id: self.journal_id, aligned };
+        #[cfg(mutate)]
+        let recipe = match &recycled {
+            Some(old) if mutate::is(Mutation::NoSalt) => Recipe { salt: old.salt_value, ..recipe },
+            _ => recipe,
+        };
         let result = Segment::prepare(&*self.fs, &self.dir, &recipe, recycled.as_ref().map(|old| old.path.as_path()));
         // A directory whose sync failed may forget the names of files that the log is in. A file that cannot be synced
         // is given up: nothing refers to it.

@@ -356,6 +356,10 @@ impl RecoveryReport {
         self.created = created;
         self.clean = state.clean && health != Health::SlotLost;
         self.life = state.life.saturating_add(1);
+        #[cfg(mutate)]
+        if crate::mutate::is(crate::mutate::Mutation::LifeNotRaised) {
+            self.life = state.life.max(1);
+        }
         self.meta_healed = health == Health::Healed;
         self.suspect = (!created && !self.clean).then_some(Suspect { vote: health == Health::SlotLost });
     }

@@ -11,6 +11,8 @@ use super::view::{Sealed, View};
 use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
 use crate::io::{Fs, Mode};
 use crate::meta::{Accepted, ChainStart, MetaStore, State};
+#[cfg(mutate)]
+use crate::mutate::{self, Mutation};
 use crate::segment::fold::Fold;
 use crate::segment::format::{BatchHeader, VERSION};
 use crate::segment::index::Summary;
@@ -252,6 +254,10 @@ impl<'a> Walk<'a> {
         let first = Window::new(&next).header(next.data_start())?;
         let chained = first.is_some_and(|first| first.chain == seal.check && first.life >= seal.life)
             || (mark.place() == (sequence, next.data_start()) && mark.chain == seal.check);
+        #[cfg(mutate)]
+        let chained = chained
+            || mutate::is(Mutation::TrailerOverMissingBatches)
+            || (mutate::is(Mutation::TrailerUnchained) && first.is_some());
         Ok(chained.then_some((seal, summary)))
     }
 
@@ -314,6 +320,14 @@ impl<'a> Walk<'a> {
             file: FileState::Whole,
             batch_mark_beyond: beyond.mark.max(later.as_ref().map_or((0, 0), |(_, y)| y.mark)) > place,
             meta_mark_beyond: self.source.meta.mark.place() > place,
+        };
+        #[cfg(mutate)]
+        let evidence = match at_end {
+            AtEnd::Torn(..) if mutate::is(Mutation::TornTailRefused) => Evidence { meta_mark_beyond: true, ..evidence },
+            AtEnd::Nothing if mutate::is(Mutation::UnreadableHeaderEnds) => {
+                Evidence { batch_mark_beyond: false, meta_mark_beyond: false, ..evidence }
+            }
+            _ => evidence,
         };
         match recover::verdict(evidence) {
             Verdict::MetaOutdated => self.check_meta().map(|()| Behind::Nothing),

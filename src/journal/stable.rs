@@ -11,6 +11,8 @@ use crate::entry::Position;
 use crate::error::{Error, Result};
 use crate::meta::format::pairs_bytes;
 use crate::meta::{ChainStart, Mark, MetaStore, State};
+#[cfg(mutate)]
+use crate::mutate::{self, Mutation};
 use crate::segment::Segment;
 use crate::segment::fold::Fold;
 use crate::stable_store::Changes;
@@ -45,6 +47,10 @@ impl Core {
         let mut pairs = self.pairs.write();
         self.check_bound(&pairs, &changes)?;
         apply(&mut pairs, &changes);
+        #[cfg(mutate)]
+        if let (true, Some(meta)) = (mutate::is(Mutation::LazyOverDurable), self.meta.lock().as_ref()) {
+            meta.store.commit(&State { pairs: pairs.clone(), ..meta.state.clone() })?;
+        }
         Ok(())
     }
 
@@ -65,6 +71,13 @@ impl Core {
         self.group.refuse_in_callback("commit")?;
         changes.check()?;
         self.check_writable()?;
+        #[cfg(mutate)]
+        if mutate::is(Mutation::TwoCommits) && changes.pairs().len() > 1 && changes.head().is_none() {
+            return changes.pairs().iter().try_for_each(|(key, value)| match value {
+                Some(value) => self.commit(&Changes::new().set(key, value)),
+                None => self.commit(&Changes::new().remove(key)),
+            });
+        }
         match changes.head() {
             None if changes.pairs().is_empty() => Ok(()),
             None => self.commit_pairs(changes),
@@ -88,10 +101,19 @@ impl Core {
         changes: &Changes,
         change: impl FnOnce(&mut State),
     ) -> Result<()> {
+        #[cfg(not(mutate))]
         self.group.sync_all()?;
+        #[cfg(mutate)]
+        if !mutate::is(Mutation::MetaAhead) {
+            self.group.sync_all()?;
+        }
         let mut state = meta.state.clone();
         state.generation += 1;
         state.clean = false;
+        #[cfg(mutate)]
+        if mutate::is(Mutation::CleanOutlives) {
+            state.clean = meta.state.clean;
+        }
         state.mark = self.group.durable().1;
         state.pairs = self.pairs.read().clone();
         apply(&mut state.pairs, changes);
@@ -118,6 +140,17 @@ impl Core {
             let mut meta = self.meta_for_writing()?;
             let meta = meta.as_mut().ok_or_else(|| self.read_only_error())?;
             self.check_bound(&self.pairs.read(), changes)?;
+            #[cfg(mutate)]
+            if mutate::is(Mutation::HeadTruncationInMemory) {
+                self.apply_head(&head);
+                return Ok(());
+            }
+            #[cfg(mutate)]
+            if let (true, Head::Keep { start, .. }) = (mutate::is(Mutation::RemovedBeforeMeta), &head) {
+                let view = self.view.read();
+                let gone = view.sealed.iter().filter(|sealed| sealed.segment.sequence < start.sequence);
+                gone.for_each(|sealed| _ = self.fs.remove(&sealed.segment.path));
+            }
             self.commit_state(meta, changes, |state| head.record(state))?;
             self.apply_head(&head);
         }

@@ -38,6 +38,10 @@ enum Slot {
 
 /// The slot that a generation is written to.
 pub(crate) fn slot_of(generation: u64) -> usize {
+    #[cfg(mutate)]
+    if crate::mutate::is(crate::mutate::Mutation::MetaNewestSlot) {
+        return 0;
+    }
     usize::from(generation % 2 == 1)
 }
 

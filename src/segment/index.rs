@@ -89,6 +89,10 @@ impl Run {
     /// Adds the place of an entry that is lost. Nobody knows its term; a run of terms that it lies in is not split, so
     /// that the room which was kept for the seal still suffices.
     pub(crate) fn push_lost(&mut self) {
+        #[cfg(mutate)]
+        if crate::mutate::is(crate::mutate::Mutation::LostEntriesLeftOut) {
+            return;
+        }
         self.slots.push(Slot::LOST);
     }
 }
@@ -119,7 +123,7 @@ impl Summary {
     pub(crate) fn parse(salt: &Salted, bytes: &[u8]) -> Option<Summary> {
         let runs = Self::announced_runs(bytes)?;
         let rest = bytes.get(SUMMARY_CHECK_AT + 4..)?;
-        if bytes.len() != Self::bytes(runs) || read_u32(bytes, SUMMARY_CHECK_AT)? != salt.of(&[rest]) {
+        if bytes.len() != Self::bytes(runs) || read_u32(bytes, SUMMARY_CHECK_AT)? != summary_check(salt, rest) {
             return None;
         }
         let pairs = bytes.get(SUMMARY_BYTES..)?.chunks_exact(RUN_BYTES);
@@ -137,6 +141,15 @@ impl Summary {
     }
 }
 
+/// The checksum of a summary and its runs, from what follows it on.
+fn summary_check(salt: &Salted, rest: &[u8]) -> u32 {
+    #[cfg(mutate)]
+    if crate::mutate::is(crate::mutate::Mutation::IndexUnchecked) {
+        return 0;
+    }
+    salt.of(&[rest])
+}
+
 /// Identifies one index among the stale ones that a cut may have left in the same file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct IndexId {
@@ -146,6 +159,10 @@ pub(crate) struct IndexId {
 
 impl IndexId {
     fn page_check(self, salt: &Salted, page: &[u8]) -> u32 {
+        #[cfg(mutate)]
+        if crate::mutate::is(crate::mutate::Mutation::IndexUnchecked) {
+            return 0;
+        }
         salt.of(&[&self.offset.to_le_bytes(), &self.life.to_le_bytes(), page.get(4..).unwrap_or_default()])
     }
 }
@@ -179,7 +196,7 @@ pub(crate) fn encode(salt: &Salted, id: IndexId, fold: &Fold, successor: (u64, u
         body.extend_from_slice(&index.to_le_bytes());
         body.extend_from_slice(&term.to_le_bytes());
     }
-    let mut checks = vec![salt.of(&[&body[SUMMARY_CHECK_AT + 4..]])];
+    let mut checks = vec![summary_check(salt, &body[SUMMARY_CHECK_AT + 4..])];
     LittleEndian::write_u32(&mut body[SUMMARY_CHECK_AT..], checks[0]);
     for (number, slots) in run.slots.chunks(PAGE_SLOTS).enumerate() {
         let start = body.len();

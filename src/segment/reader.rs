@@ -21,9 +21,17 @@ pub(crate) fn parse_entry(salt: &Salted, index: u64, slot: Slot, bytes: &Bytes) 
     let header = EntryHeader::parse(bytes).ok_or(DamageKind::Checksum)?;
     let end = announced_bytes(bytes).filter(|&end| end <= bytes.len()).ok_or(DamageKind::Checksum)?;
     let stored = bytes.slice(ENTRY_BYTES..end);
-    if header.check_of(salt, index, &stored) != header.check {
+    let is_right = header.check_of(salt, index, &stored) == header.check;
+    #[cfg(mutate)]
+    let is_right = is_right || crate::mutate::is(crate::mutate::Mutation::ReadUnchecked);
+    if !is_right {
         return Err(DamageKind::Checksum);
     }
+    #[cfg(mutate)]
+    let slot = match crate::mutate::is(crate::mutate::Mutation::IndexNumberNotCovered) {
+        true => Slot { check: header.check, ..slot },
+        false => slot,
+    };
     if header.check != slot.check {
         return Err(DamageKind::Misplaced);
     }

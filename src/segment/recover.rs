@@ -11,6 +11,8 @@ use super::index::{self, IndexId, Slot, Summary};
 use super::reader;
 use crate::error::{DamageKind, Error, Result};
 use crate::io;
+#[cfg(mutate)]
+use crate::mutate::{self, Mutation};
 
 /// How much is read ahead of a scan.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -85,6 +87,16 @@ impl<'a> Window<'a> {
             at += bytes as u64;
         }
         let checks = found.iter().map(|(_, slot, _)| slot.check);
+        #[cfg(mutate)]
+        if mutate::is(Mutation::HalfBatch) && !whole {
+            let right = found.iter().take_while(|(_, _, matches)| *matches);
+            return Ok(Body::Entries(right.map(|&(term, slot, _)| (term, slot)).collect()));
+        }
+        #[cfg(mutate)]
+        let header = match mutate::is(Mutation::EntriesNotCovered) {
+            true => &BatchHeader { body_check: index::check_of_checks(salt, checks.clone()), ..*header },
+            false => header,
+        };
         if at != end || index::check_of_checks(salt, checks) != header.body_check {
             return Ok(Body::Broken(None));
         }
@@ -199,6 +211,10 @@ pub(crate) struct Lives {
 impl Lives {
     /// The smallest life that counts at `offset`, behind a batch of life `before`.
     pub(crate) fn least_at(&self, offset: u32, before: u32) -> u32 {
+        #[cfg(mutate)]
+        if mutate::is(Mutation::NoLifeCheck) || mutate::is(Mutation::LivesAlike) {
+            return 0;
+        }
         if offset >= self.mark { self.meta.max(before) } else { before }
     }
 }
@@ -251,6 +267,11 @@ pub(crate) fn scan(window: &mut Window<'_>, fold: &mut Fold, lives: Lives, seen:
             return Ok(Stop::End(AtEnd::Nothing));
         }
         seen.note(sequence, &header);
+        #[cfg(mutate)]
+        let header = match mutate::is(Mutation::NoSalt) {
+            true => BatchHeader { chain: fold.chain, ..header },
+            false => header,
+        };
         if header.chain != fold.chain || !fold.accepts(header.first_index) {
             return Ok(Stop::End(AtEnd::Nothing));
         }
