@@ -120,7 +120,7 @@ fn step(random: &mut Random) -> Op {
         _ => 600 + random.below(900) as u16,
     };
     let (back, keep, value) = (random.byte_below(8), random.byte_below(8), random.byte_below(4));
-    match random.below(34) {
+    match random.below(35) {
         0..=6 => Op::Append { count, bytes },
         7..=13 => Op::AppendPending { count, bytes },
         14..=16 => Op::Replace { back, count, bytes },
@@ -136,6 +136,7 @@ fn step(random: &mut Random) -> Op {
         30 => Op::Sync,
         31 => Op::Idle,
         32 => Op::Kill,
+        33 => Op::VoteInTerm { value },
         _ => Op::Reopen,
     }
 }

@@ -27,6 +27,10 @@ pub struct Run {
     pub dir: PathBuf,
     options: OpenOptions,
     repeats: bool,
+    /// The journal was being closed when it crashed.
+    closing: bool,
+    /// The journal was in use when it crashed.
+    in_use: bool,
     journal: Option<Journal>,
     /// What may be there after a crash, oldest first: the first is acknowledged, each further one adds a write that is
     /// not acknowledged yet. The last is what is there now.
@@ -39,7 +43,7 @@ pub struct Run {
     pub survival: Survival,
     pub crashes: usize,
     /// Whether the disk is told to fail, which is then no failure of the journal's.
-    faulty: bool,
+    pub faulty: bool,
     /// What stands between journal and disk.
     pub wrap: Wrap,
     /// Whether each moment is kept.
@@ -64,6 +68,8 @@ impl Run {
             dir: PathBuf::from("/journal"),
             options,
             repeats: shape.repeats,
+            closing: false,
+            in_use: false,
             journal: None,
             states: vec![Model::default()],
             lazy: BTreeMap::new(),
@@ -185,7 +191,9 @@ impl Run {
             self.fs.record(self.recording);
             match self.options_on(&self.fs).open(&self.dir) {
                 Ok(journal) => {
-                    let found = Model::read(&journal);
+                    let (found, report) = (Model::read(&journal), journal.recovery_report());
+                    let told = !report.clean && report.suspect.is_some();
+                    assert!(told || !self.in_use, "a crash passed for a clean close: {report:?}");
                     self.journal = Some(journal);
                     match found {
                         Ok(found) => return self.adopt(found),
@@ -212,6 +220,7 @@ impl Run {
         self.states = vec![self.states.swap_remove(at)];
         self.keep_moments();
         self.lazy.clear();
+        (self.closing, self.in_use) = (false, false);
     }
 
     /// Keeps the moments since the last call: what is allowed after a crash is about to change, or a step is over.
@@ -233,6 +242,7 @@ impl Run {
             self.first_crash_at = self.fs.mutations();
         }
         self.crashes += 1;
+        self.in_use |= self.journal.is_some() && !self.closing;
     }
 
     fn survive(&mut self) {
@@ -316,6 +326,9 @@ impl Run {
                 self.truncate_head(&journal, last, None)
             }
             Op::Vote { value } => self.commit(&journal, Changes::new().set(KEYS[0], [value])),
+            Op::VoteInTerm { value } => {
+                self.commit(&journal, Changes::new().set(KEYS[0], [value; 200]).set(KEYS[2], [value; 200]))
+            }
             Op::Forget => self.commit(&journal, Changes::new().remove(KEYS[0])),
             Op::CommitLazily { value } => {
                 self.lazy.insert(KEYS[1].to_vec(), vec![value]);
@@ -335,6 +348,10 @@ impl Run {
                 Ok(())
             }
             Op::Idle => Ok(()),
+            Op::Housekeep => {
+                self.fs.run_tasks();
+                Ok(())
+            }
             Op::Reopen => self.reopen(&journal),
             Op::Crash { .. } | Op::CrashLater { .. } | Op::Kill | Op::Fail { .. } | Op::Shorten { .. } => Ok(()),
         }
@@ -343,6 +360,7 @@ impl Run {
     fn reopen(&mut self, journal: &Journal) -> Result<(), Error> {
         let lazy = std::mem::take(&mut self.lazy);
         self.push(|model| model.pairs.extend(lazy));
+        self.closing = true;
         journal.close()?;
         self.acknowledged();
         self.journal = None;

@@ -65,7 +65,7 @@ impl Model {
     }
 }
 
-pub const KEYS: [&[u8]; 3] = [b"vote", b"commit", b"snapshot"];
+pub const KEYS: [&[u8]; 3] = [b"vote", b"commit", b"term"];
 
 /// One step of a history. Numbers are relative to the log as it is, so that every step is valid.
 #[derive(Clone, PartialEq, Debug)]
@@ -110,6 +110,10 @@ pub enum Op {
     Vote {
         value: u8,
     },
+    /// A vote and its term in one commit, too long for one sector.
+    VoteInTerm {
+        value: u8,
+    },
     /// Removes the vote.
     Forget,
     /// A vote and a head truncation in one commit.
@@ -123,6 +127,8 @@ pub enum Op {
     Sync,
     /// Closes in order and opens again.
     Reopen,
+    /// Does what waits in the background, where that is queued.
+    Housekeep,
     /// Leaves the journal alone until it has noticed.
     Idle,
     /// Ends the process: the page cache stays, and nothing of it has reached the disk by that.
