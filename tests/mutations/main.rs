@@ -121,9 +121,12 @@ fn print_table() {
         let Row { bug, peer, faults, .. } = &TABLE[at];
         println!("{:25} | {:14} | {states:>19} | {bug} ({peer})", name(&TABLE[at]), format!("{faults:?}"));
     }
-    println!("{} of {} caught", caught.len(), TABLE.len());
     let unbuilt = TABLE.iter().filter(|row| !is_built(row)).count();
-    if unbuilt > 0 {
-        println!("{unbuilt} need a build with --cfg mutate");
+    match (caught.len(), unbuilt) {
+        (count, 0) if count == TABLE.len() => println!("all {count} bugs caught"),
+        (count, 0) => println!("{count} of {} bugs caught", TABLE.len()),
+        (count, unbuilt) => {
+            println!("{count} of {} bugs caught; {unbuilt} need a build with --cfg mutate", TABLE.len())
+        }
     }
 }

@@ -84,6 +84,7 @@ pub const TABLE: &[Row] = &[
     row(Source("TornTailRefused"), Power, "a partial write cannot be opened", "okaywal, `read_all_chunks`"),
     row(Source("UnreadableHeaderEnds"), Damage, "a flipped length cuts acknowledged entries", "etcd, `wal.Repair`"),
     row(Source("ShortReadEnds"), ShortTransfers, "a short read truncates the log", "goraft/raft#191"),
+    // The successor's first batch stands in for a lost seal, mostly: hence the many states.
     row(Source("SealLeftOut"), Power, "a sealed segment without its index, after a tail truncation", "raft-wal#31"),
     row(Source("ChainNotRewound"), Power, "after the last entry is truncated, appends chain on to it", "qdrant/wal#38"),
 ];
