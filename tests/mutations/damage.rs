@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use raft_journal::io::Fs;
 use raft_journal::io::sim::{OperationKind, SimFs, Survival};
 use raft_journal::layout::segment::{
     BATCH_BODY_LEN_AT, BATCH_BYTES, BATCH_COUNT_AT, BATCH_FIRST_INDEX_AT, BATCH_KIND_AT,
@@ -13,8 +11,8 @@ use raft_journal::layout::segment::{
 use raft_journal::{Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore};
 
 use crate::common::{FIRST_PAYLOAD_AT, entry};
-use crate::disk::{Disk, Lie};
 use crate::explore::Random;
+use crate::history::Wrap;
 
 const DIR: &str = "/journal";
 const SECTOR: usize = 512;
@@ -41,17 +39,16 @@ struct Batch {
     indexes: Range<u64>,
 }
 
-fn open(fs: &SimFs, lie: Option<Lie>, on_damage: OnDamage) -> Result<Journal, Error> {
-    let disk: Arc<dyn Fs> = Arc::new(Disk::new(fs.clone(), lie));
+fn open(fs: &SimFs, wrap: &Wrap, on_damage: OnDamage) -> Result<Journal, Error> {
     let options = OpenOptions::new().segment_bytes(8 << 10).meta_bytes_max(512).tail_cache_bytes(0);
-    options.on_damage(on_damage).file_system(disk).open(DIR)
+    options.on_damage(on_damage).file_system(wrap(fs.clone())).open(DIR)
 }
 
 /// Journals to damage.
-pub fn images(lie: Option<Lie>) -> Vec<Image> {
+pub fn images(wrap: &Wrap) -> Vec<Image> {
     let written = || {
         let fs = SimFs::with_seed(3);
-        let journal = open(&fs, lie, OnDamage::Refuse).unwrap();
+        let journal = open(&fs, wrap, OnDamage::Refuse).unwrap();
         // Each entry in a sector of its own.
         let mut batch: Vec<Entry> = (1..=5).map(|index| entry(index, 1, SECTOR - 20)).collect();
         batch[0].data.truncate(SECTOR - FIRST_PAYLOAD_AT);
@@ -79,14 +76,14 @@ pub fn images(lie: Option<Lie>) -> Vec<Image> {
     entries.push(entry(23, 15, 300));
     journal.append(&entries[22..]).unwrap();
     let killed = Image::new(fs.after_process_kill(), entries, 41, false, 23..24);
-    vec![closed, killed, stale_seal(lie)]
+    vec![closed, killed, stale_seal(wrap)]
 }
 
 /// A journal whose first file still has a seal that a crash made void.
-fn stale_seal(lie: Option<Lie>) -> Image {
+fn stale_seal(wrap: &Wrap) -> Image {
     let fs = SimFs::with_seed(5);
     fs.set_failed_syncs_leave(Survival::Everything);
-    let journal = open(&fs, lie, OnDamage::Refuse).unwrap();
+    let journal = open(&fs, wrap, OnDamage::Refuse).unwrap();
     let batch_bytes = (FIRST_PAYLOAD_AT + 700).next_multiple_of(8);
     let mut entries: Vec<Entry> = (1..=8).map(|index| entry(index, 1, 700)).collect();
     entries.iter().for_each(|entry| drop(journal.append_pending(std::slice::from_ref(entry)).unwrap()));
@@ -96,7 +93,7 @@ fn stale_seal(lie: Option<Lie>) -> Image {
     let fs = fs.after_power_cut(Survival::Nothing);
     let first = fs.paths().into_iter().find(|path| path.extension().is_some_and(|end| end == "seg")).unwrap();
     fs.corrupt(&first, (SECTOR + batch_bytes) as u64, &[0; BATCH_BYTES]).unwrap();
-    let journal = open(&fs, lie, OnDamage::Refuse).unwrap();
+    let journal = open(&fs, wrap, OnDamage::Refuse).unwrap();
     assert_eq!(journal.state().last_index(), Some(1));
     let before = contents(&fs);
     assert_ne!(before[&first][(8 << 10) - 2 * SECTOR..][..SECTOR], [0; SECTOR], "the trailer of the void seal");
@@ -114,13 +111,13 @@ fn contents(fs: &SimFs) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// One image, damaged in one place, and judged.
-pub fn damage_and_judge(images: &[Image], lie: Option<Lie>, random: &mut Random) {
+pub fn damage_and_judge(images: &[Image], wrap: &Wrap, random: &mut Random) {
     let image = &images[random.below(images.len() as u64) as usize];
     let fs = image.fs.after_process_kill();
     let lost = image.damage(&fs, random);
-    let (journal, is_told) = match open(&fs, lie, OnDamage::Refuse) {
+    let (journal, is_told) = match open(&fs, wrap, OnDamage::Refuse) {
         Ok(journal) => (journal, false),
-        Err(Error::Damaged(_)) => (open(&fs, lie, OnDamage::Accept).expect("damage can be accepted"), true),
+        Err(Error::Damaged(_)) => (open(&fs, wrap, OnDamage::Accept).expect("damage can be accepted"), true),
         Err(error) => panic!("damage in one place gives {error}"),
     };
     let next = image.judge(&journal, &lost, is_told, None);
@@ -128,7 +125,7 @@ pub fn damage_and_judge(images: &[Image], lie: Option<Lie>, random: &mut Random)
     let more = entry(next, 20, 100);
     journal.append(std::slice::from_ref(&more)).expect("a damaged log goes on");
     journal.close().expect("a damaged log is closed");
-    let journal = open(&fs, lie, OnDamage::Accept).expect("an accepted loss stays accepted");
+    let journal = open(&fs, wrap, OnDamage::Accept).expect("an accepted loss stays accepted");
     assert_eq!(journal.entry(next).expect("what was appended behind damage"), more);
     journal.truncate_tail(next).expect("the tail of a damaged log can be truncated");
     image.judge(&journal, &lost, is_told, Some(next));
@@ -179,7 +176,7 @@ impl Image {
                     _ => fs.truncate_file(path, at as u64).unwrap(),
                 }
                 // What a file held, or took back, nobody knows.
-                vec![0..u64::MAX]
+                std::iter::once(0..u64::MAX).collect()
             }
         }
     }

@@ -3,14 +3,14 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use raft_journal::io::sim::{Fault, OperationKind, SimFs, Survival};
 
 use crate::damage;
-use crate::disk::{Disk, Lie};
-use crate::history::{Op, Run, Shape};
+use crate::history::{Op, Run, Shape, Wrap};
 
 /// What happens to the disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -34,7 +34,7 @@ impl Faults {
     /// Within how many states a bug must be found; as many are looked at where there is none.
     pub fn states_max(self) -> u64 {
         match self {
-            Faults::Power => 20_000,
+            Faults::Power => 30_000,
             Faults::Damage => 6000,
             Faults::FailedSyncs | Faults::ShortTransfers | Faults::FullDisk => 2000,
         }
@@ -53,14 +53,14 @@ thread_local! {
     pub static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Looks until the oracle fails, or `budget` states have been seen.
-pub fn explore(faults: Faults, lie: Option<Lie>, budget: u64) -> Outcome {
+/// Looks until the oracle fails, or `budget` states have been seen. `wrap` puts something between journals and disks.
+pub fn explore(faults: Faults, seed: u64, wrap: &Wrap, budget: u64) -> Outcome {
     QUIET.set(true);
     let mut outcome = Outcome { states: 0, failure: None };
-    let mut random = Random(7);
+    let mut random = Random(seed);
     let result = catch_unwind(AssertUnwindSafe(|| match faults {
-        Faults::Damage => look_at_damage(lie, budget, &mut random, &mut outcome.states),
-        _ => look_at_histories(faults, lie, budget, &mut random, &mut outcome.states),
+        Faults::Damage => look_at_damage(wrap, budget, &mut random, &mut outcome.states),
+        _ => look_at_histories(faults, wrap, budget, &mut random, &mut outcome.states),
     }));
     outcome.failure = result.err().map(|payload| message(&*payload));
     outcome.states = outcome.states.max(1);
@@ -68,15 +68,15 @@ pub fn explore(faults: Faults, lie: Option<Lie>, budget: u64) -> Outcome {
     outcome
 }
 
-fn look_at_damage(lie: Option<Lie>, budget: u64, random: &mut Random, states: &mut u64) {
-    let images = damage::images(lie);
+fn look_at_damage(wrap: &Wrap, budget: u64, random: &mut Random, states: &mut u64) {
+    let images = damage::images(wrap);
     while *states < budget {
         *states += 1;
-        damage::damage_and_judge(&images, lie, random);
+        damage::damage_and_judge(&images, wrap, random);
     }
 }
 
-fn look_at_histories(faults: Faults, lie: Option<Lie>, budget: u64, random: &mut Random, states: &mut u64) {
+fn look_at_histories(faults: Faults, wrap: &Wrap, budget: u64, random: &mut Random, states: &mut u64) {
     let mut cuts: BTreeMap<u64, Cuts> = BTreeMap::new();
     while *states < budget {
         let history = history(random);
@@ -87,13 +87,13 @@ fn look_at_histories(faults: Faults, lie: Option<Lie>, budget: u64, random: &mut
             plan(faults, &fs, cuts, random);
         }
         let mut run = Run::new(fs.clone(), history.shape);
-        run.wrap = Arc::new(move |fs| Arc::new(Disk::new(fs, lie)));
+        run.wrap = Arc::clone(wrap);
         run.same_again = history.same_again;
         run.survival = survival(random);
         run.faulty = matches!(faults, Faults::FailedSyncs | Faults::FullDisk);
         let result = catch_unwind(AssertUnwindSafe(|| run.run(&history.ops)));
         *states += run.crashes.max(1) as u64;
-        cuts.entry(history.kind).or_insert_with(|| Cuts::of(&fs, run.first_crash_at));
+        cuts.entry(history.kind).or_insert_with(|| Cuts::of(&fs, opening(history.shape)..run.first_crash_at));
         // A bug may show again when the journal closes.
         _ = catch_unwind(AssertUnwindSafe(|| drop(run)));
         if let Err(payload) = result {
@@ -102,18 +102,28 @@ fn look_at_histories(faults: Faults, lie: Option<Lie>, budget: u64, random: &mut
     }
 }
 
+/// How many mutations it takes to make a journal.
+fn opening(shape: Shape) -> u64 {
+    let fs = SimFs::new();
+    let mut run = Run::new(fs.clone(), shape);
+    // A bug may show here; it is the histories' task to find it.
+    _ = catch_unwind(AssertUnwindSafe(|| run.run(&[])));
+    run.first_crash_at
+}
+
 /// Where the power can be lost in a kind of history.
 struct Cuts {
-    mutations: u64,
-    /// The mutations that are syncs: most is at stake there.
+    /// The mutations behind those that made the journal.
+    mutations: Range<u64>,
+    /// Those of them that are syncs: most is at stake there.
     syncs: Vec<u64>,
 }
 
 impl Cuts {
-    fn of(fs: &SimFs, mutations: u64) -> Cuts {
+    fn of(fs: &SimFs, mutations: Range<u64>) -> Cuts {
         let operations = fs.operations();
         let syncs = operations.iter().filter(|operation| operation.kind == OperationKind::Sync);
-        let syncs = syncs.map(|sync| sync.mutations_before).filter(|&at| at < mutations).collect();
+        let syncs = syncs.map(|sync| sync.mutations_before).filter(|at| mutations.contains(at)).collect();
         Cuts { mutations, syncs }
     }
 }
@@ -173,9 +183,10 @@ fn survival(random: &mut Random) -> Survival {
 /// Plans what happens to the disk.
 fn plan(faults: Faults, fs: &SimFs, cuts: &Cuts, random: &mut Random) {
     match faults {
-        Faults::Power => match random.below(4) {
-            0 => {}
-            1 => fs.cut_power_at(random.below(cuts.mutations + 1)),
+        Faults::Power => match random.below(8) {
+            0 => fs.cut_power_at(random.below(cuts.mutations.start)),
+            1 => {}
+            2 | 3 => fs.cut_power_at(cuts.mutations.start + random.below(cuts.mutations.clone().count() as u64)),
             _ if cuts.syncs.is_empty() => {}
             _ => fs.cut_power_at(random.pick(&cuts.syncs)),
         },
@@ -200,7 +211,7 @@ fn plan(faults: Faults, fs: &SimFs, cuts: &Cuts, random: &mut Random) {
 }
 
 /// How many kinds of history there are; the last ones are random steps.
-const KINDS: u64 = 12;
+const KINDS: u64 = 13;
 
 fn history(random: &mut Random) -> History {
     use Op::*;
@@ -235,6 +246,7 @@ fn history(random: &mut Random) -> History {
             history.shape = ALIGNED;
             again(&[AppendBySectors])
         }
+        9 => heads(),
         _ => {
             history.shape = random.pick(&[PLAIN, PLAIN, COMPRESSED, ALIGNED]);
             (history.same_again, history.queued) = (random.below(4) == 0, random.below(3) == 0);
@@ -289,6 +301,17 @@ fn replacements() -> Vec<Op> {
         Append { count: 9, bytes: 500 },
         Append { count: 4, bytes: 500 },
     ]
+}
+
+/// Each truncation takes a whole segment.
+fn heads() -> Vec<Op> {
+    use Op::*;
+    let many = Append { count: 9, bytes: 500 };
+    let truncations = [TruncateHead { keep: 3 }, VoteAndTruncate { value: 1, keep: 3 }, TruncateHead { keep: 3 }];
+    [many.clone()]
+        .into_iter()
+        .chain(truncations.into_iter().flat_map(|truncation| [many.clone(), truncation]))
+        .collect()
 }
 
 /// A file that was part of the log is used again.

@@ -19,9 +19,11 @@ mod history;
 mod table;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use disk::{Disk, Lie};
 use explore::{Faults, QUIET, explore};
+use history::Wrap;
 use libtest_mimic::{Arguments, Failed, Trial};
 use table::{Row, Switch, TABLE};
 
@@ -66,13 +68,22 @@ fn switch_on(name: Option<&str>) {
 #[cfg(not(mutate))]
 fn switch_on(_: Option<&str>) {}
 
+/// Where the explorations start from: the same place each time, or where `MUTATIONS_SEED` says.
+fn seed() -> u64 {
+    std::env::var("MUTATIONS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7)
+}
+
+fn wrap(lie: Option<Lie>) -> Wrap {
+    Arc::new(move |fs| Arc::new(Disk::new(fs, lie)))
+}
+
 fn catch(at: usize, row: &Row) -> Result<(), Failed> {
     let (lie, source) = match row.switch {
         Switch::Disk(lie) => (Some(lie), None),
         Switch::Source(name) => (None, Some(name)),
     };
     switch_on(source);
-    let outcome = explore(row.faults, lie, row.faults.states_max());
+    let outcome = explore(row.faults, seed(), &wrap(lie), row.faults.states_max());
     switch_on(None);
     let states = outcome.states;
     let Some(failure) = outcome.failure else {
@@ -86,7 +97,7 @@ fn catch(at: usize, row: &Row) -> Result<(), Failed> {
 }
 
 fn find_nothing(faults: Faults) -> Result<(), Failed> {
-    let outcome = explore(faults, None, faults.states_max());
+    let outcome = explore(faults, seed(), &wrap(None), faults.states_max());
     match outcome.failure {
         Some(failure) => Err(format!("after {} states: {failure}", outcome.states).into()),
         None => Ok(()),
