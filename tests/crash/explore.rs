@@ -161,7 +161,9 @@ impl<'a> Explorer<'a> {
     /// Explores one history; what it came to so far, and what went wrong.
     pub fn explore(mut self, history: &History) -> (Tally, Result<(), String>) {
         let result = quietly(|| {
-            let mut run = Run::new(history.trouble.disk(history.seed), history.shape);
+            let disk = history.trouble.disk(history.seed);
+            disk.queue_tasks(history.queued);
+            let mut run = Run::new(disk, history.shape);
             run.wrap = Arc::clone(&self.wrap);
             run.recording = true;
             run.open();

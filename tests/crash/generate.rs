@@ -26,7 +26,11 @@ impl Random {
     }
 
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.bits() % bound
+        self.bits() % bound.max(1)
+    }
+
+    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize].clone()
     }
 
     fn byte_below(&mut self, bound: u64) -> u8 {
@@ -82,6 +86,8 @@ pub struct History {
     pub seed: u64,
     pub trouble: Trouble,
     pub shape: Shape,
+    /// Work in the background waits until a step says so.
+    pub queued: bool,
     pub ops: Vec<Op>,
 }
 
@@ -95,6 +101,7 @@ pub fn history(seed: u64, trouble: Trouble) -> History {
         _ => PLAIN,
     };
     let shape = Shape { repeats: trouble == Trouble::CrashLoop, ..shape };
+    let queued = random.below(3) == 0;
     let mut ops = Vec::new();
     // Half of the histories begin close to a rotation, so that it falls among the steps that count.
     if random.below(2) == 0 {
@@ -109,7 +116,7 @@ pub fn history(seed: u64, trouble: Trouble) -> History {
             _ => {}
         }
     }
-    History { seed, trouble, shape, ops }
+    History { seed, trouble, shape, queued, ops }
 }
 
 fn step(random: &mut Random) -> Op {
@@ -120,7 +127,7 @@ fn step(random: &mut Random) -> Op {
         _ => 600 + random.below(900) as u16,
     };
     let (back, keep, value) = (random.byte_below(8), random.byte_below(8), random.byte_below(4));
-    match random.below(35) {
+    match random.below(37) {
         0..=6 => Op::Append { count, bytes },
         7..=13 => Op::AppendPending { count, bytes },
         14..=16 => Op::Replace { back, count, bytes },
@@ -137,6 +144,7 @@ fn step(random: &mut Random) -> Op {
         31 => Op::Idle,
         32 => Op::Kill,
         33 => Op::VoteInTerm { value },
+        34..=35 => Op::Housekeep,
         _ => Op::Reopen,
     }
 }
@@ -160,7 +168,7 @@ fn fault(random: &mut Random) -> Op {
             Op::Shorten { kind, nth, bytes: 1 + random.below(600) as u16 }
         }
         1 => Op::Fail { kind: if random.below(2) == 0 { Read } else { Write }, nth, error: ErrorKind::Interrupted },
-        2 => Op::Fail { kind: [Write, Allocate, Create][random.below(3) as usize], nth, error: ErrorKind::StorageFull },
-        _ => Op::Fail { kind: kinds[random.below(14) as usize], nth, error: ErrorKind::Other },
+        2 => Op::Fail { kind: random.pick(&[Write, Allocate, Create]), nth, error: ErrorKind::StorageFull },
+        _ => Op::Fail { kind: random.pick(&kinds), nth, error: ErrorKind::Other },
     }
 }

@@ -11,7 +11,7 @@ use raft_journal::layout::segment::{
 use raft_journal::{Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore};
 
 use crate::common::{FIRST_PAYLOAD_AT, entry};
-use crate::explore::Random;
+use crate::generate::Random;
 use crate::history::Wrap;
 
 const DIR: &str = "/journal";

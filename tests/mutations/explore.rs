@@ -10,7 +10,9 @@ use std::sync::Arc;
 use raft_journal::io::sim::{Fault, OperationKind, SimFs, Survival};
 
 use crate::damage;
-use crate::history::{Op, Run, Shape, Wrap};
+use crate::generate::{ALIGNED, COMPRESSED, PLAIN, Random};
+use crate::history::{Run, Wrap};
+use crate::model::{Op, Shape};
 
 /// What happens to the disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -57,7 +59,7 @@ thread_local! {
 pub fn explore(faults: Faults, seed: u64, wrap: &Wrap, budget: u64) -> Outcome {
     QUIET.set(true);
     let mut outcome = Outcome { states: 0, failure: None };
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let result = catch_unwind(AssertUnwindSafe(|| match faults {
         Faults::Damage => look_at_damage(wrap, budget, &mut random, &mut outcome.states),
         _ => look_at_histories(faults, wrap, budget, &mut random, &mut outcome.states),
@@ -88,7 +90,6 @@ fn look_at_histories(faults: Faults, wrap: &Wrap, budget: u64, random: &mut Rand
         }
         let mut run = Run::new(fs.clone(), history.shape);
         run.wrap = Arc::clone(wrap);
-        run.same_again = history.same_again;
         run.survival = survival(random);
         run.faulty = matches!(faults, Faults::FailedSyncs | Faults::FullDisk);
         let result = catch_unwind(AssertUnwindSafe(|| run.run(&history.ops)));
@@ -134,41 +135,14 @@ fn message(payload: &(dyn std::any::Any + Send)) -> String {
     text.to_owned()
 }
 
-/// Splitmix64.
-pub struct Random(u64);
-
-impl Random {
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.bits() % bound.max(1)
-    }
-
-    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize].clone()
-    }
-}
-
 /// What a journal is asked to do.
 struct History {
     kind: u64,
     ops: Vec<Op>,
     shape: Shape,
-    /// What a crash took is sent again byte for byte.
-    same_again: bool,
     /// Work in the background waits until a step says so.
     queued: bool,
 }
-
-const PLAIN: Shape = Shape { segment_bytes: 8 << 10, compressed: false, aligned: false };
-const COMPRESSED: Shape = Shape { segment_bytes: 12 << 10, compressed: true, aligned: false };
-const ALIGNED: Shape = Shape { segment_bytes: 64 << 10, compressed: false, aligned: true };
 
 fn survival(random: &mut Random) -> Survival {
     let seed = random.bits();
@@ -224,7 +198,7 @@ fn history(random: &mut Random) -> History {
         let rounds = crashes.iter().flat_map(|crash| ops.iter().cloned().chain([crash.clone()]));
         [Append { count: 1, bytes: 10 }].into_iter().chain(rounds).collect()
     };
-    let mut history = History { kind, ops: Vec::new(), shape: PLAIN, same_again: false, queued: false };
+    let mut history = History { kind, ops: Vec::new(), shape: PLAIN, queued: false };
     history.ops = match kind {
         0 => votes(),
         // Nobody waits: a rotation's sync covers batches and seal alike.
@@ -237,7 +211,7 @@ fn history(random: &mut Random) -> History {
         }
         // What a crash took is sent again, and less of it.
         5 => {
-            history.same_again = true;
+            history.shape.repeats = true;
             again(&[one(300), one(300), crashes[0].clone(), Append { count: 1, bytes: 300 }])
         }
         6 => again(&[one(30), one(30), crashes[0].clone(), one(30)]),
@@ -249,7 +223,7 @@ fn history(random: &mut Random) -> History {
         9 => heads(),
         _ => {
             history.shape = random.pick(&[PLAIN, PLAIN, COMPRESSED, ALIGNED]);
-            (history.same_again, history.queued) = (random.below(4) == 0, random.below(3) == 0);
+            (history.shape.repeats, history.queued) = (random.below(4) == 0, random.below(3) == 0);
             (0..4 + random.below(16)).map(|_| op(random)).collect()
         }
     };

@@ -12,10 +12,16 @@ mod common;
 mod damage;
 mod disk;
 mod explore;
-#[path = "../crash/history.rs"]
-// The histories are shared; not every part of them is needed here.
+// The histories are those of the crash tests; not every part of them is needed here.
 #[allow(dead_code)]
+#[path = "../crash/generate.rs"]
+mod generate;
+#[allow(dead_code)]
+#[path = "../crash/history.rs"]
 mod history;
+#[allow(dead_code)]
+#[path = "../crash/model.rs"]
+mod model;
 mod table;
 
 use std::collections::BTreeMap;

@@ -91,7 +91,7 @@ impl Contents {
         let mut held = pages_of(range.clone()).filter(|(page, _)| self.has_page(*page));
         let Some((page, place)) = held.next() else { return Arc::default() };
         if let Some(Some(page)) = self.pages.get(page).filter(|_| place.len() as u64 == range.end - range.start) {
-            return page[place].into();
+            return page.bytes[place].into();
         }
         let mut bytes = vec![0; (range.end - range.start) as usize];
         self.peek(&mut bytes, range.start);
