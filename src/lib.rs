@@ -46,6 +46,9 @@ pub mod adapters;
 mod codec;
 mod entry;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod io;
 mod journal;
 mod log_store;
