@@ -345,7 +345,7 @@ impl DamagedRange {
 impl std::fmt::Display for DamagedRange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.end {
-            Some(end) if end == self.first + 1 => write!(f, "entry {} is lost", self.first),
+            Some(end) if end.checked_sub(self.first) == Some(1) => write!(f, "entry {} is lost", self.first),
             Some(end) => write!(f, "entries {}..{} are lost", self.first, end),
             None => write!(f, "entries from {} on are lost", self.first),
         }

@@ -65,7 +65,9 @@ pub fn scan(fs: &dyn Fs, dir: &Path, sequence: u64, plan: &Scan) -> Result<Optio
         let stop = recover::scan(&mut window, &mut fold, lives, &mut seen)?;
         scanned.ends.push(fold.end);
         let behind = match stop {
-            Stop::End(AtEnd::Torn(header, _)) if plan.goes_on => header.end(segment.align).map(|end| (header.check, end)),
+            Stop::End(AtEnd::Torn(header, _)) if plan.goes_on => {
+                header.end(segment.align).map(|end| (header.check, end))
+            }
             Stop::End(AtEnd::Nothing) if plan.goes_on => {
                 let least = lives.least_at(fold.end, fold.life);
                 window.next_header(fold.end, least)?.map(|header| (header.chain, header.offset))

@@ -238,20 +238,22 @@ fn a_seal_without_space_names_no_file_that_is_removed_later() {
     }
 }
 
-// Guards: a file gets the name of the last possible segment, open.
+// Guards: a file gets the name of the last possible segment, or of one shortly before it, open.
 #[test]
 fn a_segment_name_that_none_can_follow_is_refused_and_left_alone() {
     on_both(|disk| {
         let journal = disk.open();
         append_each(&journal, &entries(1..=5, 1));
         journal.close().unwrap();
-        let name = format!("{}.seg", u64::MAX);
-        disk.put(&name, b"x");
-        let files = disk.contents();
-        let Err(Error::NotAJournal { why, .. }) = disk.try_open() else { panic!("it opened") };
-        assert!(why.contains(&name), "{why}");
-        assert!(disk.contents() == files, "a refused open changes nothing");
-        disk.remove(&name);
+        for sequence in [u64::MAX, u64::MAX - 1, u64::MAX - 2] {
+            let name = format!("{sequence}.seg");
+            disk.put(&name, b"x");
+            let files = disk.contents();
+            let Err(Error::NotAJournal { why, .. }) = disk.try_open() else { panic!("it opened") };
+            assert!(why.contains(&name), "{why}");
+            assert!(disk.contents() == files, "a refused open changes nothing");
+            disk.remove(&name);
+        }
         assert_eq!(log(&disk.open()), entries(1..=5, 1));
     });
 }
@@ -480,4 +482,53 @@ fn a_refused_append_that_cannot_be_made_void_poisons() {
     let refused = journal.append(&entries(4..=4, 1));
     assert!(matches!(refused, Err(Error::Poisoned { .. })), "{refused:?}");
     assert_eq!(log(&journal), entries(1..=3, 1));
+}
+
+// Guards: the only file of an empty log is lost and accepted, the first append begins at index 1, reopen.
+#[test]
+fn an_accepted_loss_of_an_empty_logs_file_is_not_refused_once_the_log_begins() {
+    for first in [0, 1, 70] {
+        let disk = Disk::simulated();
+        drop(disk.open());
+        let name = disk.segments().remove(0);
+        disk.remove(&name);
+        assert!(matches!(disk.try_open(), Err(Error::Damaged(damage)) if damage.path == disk.path(&name)));
+        let journal = disk.open_accepting();
+        append_each(&journal, &entries(first..=first + 1, 1));
+        for stopped in stopped(&disk) {
+            let journal = stopped.open();
+            assert_eq!((log(&journal), journal.state().first), (entries(first..=first + 1, 1), Some(first)));
+            assert_eq!(journal.recovery_report().damaged.len(), 1, "still told");
+        }
+    }
+}
+
+// Guards: a file is lost and accepted, the head is truncated to within what it held, reopen.
+#[test]
+fn a_head_truncated_to_within_an_accepted_loss_forgets_none_of_the_rest() {
+    // The file and the highest index that is left: one of three files in the middle, or the only one.
+    for (last, lost) in [(60, 1), (5, 0)] {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=last, 1));
+        journal.set_u64(b"term", 1).unwrap();
+        journal.close().unwrap();
+        disk.remove(&chain(&disk)[lost]);
+        let journal = disk.open_accepting();
+        journal.truncate_head(Position::new(2, 1)).unwrap();
+        let held = (journal.state(), lost_of(&journal, &entries(3..=last, 1)));
+        assert!(held.0.first == Some(3) && held.1.starts_with(&[3, 4, 5]), "{held:?}");
+        for stopped in stopped(&disk) {
+            let journal = stopped.open();
+            assert_eq!((journal.state(), lost_of(&journal, &entries(3..=last, 1))), held);
+            assert_eq!(journal.recovery_report().damaged.len(), 1, "still told");
+            journal.append(&[entry(last + 1, 2, 30)]).unwrap();
+            assert_eq!(journal.entry(last + 1).unwrap(), entry(last + 1, 2, 30));
+            journal.truncate_head(Position::new(last, 1)).unwrap();
+            journal.close().unwrap();
+            let journal = stopped.open();
+            assert_eq!(log(&journal), [entry(last + 1, 2, 30)]);
+            assert_eq!(journal.recovery_report().damaged, [], "got rid of");
+        }
+    }
 }

@@ -120,7 +120,10 @@ impl Loss {
         };
         let end = if matches!(what, What::Index) { first } else { far.index.max(first) };
         let resume = (far.sequence == sequence || walk.is_whole(far.sequence)).then_some(far.resume);
-        let (end, is_open, count_max) = (Some(end), false, count_max(segment));
+        // The entries before it take slots, too.
+        let kept = first.saturating_sub(walk.fold.run.first).min(walk.fold.run.slots.len() as u64);
+        let count_max = count_max(segment).saturating_sub(kept);
+        let (end, is_open) = (Some(end), false);
         Loss { sequence, offset, first, end, is_open, resume, why, what, count_max }
     }
 
@@ -156,7 +159,13 @@ impl Loss {
         let at_mark = Resume { sequence: mark.sequence, offset: mark.offset, chain: mark.chain };
         let (end, is_open, resume) = match later {
             Some((found, y)) => {
-                (y.first_index, false, Some(Resume { sequence: found, offset: y.offset, chain: y.chain }))
+                // A file that goes on right from the break is the one that an open began when it accepted the loss. In
+                // an empty log its first entry may have any index: that makes the loss no greater.
+                let stands_in = |known: &&Accepted| {
+                    (known.sequence, known.offset) == (sequence, walk.fold.end) && y.chain == walk.fold.chain
+                };
+                let end = walk.accepted.iter().find(stands_in).map_or(y.first_index, |known| known.end);
+                (end, false, Some(Resume { sequence: found, offset: y.offset, chain: y.chain }))
             }
             None if walk.is_whole(mark.sequence) && mark.sequence > sequence => (mark.next, false, Some(at_mark)),
             // What the file held behind the mark, nobody knows; nothing, if the journal was closed.

@@ -26,6 +26,9 @@ const LOCK_NAME: &str = "LOCK";
 /// How often a read-only open looks again when a live writer changed the files under it.
 const READ_ONLY_TRIES: usize = 8;
 
+/// No journal ever makes so many files: behind this one, numbers could run out while it is in use.
+const SEQUENCE_MAX: u64 = u64::MAX >> 1;
+
 /// What a directory is.
 enum Survey {
     Fresh,
@@ -145,7 +148,7 @@ fn next_sequence(dir: &Path, state: &State, names: &[String], recovered: Option<
     let there = names.iter().filter_map(|name| segment::sequence_of(name));
     let lost = state.accepted.iter().map(|accepted| accepted.sequence);
     let highest = there.chain(lost).chain(recovered.map(|recovered| recovered.highest)).max().unwrap_or(0);
-    highest.checked_add(1).ok_or_else(|| {
+    (highest < SEQUENCE_MAX).then(|| highest + 1).ok_or_else(|| {
         let why = format!("no segment can follow `{}`, which is not one of ours", segment::file_name(highest));
         Error::NotAJournal { dir: dir.to_path_buf(), why }
     })

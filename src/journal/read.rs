@@ -265,7 +265,8 @@ impl Core {
             let span = u64::from(end_of(at + count - 1).saturating_sub(slot.offset)).min(READ_BYTES_MAX);
             let bytes = read(segment, u64::from(slot.offset), span as usize)?;
             for (number, slot) in slots[at..at + count].iter().enumerate() {
-                let skip = (slot.offset - slots[at].offset) as usize;
+                // No checksum says that the slots of an index rise; where they do not, the entry does not check out.
+                let skip = slot.offset.saturating_sub(slots[at].offset) as usize;
                 let entry = parse(segment, index + number as u64, *slot, &bytes.slice(skip.min(bytes.len())..))?;
                 gathered.push(entry);
                 if gathered.full {

@@ -130,6 +130,8 @@ impl<'a> Walk<'a> {
         let active = loop {
             self.highest = self.highest.max(wanted.0);
             let next = match self.open_in_chain(wanted.0, wanted.1)? {
+                // A file in which the chain cannot stand where it is said to is not the one that is meant.
+                Ok(segment) if !segment.has_place(self.fold.end) => self.lost_file(wanted.0, FileState::HeaderLost)?,
                 Ok(segment) => self.follow(&segment)?,
                 Err(state) => self.lost_file(wanted.0, state)?,
             };
@@ -430,10 +432,13 @@ impl<'a> Walk<'a> {
         let known = self.accepted.iter().any(|accepted| loss.is(accepted));
         if !known && !loss.is_harmless() {
             let room = MetaStore::has_room_for(&self.accepted);
-            if self.source.on_damage == OnDamage::Refuse || !room || !loss.is_bearable() {
+            if self.source.on_damage == OnDamage::Refuse || !room {
                 return Err(loss.damage(self.source.dir).into());
             }
             self.accepted.push(loss.record());
+        }
+        if !loss.is_bearable() {
+            return Err(loss.damage(self.source.dir).into());
         }
         if loss.is_harmless() {
             self.report.reindexed.push(self.source.dir.join(segment::file_name(loss.sequence)));
@@ -446,8 +451,11 @@ impl<'a> Walk<'a> {
     fn finish(mut self, active: Option<Arc<Segment>>) -> Result<Recovered> {
         View::supersede(&mut self.sealed, self.fold.base);
         if let Some(purged) = self.source.meta.purged {
-            let first = self.fold.log_first.filter(|_| purged.index + 1 < self.fold.run.end());
-            self.fold.log_first = first.map(|first| first.max(purged.index + 1));
+            let next = purged.index + 1;
+            // The chain starts right behind what was purged, unless what stood between is lost.
+            let lost = (next < self.source.start.base).then_some(next);
+            let first = lost.or(self.fold.log_first).filter(|_| next < self.fold.run.end());
+            self.fold.log_first = first.map(|first| first.max(next));
             self.fold.purged = true;
         }
         self.check_end(active.as_deref())?;

@@ -10,7 +10,7 @@ use super::view::{TermAt, View};
 use crate::entry::Position;
 use crate::error::{Error, Result};
 use crate::meta::format::pairs_bytes;
-use crate::meta::{ChainStart, Mark, MetaStore, State};
+use crate::meta::{Accepted, ChainStart, Mark, MetaStore, State};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 use crate::segment::Segment;
@@ -224,7 +224,9 @@ impl Head {
             Head::Keep { position, start } => {
                 state.purged = Some(position);
                 state.start = Some(start);
-                state.accepted.retain(|accepted| accepted.sequence >= start.sequence);
+                // What a lost file held may reach beyond the position, up to where the chain now starts.
+                let is_needed = |lost: &Accepted| lost.end > position.index + 1 && start.base > position.index + 1;
+                state.accepted.retain(|lost| lost.sequence >= start.sequence || is_needed(lost));
             }
             Head::Empty { position, start } => {
                 state.purged = Some(position);

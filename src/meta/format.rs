@@ -79,6 +79,9 @@ pub const ACCEPTED_BYTES: usize = 8 + 4 + 8 + 8;
 /// Length of a pair's head: the key's length (1 byte), the value's (2 bytes).
 pub const PAIR_HEAD_BYTES: usize = 3;
 
+/// Nobody commits so often: a state that says so is none of ours, and counting on from it would overflow.
+const GENERATION_MAX: u64 = u64::MAX >> 1;
+
 const FLAG_CLEAN: u32 = 1;
 const FLAG_PURGED: u32 = 2;
 const FLAG_START: u32 = 4;
@@ -201,8 +204,11 @@ fn parse_content(content: &Bytes) -> Option<State> {
     let mut rest = content.slice(FIXED_BYTES..);
     let accepted = (0..u32_at(ACCEPTED_AT)).map(|_| take_accepted(&mut rest)).collect::<Option<_>>()?;
     let pairs = (0..u32_at(PAIRS_AT)).map(|_| take_pair(&mut rest)).collect::<Option<_>>()?;
-    rest.is_empty().then_some(State {
-        generation: u64_at(GENERATION_AT),
+    let generation = u64_at(GENERATION_AT);
+    // An entry always has an index behind it.
+    let is_possible = generation <= GENERATION_MAX && purged.index < u64::MAX;
+    (rest.is_empty() && is_possible).then_some(State {
+        generation,
         journal_id: JournalId(fixed[JOURNAL_ID_AT..LIFE_AT].try_into().ok()?),
         life: u32_at(LIFE_AT),
         clean: flags & FLAG_CLEAN != 0,

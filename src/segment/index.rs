@@ -129,7 +129,7 @@ impl Summary {
         let pairs = bytes.get(SUMMARY_BYTES..)?.chunks_exact(RUN_BYTES);
         let terms =
             TermRuns(pairs.map(|run| (LittleEndian::read_u64(run), LittleEndian::read_u64(&run[8..]))).collect());
-        Some(Summary {
+        let summary = Summary {
             first: read_u64(bytes, SUMMARY_FIRST_AT)?,
             count: read_u32(bytes, SUMMARY_COUNT_AT)?,
             base: read_u64(bytes, SUMMARY_BASE_AT)?,
@@ -137,7 +137,13 @@ impl Summary {
             next: read_u64(bytes, SUMMARY_NEXT_AT)?,
             successor: (read_u64(bytes, SUMMARY_SUCCESSOR_AT)?, read_u64(bytes, SUMMARY_SUCCESSOR_SALT_AT)?),
             terms,
-        })
+        };
+        summary.is_possible().then_some(summary)
+    }
+
+    /// Whether a segment can have ended like this: right checksums do not make it one that anybody wrote.
+    fn is_possible(&self) -> bool {
+        self.base <= self.first && self.first.checked_add(u64::from(self.count)) == Some(self.next)
     }
 }
 
@@ -284,6 +290,21 @@ mod tests {
             body[at] ^= 0x10;
             assert_eq!(parse_body(&salt, id, &body, check), None, "byte {at}");
             body[at] ^= 0x10;
+        }
+    }
+
+    #[test]
+    fn a_summary_that_no_segment_ends_with_is_none_in_spite_of_its_check() {
+        let salt = Salted::new(3);
+        let (body, _) = encode(&salt, IndexId { offset: 4096, life: 2 }, &fold(600), (0, 0));
+        let summary = &body[..Summary::bytes(1)];
+        assert!(Summary::parse(&salt, summary).is_some());
+        for (at, value) in [(SUMMARY_FIRST_AT, u64::MAX), (SUMMARY_NEXT_AT, 611), (SUMMARY_BASE_AT, 11)] {
+            let mut forged = summary.to_vec();
+            LittleEndian::write_u64(&mut forged[at..], value);
+            let check = salt.of(&[&forged[SUMMARY_CHECK_AT + 4..]]);
+            LittleEndian::write_u32(&mut forged[SUMMARY_CHECK_AT..], check);
+            assert_eq!(Summary::parse(&salt, &forged), None, "{value} at {at}");
         }
     }
 

@@ -118,6 +118,11 @@ impl Segment {
         self.size_bytes.saturating_sub(2 * Self::edge_bytes(self.align))
     }
 
+    /// Whether a batch can start, or the log can end, at this offset.
+    pub(crate) fn has_place(&self, offset: u32) -> bool {
+        (self.data_start()..=self.data_end()).contains(&offset) && offset.is_multiple_of(self.align)
+    }
+
     /// Where the trailer stands.
     pub(crate) fn trailer_at(&self) -> u64 {
         u64::from(self.data_end())
@@ -199,7 +204,10 @@ impl Segment {
     }
 
     fn sized(header: &Header, len: u64, path: PathBuf, file: Arc<dyn File>) -> Opened {
+        // Shorter than its own edges, it is none of ours.
+        let edges = 3 * Self::edge_bytes(Self::align_for(header.flags & FLAG_ALIGNED != 0));
         match u32::try_from(header.size_bytes) {
+            Ok(size) if size < edges => Opened::Unreadable,
             Ok(size) if len >= header.size_bytes => Opened::Whole(Arc::new(Segment::new(header, size, path, file))),
             Ok(_) => Opened::Short,
             Err(_) => Opened::Unreadable,

@@ -110,7 +110,7 @@ impl<'a> Window<'a> {
         let body = self.at(u64::from(header.offset) + BATCH_BYTES as u64, header.body_bytes as usize)?;
         let id = IndexId { offset: header.offset, life: header.life };
         let parsed = index::parse_body(&self.segment.salt, id, &body, header.body_check);
-        let parsed = parsed.filter(|(summary, _)| summary.count == header.count);
+        let parsed = parsed.filter(|(summary, _)| self.is_of(header, summary));
         Ok(parsed.map_or(Body::Broken(None), |(summary, slots)| Body::Index(summary, slots)))
     }
 
@@ -172,18 +172,26 @@ impl<'a> Window<'a> {
         let summary = Summary::parse(&self.segment.salt, &self.at(at, bytes)?);
         Ok(summary.filter(|summary| {
             let body_bytes = index::body_bytes(summary.count as usize, summary.terms.len());
-            summary.count == header.count && body_bytes == u64::from(header.body_bytes)
+            self.is_of(header, summary) && body_bytes == u64::from(header.body_bytes)
         }))
+    }
+
+    /// Whether a summary is what this header announces. A seal that does not lead on would lead round and round.
+    fn is_of(&self, header: &BatchHeader, summary: &Summary) -> bool {
+        let leads_on = header.kind != Kind::Seal || summary.successor.0 > self.segment.sequence;
+        summary.count == header.count && leads_on
     }
 }
 
-/// Whether a body of this length can hold what the header counts: nothing is allocated for counts that it cannot.
+/// Whether a body of this length can hold what the header counts: nothing is allocated for counts that it cannot. Nor
+/// can there be more entries than indexes.
 fn holds(header: &BatchHeader) -> bool {
-    let each = match header.kind {
-        Kind::Entries => ENTRY_BYTES,
-        Kind::Seal | Kind::Index => SLOT_BYTES,
+    let count = u64::from(header.count);
+    let (each, has_indexes) = match header.kind {
+        Kind::Entries => (ENTRY_BYTES, header.first_index.checked_add(count).is_some()),
+        Kind::Seal | Kind::Index => (SLOT_BYTES, true),
     };
-    u64::from(header.count) * each as u64 <= u64::from(header.body_bytes)
+    has_indexes && count * each as u64 <= u64::from(header.body_bytes)
 }
 
 /// A batch's body.

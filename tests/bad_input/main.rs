@@ -16,6 +16,7 @@ mod appends;
 mod directories;
 mod failing_disk;
 mod files;
+mod forged;
 mod full_disk;
 mod handles;
 mod read_only;

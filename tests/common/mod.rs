@@ -252,8 +252,13 @@ pub fn set_segment_version(segment: &mut [u8], version: u32) {
 
 /// CRC-32 (ISO-HDLC) behind eight zero bytes of salt, as the files' own headers have it.
 pub fn unsalted_check(parts: &[&[u8]]) -> u32 {
+    salted_check(&[0; 8], parts)
+}
+
+/// The same behind a segment's own salt, as all else in it has it.
+pub fn salted_check(salt: &[u8], parts: &[&[u8]]) -> u32 {
     let mut crc = u32::MAX;
-    for byte in [0; 8].iter().chain(parts.iter().copied().flatten()) {
+    for byte in salt.iter().chain(parts.iter().copied().flatten()) {
         crc ^= u32::from(*byte);
         (0..8).for_each(|_| crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()));
     }
