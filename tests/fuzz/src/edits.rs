@@ -78,17 +78,53 @@ impl ByteEdit {
 /// A change to a directory.
 #[derive(Arbitrary, Clone, Debug)]
 pub enum Edit {
-    Bytes { file: u8, edit: ByteEdit },
-    Header { file: u8, field: u8, number: Number },
-    Batch { file: u8, batch: u8, field: u8, number: Number },
-    Meta { copies: u8, field: u8, number: Number },
-    Copy { from: u8, to: Name },
-    Swap { one: u8, other: u8 },
-    Sectors { from: u8, at: u8, to: u8, onto: u8, count: u8 },
-    Remove { file: u8 },
+    Bytes {
+        file: u8,
+        edit: ByteEdit,
+    },
+    Header {
+        file: u8,
+        field: u8,
+        number: Number,
+    },
+    Batch {
+        file: u8,
+        batch: u8,
+        field: u8,
+        number: Number,
+    },
+    Meta {
+        copies: u8,
+        field: u8,
+        number: Number,
+    },
+    Copy {
+        from: u8,
+        to: Name,
+    },
+    Swap {
+        one: u8,
+        other: u8,
+    },
+    Sectors {
+        from: u8,
+        at: u8,
+        to: u8,
+        onto: u8,
+        count: u8,
+    },
+    Remove {
+        file: u8,
+    },
     /// A file of another moment, or of another journal.
-    Stranger { file: u8, to: Option<Name> },
-    Junk { name: Name, bytes: Vec<u8> },
+    Stranger {
+        file: u8,
+        to: Option<Name>,
+    },
+    Junk {
+        name: Name,
+        bytes: Vec<u8>,
+    },
 }
 
 /// A name that means something, or nothing.

@@ -3,10 +3,10 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use raft_journal::{Compression, OpenOptions};
 use raft_journal::io::sim::SimFs;
+use raft_journal::{Compression, OpenOptions};
 use raft_journal_fuzz::edits::Edit;
-use raft_journal_fuzz::properties::{End, open_in_every_way};
+use raft_journal_fuzz::properties::{Way, open};
 use raft_journal_fuzz::{checks, journals};
 
 #[derive(Arbitrary, Debug)]
@@ -15,7 +15,7 @@ struct Case {
     edits: Vec<Edit>,
     is_mended: bool,
     late_edits: Vec<Edit>,
-    ends: Vec<End>,
+    way: Way,
     is_aligned: bool,
     is_compressed: bool,
     index_cache: bool,
@@ -42,5 +42,5 @@ fuzz_target!(|case: Case| {
         checks::mend_files(&mut files);
     }
     case.late_edits.iter().for_each(|edit| edit.apply(&mut files, &beginnings.strangers));
-    open_in_every_way(&journals::disk(&files), |disk| case.options(disk), case.is_mended, &case.ends);
+    open(journals::disk(&files), |disk| case.options(disk), case.is_mended, &case.way);
 });

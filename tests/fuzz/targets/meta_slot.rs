@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use raft_journal::fuzzing::{open_meta, rewrite_meta};
 use raft_journal::layout::meta;
 use raft_journal_fuzz::edits::{ByteEdit, Number, put_meta_field};
-use raft_journal_fuzz::properties::{End, open_in_every_way};
+use raft_journal_fuzz::properties::{Way, open};
 use raft_journal_fuzz::{Files, checks, journals, piece, u32_at};
 
 #[derive(Arbitrary, Debug)]
@@ -19,7 +19,7 @@ struct Case {
     is_mended: bool,
     late_edits: Vec<ByteEdit>,
     has_segments: bool,
-    ends: Vec<End>,
+    way: Way,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -57,5 +57,5 @@ fuzz_target!(|case: Case| {
     files.insert("meta".into(), file);
     let disk = journals::disk(&files);
     _ = open_meta(&disk, Path::new(journals::DIR));
-    open_in_every_way(&disk, journals::options, case.is_mended, &case.ends);
+    open(disk, journals::options, case.is_mended, &case.way);
 });

@@ -45,31 +45,17 @@ fn index(mut body: Vec<u8>, offset: u32, life: u32, is_mended: bool) {
 }
 
 /// A sealed file, its trailer changed, too.
-fn sealed(
-    entries: &[u16],
-    mut index: Index,
-    many: Option<u16>,
-    trailer: Option<(u8, Number)>,
-    edits: &[ByteEdit],
-) {
-    let entry = |bytes: &u16| Entry { term: 1, flags: 0, stored_bytes: None, payload: vec![7; usize::from(bytes % 500)] };
-    let batch = |body| Batch {
-        body,
-        first_index: None,
-        life: 1,
-        padding: 0,
-        count: None,
-        body_bytes: None,
-        field: None,
-    };
+fn sealed(entries: &[u16], mut index: Index, many: Option<u16>, trailer: Option<(u8, Number)>, edits: &[ByteEdit]) {
+    let entry =
+        |bytes: &u16| Entry { term: 1, flags: 0, stored_bytes: None, payload: vec![7; usize::from(bytes % 500)] };
+    let batch =
+        |body| Batch { body, first_index: None, life: 1, padding: 0, count: None, body_bytes: None, field: None };
     if let Some(many) = many {
         // Enough for several pages.
         index.slots = Some((0..many % 1500).map(|slot| (Number::Medium(slot), 1)).collect());
     }
-    let batches = vec![
-        batch(Body::Entries(entries.iter().map(entry).collect())),
-        batch(Body::Index { is_seal: true, index }),
-    ];
+    let batches =
+        vec![batch(Body::Entries(entries.iter().map(entry).collect())), batch(Body::Index { is_seal: true, index })];
     let plan = Plan { is_aligned: false, size: 40, header: None, batches, is_trailed: true };
     let mut file = plan.file();
     if let Some((field, number)) = trailer {
