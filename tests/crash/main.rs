@@ -235,6 +235,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Sync),
         1 => Just(Op::Reopen),
         1 => Just(Op::Idle),
+        1 => Just(Op::Housekeep),
         1 => Just(Op::Kill),
         2 => any::<u64>().prop_map(|seed| Op::Crash { seed }),
         2 => (0..12u8).prop_map(|mutations| Op::CrashLater { mutations }),
@@ -272,8 +273,11 @@ proptest! {
         ops in prop::collection::vec(op(), 1..50),
         shape in shape(),
         survival in survival(),
+        queued in any::<bool>(),
     ) {
-        let mut run = Run::new(SimFs::new(), shape);
+        let fs = SimFs::new();
+        fs.queue_tasks(queued);
+        let mut run = Run::new(fs, shape);
         run.survival = survival;
         run.run(&ops);
     }
