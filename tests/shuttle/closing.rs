@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use raft_journal::{Error, LogStore, Position};
+use raft_journal::{Error, LogStore, Position, StableStore};
 use shuttle::sync::mpsc;
 use shuttle::thread;
 
@@ -18,9 +18,9 @@ fn close_while_callbacks_wait() {
     for index in 1..=2 {
         let (told, clone) = (Arc::clone(&told), journal.clone());
         journal.append_pending(&[entry(index)]).unwrap().on_durable(Box::new(move |result| {
-            told.lock()
-                .unwrap()
-                .push((index, result.is_ok() && clone.state().durable >= Some(Position::new(index, 1))));
+            // Not while `std`'s lock is held: no other thread would ever run.
+            let is_durable = result.is_ok() && clone.state().durable >= Some(Position::new(index, 1));
+            told.lock().unwrap().push((index, is_durable));
         }));
     }
     let mut threads = Vec::new();
@@ -50,6 +50,46 @@ fn close_while_callbacks_wait() {
 #[test]
 fn whoever_closes_waits_for_the_callbacks_and_one_of_two_closes() {
     check(500, close_while_callbacks_wait);
+}
+
+/// One closes while others append and vote, and the next process waits for the lock.
+fn close_while_others_write() {
+    let disk = disk();
+    let journal = options(&disk).open(DIR).unwrap();
+    let promises = Promises::default();
+    let mut threads = Vec::new();
+    {
+        let (journal, disk, promises) = (journal.clone(), disk.clone(), promises.clone());
+        threads.push(thread::spawn(move || match journal.append(&[entry(1)]) {
+            Ok(position) => promises.made(&disk, Promise::Entry(position)),
+            Err(error) => assert!(matches!(error, Error::Closed), "{error}"),
+        }));
+    }
+    {
+        let (journal, disk, promises) = (journal.clone(), disk.clone(), promises.clone());
+        threads.push(thread::spawn(move || match journal.set_u64(b"vote", 1) {
+            Ok(()) => promises.made(&disk, Promise::Vote(1)),
+            Err(error) => assert!(matches!(error, Error::Closed), "{error}"),
+        }));
+    }
+    {
+        let disk = disk.clone();
+        threads.push(thread::spawn(move || match options(&disk).open(DIR) {
+            Ok(next) => assert!(next.recovery_report().clean, "opened before it was closed"),
+            Err(error) => assert!(matches!(error, Error::Locked { .. }), "{error}"),
+        }));
+    }
+    journal.close().unwrap();
+    join(threads);
+    promises.check();
+    let reopened = reopen(&disk);
+    assert!(reopened.recovery_report().clean, "closed in order");
+    assert_eq!(reopened.state().last, journal.state().last);
+}
+
+#[test]
+fn whatever_is_written_beside_a_close_is_kept_or_refused() {
+    check(2_000, close_while_others_write);
 }
 
 /// One handle goes inside a callback, one on another thread: whichever is the last one closes.

@@ -107,7 +107,11 @@ impl History {
             } else {
                 let new: Vec<Entry> =
                     after.entries.iter().filter(|&entry| before.entry(entry.index) != Some(entry)).cloned().collect();
-                journal.replace_tail(&new).unwrap();
+                // Some are still on their way to the disk when the next one comes.
+                let pending = journal.replace_tail_pending(&new).unwrap();
+                if number % 2 == 0 {
+                    pending.wait().unwrap();
+                }
             }
             self.done.store(number, Ordering::SeqCst);
         }
@@ -147,6 +151,10 @@ fn read_while_writing(tail_cache_bytes: usize) {
         let (journal, history) = (journal.clone(), Arc::clone(&history));
         threads.push(thread::spawn(move || history.read(&journal)));
     }
+    {
+        let journal = journal.clone();
+        threads.push(thread::spawn(move || (0..3).for_each(|_| journal.sync().unwrap())));
+    }
     history.write(&journal);
     join(threads);
     let last = history.versions.last().unwrap();
@@ -164,4 +172,33 @@ fn readers_see_only_logs_that_existed_in_files() {
 #[test]
 fn readers_see_only_logs_that_existed_in_the_cache() {
     check(400, || read_while_writing(2 * ENTRY_BYTES + 500));
+}
+
+/// A segment is read while the log's head passes it and its file is wanted for a new one.
+fn read_what_is_removed() {
+    let disk = disk();
+    let journal = options(&disk).tail_cache_bytes(0).open(DIR).unwrap();
+    let large = |index| entry_of(index, 1, 5000);
+    for index in 1..=2 {
+        journal.append(&[large(index)]).unwrap();
+    }
+    let reader = {
+        let journal = journal.clone();
+        thread::spawn(move || match journal.entry(1) {
+            Ok(found) => assert_eq!(found, large(1)),
+            Err(error) => assert!(matches!(error, Error::BeforeFirst { .. }), "{error}"),
+        })
+    };
+    journal.truncate_head(Position::new(1, 1)).unwrap();
+    for index in 3..=5 {
+        journal.append(&[large(index)]).unwrap();
+    }
+    reader.join().unwrap();
+    journal.close().unwrap();
+    assert_eq!(log(&reopen(&disk)), (2..=5).map(large).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_is_read_is_not_used_again() {
+    check(1_000, read_what_is_removed);
 }
