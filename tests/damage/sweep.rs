@@ -1,0 +1,141 @@
+//! Every place of every file, one at a time.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use crate::oracle::{Case, MANNERS, Manner, Outcome, Place};
+use crate::subject::{FORMS, Form, LASTS, Last, Subject, noise};
+
+/// How often what came of it.
+#[derive(Default)]
+struct Tally {
+    places: usize,
+    outcomes: BTreeMap<Outcome, usize>,
+    /// Every kind of failure, with the places where it shows.
+    failures: BTreeMap<String, Vec<String>>,
+}
+
+impl Tally {
+    /// Checks each place that `places` makes of a file's bytes, opened in each of these manners.
+    fn sweep(&mut self, form: Form, last: Last, manners: &[Manner], places: impl Fn(&[u8]) -> Vec<Place>) {
+        let subject = Subject::new(form, last);
+        for (path, bytes) in &subject.files {
+            let whole = Place { offset: 0, bytes: bytes.clone() };
+            for &manner in manners {
+                assert_eq!(Case::new(&subject, path, &whole).check(manner), Ok(Outcome::Harmless));
+            }
+            for place in places(bytes) {
+                self.places += 1;
+                manners.iter().for_each(|&manner| self.check(&subject, last, manner, path, &place));
+            }
+        }
+    }
+
+    fn check(&mut self, subject: &Subject, last: Last, manner: Manner, path: &Path, place: &Place) {
+        match Case::new(subject, path, place).check(manner) {
+            Ok(outcome) => *self.outcomes.entry(outcome).or_default() += 1,
+            Err(why) => {
+                let kind = why.chars().filter(|c| !c.is_ascii_digit()).collect();
+                let (form, name) = (subject.form, path.file_name().unwrap().display());
+                let place = format!("{form:?}, {last:?}, {manner:?}: {name} at {}: {why}", place.offset);
+                self.failures.entry(kind).or_default().push(place);
+            }
+        }
+    }
+
+    /// Says what came of it, past the harness's capture; fails if anything was silent.
+    fn judge(self, what: &str) {
+        let total: usize = self.failures.values().map(Vec::len).sum();
+        let opens: usize = self.outcomes.values().sum::<usize>() + total;
+        let line = format!("{} {what}, {opens} opens: {:?}, {total} silent\n", self.places, self.outcomes);
+        std::io::stdout().write_all(line.as_bytes()).unwrap();
+        let shown: Vec<String> = self
+            .failures
+            .values()
+            .map(|places| format!("{} times, first {:#?}", places.len(), &places[..places.len().min(3)]))
+            .collect();
+        assert!(shown.is_empty(), "{total} fail: {}", shown.join("\n"));
+        let all = [Outcome::Harmless, Outcome::ErrorAtRead, Outcome::ToldAtOpen];
+        assert!(all.iter().all(|outcome| self.outcomes.contains_key(outcome)), "{:?}", self.outcomes);
+    }
+}
+
+/// Every byte; in stretches where nothing was ever written, one of 64.
+fn every_byte(bytes: &[u8]) -> Vec<Place> {
+    let flip = |offset: usize| Place { offset, bytes: vec![bytes[offset] ^ 0x55] };
+    let blank = |at: usize| bytes[at / 64 * 64..(at / 64 * 64 + 64).min(bytes.len())].iter().all(|&byte| byte == 0);
+    (0..bytes.len()).filter(|&at| at % 64 == 0 || !blank(at)).map(flip).collect()
+}
+
+/// Every stretch of so many bytes, each as zeros, as ones, as noise, and as the stretch before it.
+fn every_stretch(bytes: &[u8], len: usize) -> Vec<Place> {
+    let mut places = Vec::new();
+    for offset in (0..bytes.len()).step_by(len) {
+        let end = bytes.len().min(offset + len);
+        let misplaced = bytes[offset.saturating_sub(len)..end - len.min(offset)].to_vec();
+        let fills =
+            [vec![0; end - offset], vec![0xff; end - offset], noise(offset as u64).take(end - offset).collect()];
+        let fills = fills.into_iter().chain([misplaced]).filter(|fill| *fill != bytes[offset..end]);
+        places.extend(fills.map(|bytes| Place { offset, bytes }));
+    }
+    places
+}
+
+fn every_sector(bytes: &[u8]) -> Vec<Place> {
+    every_stretch(bytes, 512)
+}
+
+fn every_block(bytes: &[u8]) -> Vec<Place> {
+    every_stretch(bytes, 4096)
+}
+
+/// Two neighbouring sectors at a time, which may hold a header and what its body ends with.
+fn every_two_sectors(bytes: &[u8]) -> Vec<Place> {
+    let offsets = (0..bytes.len().saturating_sub(512)).step_by(512);
+    offsets.map(|offset| Place { offset, bytes: vec![0x5a; 1024] }).collect()
+}
+
+fn flip_every_byte(form: Form) {
+    let mut tally = Tally::default();
+    for last in [Last::Closed, Last::Append] {
+        tally.sweep(form, last, &[Manner::Usual], every_byte);
+    }
+    tally.judge(&format!("bytes flipped ({form:?})"));
+}
+
+#[test]
+fn no_flipped_byte_is_read_or_cuts_more_than_the_last_group() {
+    flip_every_byte(Form::Plain);
+}
+
+#[test]
+fn no_flipped_byte_of_a_compressed_journal_is_read_or_cuts_more_than_the_last_group() {
+    flip_every_byte(Form::Compressed);
+}
+
+#[test]
+fn no_flipped_byte_of_an_aligned_journal_is_read_or_cuts_more_than_the_last_group() {
+    flip_every_byte(Form::Aligned);
+}
+
+#[test]
+fn no_lost_sector_is_read_or_cuts_more_than_the_last_group() {
+    for form in FORMS {
+        let mut tally = Tally::default();
+        for last in LASTS {
+            tally.sweep(form, last, &MANNERS, every_sector);
+            tally.sweep(form, last, &MANNERS, every_two_sectors);
+        }
+        tally.judge(&format!("sectors spoiled ({form:?})"));
+    }
+}
+
+#[test]
+fn no_lost_block_is_read_or_cuts_more_than_the_last_group() {
+    for form in FORMS {
+        let mut tally = Tally::default();
+        LASTS.iter().for_each(|&last| tally.sweep(form, last, &MANNERS, every_block));
+        tally.judge(&format!("blocks spoiled ({form:?})"));
+    }
+}
