@@ -168,11 +168,11 @@ fn writes_are_remembered_through_kills_and_power_cuts_and_not_without_end() {
 #[test]
 fn a_write_that_grew_a_file_over_another_one_of_the_same_sync_is_lost_alone() {
     let (disk, file) = disk_with(&[]);
-    file.write_at(&[1; 10], 0).unwrap();
-    file.write_at(&[2; 5], 5).unwrap();
+    file.write_at(&[1; 10_000], 0).unwrap();
+    file.write_at(&[2; 5000], 2000).unwrap();
     file.sync_data().unwrap();
     disk.lose_write(FILE, 0).unwrap();
-    assert_eq!(bytes(&disk), [1; 10]);
+    assert_eq!(bytes(&disk), [1; 10_000]);
 }
 
 /// All of a disk.
