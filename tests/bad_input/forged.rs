@@ -17,7 +17,7 @@ fn u32_at(bytes: &[u8], at: usize) -> usize {
 }
 
 fn put_check(file: &mut [u8], at: usize, covered: Range<usize>) -> [u8; 4] {
-    let check = salted_check(&file[SALT].to_vec(), &[&file[covered]]).to_le_bytes();
+    let check = salted_check(&file[SALT], &[&file[covered]]).to_le_bytes();
     file[at..at + 4].copy_from_slice(&check);
     check
 }
