@@ -67,14 +67,14 @@ fn append(journal: &Journal, indexes: std::ops::RangeInclusive<u64>, term: u64, 
 fn long() -> [Files; 3] {
     let disk = SimFs::with_seed(1);
     let journal = open(&disk);
-    append(&journal, 1..=30, 1, 400);
+    append(&journal, 1..=10, 1, 900);
     let early = files(&disk);
-    append(&journal, 31..=60, 2, 500);
-    journal.replace_tail(&[Entry::new(40, 3, "a"), Entry::new(41, 3, "b")]).expect("a replacement");
-    append(&journal, 42..=60, 3, 300);
-    journal.commit(&Changes::new().set_u64("term", 3).truncate_head(Position::new(12, 1))).expect("a commit");
-    journal.truncate_tail(58).expect("a truncation");
-    append(&journal, 58..=59, 4, 10);
+    append(&journal, 11..=20, 2, 900);
+    journal.replace_tail(&[Entry::new(14, 3, "a"), Entry::new(15, 3, "b")]).expect("a replacement");
+    append(&journal, 16..=22, 3, 900);
+    journal.commit(&Changes::new().set_u64("term", 3).truncate_head(Position::new(4, 1))).expect("a commit");
+    journal.truncate_tail(21).expect("a truncation");
+    append(&journal, 21..=23, 4, 10);
     let late = files(&disk);
     journal.close().expect("a close");
     [early, late, files(&disk)]
@@ -113,14 +113,14 @@ fn aligned() -> Files {
 fn accepted() -> Files {
     let disk = SimFs::with_seed(6);
     let journal = open(&disk);
-    append(&journal, 1..=40, 1, 400);
+    append(&journal, 1..=20, 1, 900);
     journal.close().expect("a close");
     let mut files = files(&disk);
     let name = files.keys().find(|name| name.ends_with(".seg")).cloned().expect("a segment");
-    files.entry(name).and_modify(|file| file[1200..1800].fill(0xa5));
+    files.entry(name).and_modify(|file| file[2000..3000].fill(0xa5));
     let disk = crate::journals::disk(&files);
     let journal = options(&disk).on_damage(OnDamage::Accept).open(DIR).expect("an open that accepts");
-    append(&journal, 41..=42, 1, 10);
+    append(&journal, 21..=22, 1, 10);
     drop(journal);
     self::files(&disk)
 }

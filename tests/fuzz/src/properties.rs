@@ -9,7 +9,7 @@ use crate::Files;
 use crate::journals::{DIR, files};
 
 /// So many entries are read from either end of a log.
-const READ_MAX: u64 = 300;
+const READ_MAX: u64 = 50;
 
 /// What a journal says it holds.
 #[derive(PartialEq, Debug)]
