@@ -36,6 +36,7 @@
 //! # Documents
 //!
 //! - [`docs::crash_safety`]: the promises, the assumptions about the disk, and how recovery decides.
+//! - `docs::crash_testing` (feature `sim`): your own node on a disk that loses power, and how this crate does it.
 //! - [`docs::format`]: every byte on the disk.
 //! - [`docs::operations`]: sizing, options, what each error and each line of the report asks for, platforms.
 #![forbid(unsafe_code)]

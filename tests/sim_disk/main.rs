@@ -9,6 +9,7 @@ mod log;
 mod names;
 mod running;
 mod sectors;
+mod states;
 
 use std::path::Path;
 use std::sync::Arc;
