@@ -262,7 +262,7 @@ fn cases(usual: u32) -> u32 {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: cases(1500),
+        cases: cases(500),
         max_shrink_iters: 4000,
         failure_persistence: None,
         ..ProptestConfig::default()

@@ -239,7 +239,7 @@ fn a_thread_that_blocks_outside_the_schedule_is_told() {
     };
     let run = |seed| {
         let schedule = Schedule::new(seed).thread("first", thread("/a")).thread("second", thread("/b"));
-        schedule.blocked_after(Duration::from_millis(20)).run()
+        schedule.blocked_after(Duration::from_secs(2)).run()
     };
     let stuck = (0..100).find_map(|seed| run(seed).err()).expect("some schedule switches while the lock is held");
     let Stuck::Blocked { name, threads, .. } = &stuck else { panic!("{stuck}") };
