@@ -6,7 +6,7 @@ use raft_journal::{Journal, LogStore, Position};
 use shuttle::sync::Mutex;
 use shuttle::thread;
 
-use crate::common::{DIR, Promise, Promises, check, disk, entry, join, log, options, reopen};
+use crate::common::{DIR, Promise, Promises, check, disk, entry, entry_of, join, log, options, reopen};
 
 /// Appends the next entry, whichever it is.
 struct Appender {
@@ -63,4 +63,32 @@ fn wait_and_be_called_back() {
 #[test]
 fn whoever_waits_or_is_called_back_is_durable_and_told_once_in_order() {
     check(1_000, wait_and_be_called_back);
+}
+
+/// A tail is replaced while what was there before is being synced.
+fn replace_beside_a_sync() {
+    let disk = disk();
+    let journal = options(&disk).open(DIR).unwrap();
+    let promises = Promises::default();
+    drop(journal.append_pending(&[entry(1), entry(2), entry(3)]).unwrap());
+    let syncer = {
+        let journal = journal.clone();
+        thread::spawn(move || journal.sync().unwrap())
+    };
+    let pending = journal.replace_tail_pending(&[entry_of(2, 2, 0)]).unwrap();
+    for _ in 0..3 {
+        let durable = journal.state().durable;
+        assert!(durable.is_none_or(|durable| [(1, 1), (2, 2)].contains(&(durable.index, durable.term))), "{durable:?}");
+        durable.into_iter().for_each(|durable| promises.made(&disk, Promise::Entry(durable)));
+    }
+    promises.made(&disk, Promise::Entry(pending.wait().unwrap()));
+    assert_eq!(journal.state().durable, Some(Position::new(2, 2)));
+    syncer.join().unwrap();
+    promises.check();
+    assert_eq!(log(&journal), [entry(1), entry_of(2, 2, 0)]);
+}
+
+#[test]
+fn what_is_durable_is_in_the_log_while_a_replacement_is_on_its_way() {
+    check(1_000, replace_beside_a_sync);
 }

@@ -182,23 +182,24 @@ fn read_what_is_removed() {
     for index in 1..=2 {
         journal.append(&[large(index)]).unwrap();
     }
-    let reader = {
+    let mut readers = Vec::new();
+    for _ in 0..3 {
         let journal = journal.clone();
-        thread::spawn(move || match journal.entry(1) {
+        readers.push(thread::spawn(move || match journal.entry(1) {
             Ok(found) => assert_eq!(found, large(1)),
             Err(error) => assert!(matches!(error, Error::BeforeFirst { .. }), "{error}"),
-        })
-    };
+        }));
+    }
     journal.truncate_head(Position::new(1, 1)).unwrap();
     for index in 3..=5 {
         journal.append(&[large(index)]).unwrap();
     }
-    reader.join().unwrap();
+    join(readers);
     journal.close().unwrap();
     assert_eq!(log(&reopen(&disk)), (2..=5).map(large).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_file_that_is_read_is_not_used_again() {
-    check(1_000, read_what_is_removed);
+    check(2_000, read_what_is_removed);
 }
