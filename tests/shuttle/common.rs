@@ -29,7 +29,7 @@ impl Drop for HowToReplay {
         if std::thread::panicking() {
             let test = std::thread::current().name().unwrap_or_default().to_owned();
             eprintln!(
-                "to run that schedule alone: {REPLAY}=THAT_FILE RUSTFLAGS='--cfg shuttle' \
+                "to run that schedule alone: {REPLAY}=THE_FIRST_FILE_NAMED RUSTFLAGS='--cfg shuttle' \
                  CARGO_TARGET_DIR=target/shuttle cargo test --features sim --test shuttle -- --exact {test}"
             );
         }
