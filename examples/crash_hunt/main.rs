@@ -48,7 +48,9 @@ fn main() -> ExitCode {
         bar.set_style(style);
     }
     let begun = Instant::now();
-    let caught = hunt::hunt(seed..seed.saturating_add(histories), states, &|states| bar.set_position(states));
+    let caught = hunt::hunt(seed..seed.saturating_add(histories), states, &hunt::plain(), &|states| {
+        bar.set_position(states);
+    });
     bar.finish_and_clear();
     println!("{caught}");
     let (found, seconds) = (caught.distinct(), begun.elapsed().as_secs_f64());

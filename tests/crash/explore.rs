@@ -45,6 +45,8 @@ const OLD_OR_NEW_UNITS_MAX: usize = 12;
 const ALL_KINDS_UNITS_MAX: usize = 5;
 /// How many states are drawn where there are too many to visit.
 const DRAWN: u64 = 24;
+/// A history is left behind the step in which so many states have been judged: there are more histories than time.
+const JUDGED_MAX: u64 = 20_000;
 /// One of so many states is also lost while it recovers.
 const RECOVERIES_EXPLORED: u64 = 32;
 
@@ -65,16 +67,24 @@ fn open(run: &Run, disk: &SimFs, by_points: bool) -> (Journal, Model) {
 pub struct Seen {
     shards: Vec<Mutex<HashSet<u64>>>,
     count: AtomicU64,
+    /// The moments at which power was lost.
+    points: Mutex<HashSet<(u64, u64)>>,
 }
 
 impl Seen {
     pub fn new() -> Seen {
-        Seen { shards: (0..64).map(|_| Mutex::default()).collect(), count: AtomicU64::new(0) }
+        Seen { shards: (0..64).map(|_| Mutex::default()).collect(), count: AtomicU64::new(0), points: Mutex::default() }
     }
 
     /// How many different disks there were.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether power was never lost at such a moment: all that may survive and all that must are another's.
+    fn insert_point(&self, moment: &SimFs) -> bool {
+        let ends = [Survival::Everything, Survival::Nothing].map(|survival| moment.after_power_cut(survival).digest());
+        self.points.lock().expect("no worker panics here").insert(ends.into())
     }
 
     fn insert(&self, digest: u64) -> bool {
@@ -92,7 +102,7 @@ pub struct Tally {
     pub states: BTreeMap<Class, u64>,
     /// Disks that were judged; the same one more than once where different things are allowed.
     pub judged: u64,
-    /// Moments at which power could be lost.
+    /// Different moments at which power was lost.
     pub crash_points: u64,
     /// What recovery decided.
     pub rows: BTreeMap<&'static str, u64>,
@@ -121,7 +131,11 @@ pub struct Explorer<'a> {
     /// What was judged under the expectation of now.
     judged: HashSet<u64>,
     tally: Tally,
+    /// How many moments there were: draws differ from one to the next.
+    moments: u64,
     wrap: Wrap,
+    /// At so many states, met by whomever, it is enough.
+    states_max: u64,
 }
 
 thread_local! {
@@ -154,8 +168,9 @@ pub fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 impl<'a> Explorer<'a> {
-    pub fn new(seen: &'a Seen, wrap: Wrap) -> Explorer<'a> {
-        Explorer { seen, judged: HashSet::new(), tally: Tally::default(), wrap }
+    /// Explores until `seen` has so many states, at most.
+    pub fn new(seen: &'a Seen, states_max: u64, wrap: Wrap) -> Explorer<'a> {
+        Explorer { seen, judged: HashSet::new(), tally: Tally::default(), moments: 0, wrap, states_max }
     }
 
     /// Explores one history; what it came to so far, and what went wrong.
@@ -171,6 +186,9 @@ impl<'a> Explorer<'a> {
             for op in &history.ops {
                 run.take(op);
                 self.visit(&mut run);
+                if self.is_enough() || self.tally.judged > JUDGED_MAX {
+                    break;
+                }
             }
         });
         (self.tally, result)
@@ -180,10 +198,22 @@ impl<'a> Explorer<'a> {
         for Moments { disks, states } in std::mem::take(&mut run.moments) {
             self.judged.clear();
             for disk in disks {
-                self.tally.crash_points += 1;
+                if self.is_enough() {
+                    return;
+                }
+                self.arrive(&disk);
                 self.crash(run, &disk, &states);
             }
         }
+    }
+
+    fn is_enough(&self) -> bool {
+        self.seen.count() >= self.states_max
+    }
+
+    fn arrive(&mut self, moment: &SimFs) {
+        self.moments += 1;
+        self.tally.crash_points += u64::from(self.seen.insert_point(moment));
     }
 
     /// Loses power at one moment, in every way.
@@ -207,7 +237,7 @@ impl<'a> Explorer<'a> {
     }
 
     fn meet_drawn(&mut self, run: &Run, disk: &SimFs, states: &[Model], survival: fn(u64) -> Survival) {
-        let seed = self.tally.crash_points * DRAWN;
+        let seed = self.moments * DRAWN;
         let drawn = (seed..seed + DRAWN).map(survival);
         for survival in [Survival::Everything, Survival::Nothing].into_iter().chain(drawn) {
             self.meet(run, &disk.after_power_cut(survival), states, Class::Drawn);
@@ -239,7 +269,7 @@ impl<'a> Explorer<'a> {
         disk.cut_power();
         drop(journal);
         for moment in moments {
-            self.tally.crash_points += 1;
+            self.arrive(&moment);
             self.recover_cut_short(run, &moment, states);
         }
     }
@@ -264,7 +294,7 @@ impl<'a> Explorer<'a> {
         if all.units() <= ALL_KINDS_UNITS_MAX {
             return self.meet_each(run, all, states, Class::InRecovery);
         }
-        let seed = self.tally.crash_points * DRAWN;
+        let seed = self.moments * DRAWN;
         (seed..seed + DRAWN).for_each(|seed| {
             self.meet(run, &disk.after_power_cut(Survival::Random(seed)), states, Class::InRecovery);
         });

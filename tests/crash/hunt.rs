@@ -89,14 +89,15 @@ pub fn plain() -> Wrap {
 
 /// Explores the histories of these seeds, until so many different states were met or something fails. `progress` hears
 /// how many there were.
-pub fn hunt(seeds: Range<u64>, states_max: u64, progress: &(dyn Fn(u64) + Sync)) -> Catch {
+pub fn hunt(seeds: Range<u64>, states_max: u64, wrap: &Wrap, progress: &(dyn Fn(u64) + Sync)) -> Catch {
     let (seen, next, over) = (Seen::new(), AtomicU64::new(seeds.start), AtomicBool::new(false));
     let sum = Mutex::new(Catch::default());
     let explore = |seed: u64, trouble: Trouble| {
         let history = generate::history(seed, trouble);
-        let (tally, result) = Explorer::new(&seen, plain()).explore(&history);
+        let (tally, result) = Explorer::new(&seen, states_max, Arc::clone(wrap)).explore(&history);
         progress(seen.count());
-        let failure = result.err().filter(|_| !over.swap(true, Ordering::Relaxed)).map(|said| shrink(history, said));
+        let failure =
+            result.err().filter(|_| !over.swap(true, Ordering::Relaxed)).map(|said| shrink(history, said, wrap));
         let mut sum = sum.lock().expect("no worker panics here");
         sum.add(trouble, &tally);
         sum.failures.extend(failure);
@@ -120,11 +121,11 @@ pub fn hunt(seeds: Range<u64>, states_max: u64, progress: &(dyn Fn(u64) + Sync))
 }
 
 /// The shortest history that still fails, leaving out one step after the other from the end; and how it fails.
-fn shrink(mut history: History, mut said: String) -> Failure {
+fn shrink(mut history: History, mut said: String, wrap: &Wrap) -> Failure {
     for at in (0..history.ops.len()).rev() {
         let mut shorter = history.clone();
         shorter.ops.remove(at);
-        if let Err(now) = Explorer::new(&Seen::new(), plain()).explore(&shorter).1 {
+        if let Err(now) = Explorer::new(&Seen::new(), u64::MAX, Arc::clone(wrap)).explore(&shorter).1 {
             (history, said) = (shorter, now);
         }
     }

@@ -14,7 +14,7 @@ mod model;
 use std::sync::Arc;
 
 use generate::{ALIGNED, COMPRESSED, PLAIN};
-use history::Run;
+use history::{Run, Wrap};
 use lies::{Liar, Lie};
 use model::{Op, Shape};
 use proptest::prelude::*;
@@ -195,12 +195,23 @@ fn short_and_interrupted_transfers_are_gone_on_with() {
 
 #[test]
 fn a_million_states_that_power_loss_may_leave_are_recovered() {
-    let caught = hunt::hunt(0..u64::MAX, 1_000_000, &|_| {});
+    let caught = hunt::hunt(0..u64::MAX, 1_000_000, &hunt::plain(), &|_| {});
     println!("{caught}");
     if let Some(failure) = caught.failures.first() {
         panic!("{failure}");
     }
     assert!(caught.distinct() >= 1_000_000);
+}
+
+#[test]
+fn a_hunt_on_a_disk_that_does_not_sync_fails_with_a_short_history() {
+    for lie in [Lie::Files, Lie::Directories] {
+        let wrap: Wrap = Arc::new(move |fs| Arc::new(Liar(fs, lie)));
+        let caught = hunt::hunt(0..20, 100_000, &wrap, &|_| {});
+        let failure = caught.failures.first().expect("nobody noticed");
+        assert!(failure.history.ops.len() <= 2, "{lie:?}: {failure}");
+        assert!(failure.to_string().contains(&format!("--seed {} ", failure.history.seed)), "{failure}");
+    }
 }
 
 #[test]
