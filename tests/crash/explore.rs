@@ -62,6 +62,13 @@ fn open(run: &Run, disk: &SimFs, by_points: bool) -> (Journal, Model) {
     (journal, found)
 }
 
+/// Without power, closing is short; with nothing left in the background, it waits for nobody.
+fn give_up(disk: &SimFs, journal: Journal) {
+    disk.cut_power();
+    disk.run_tasks();
+    drop(journal);
+}
+
 /// The states that were met, by all workers.
 #[derive(Default)]
 pub struct Seen {
@@ -265,9 +272,7 @@ impl<'a> Explorer<'a> {
         if new {
             self.go_on(run, disk, &journal, found);
         }
-        // Without power, closing is short.
-        disk.cut_power();
-        drop(journal);
+        give_up(disk, journal);
         for moment in moments {
             self.arrive(&moment);
             self.recover_cut_short(run, &moment, states);
@@ -284,8 +289,7 @@ impl<'a> Explorer<'a> {
         let rest = disk.after_power_cut(Survival::Nothing);
         let (journal, again) = open(run, &rest, false);
         assert!(again == then, "recovered {again:?}\nafter {then:?}\nwas recovered, appended to and cut off");
-        rest.cut_power();
-        drop(journal);
+        give_up(&rest, journal);
     }
 
     /// Power is lost while recovery is at work: it changes nothing but `meta`.
