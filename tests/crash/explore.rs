@@ -45,10 +45,10 @@ const OLD_OR_NEW_UNITS_MAX: usize = 12;
 const ALL_KINDS_UNITS_MAX: usize = 5;
 /// How many states are drawn where there are too many to visit.
 const DRAWN: u64 = 24;
-/// A history is left behind the step in which so many states have been judged: there are more histories than time.
+/// A history is left behind the moment at which so many states have been judged: there are more histories than time.
 const JUDGED_MAX: u64 = 20_000;
 /// One of so many states is also lost while it recovers.
-const RECOVERIES_EXPLORED: u64 = 32;
+const RECOVERIES_EXPLORED: u64 = 64;
 
 /// One of so many states is also read entry by entry.
 const POINT_READS: u64 = 8;
@@ -193,7 +193,7 @@ impl<'a> Explorer<'a> {
             for op in &history.ops {
                 run.take(op);
                 self.visit(&mut run);
-                if self.is_enough() || self.tally.judged > JUDGED_MAX {
+                if self.is_enough() {
                     break;
                 }
             }
@@ -214,8 +214,9 @@ impl<'a> Explorer<'a> {
         }
     }
 
+    /// Whether there were states enough, in all or of this history.
     fn is_enough(&self) -> bool {
-        self.seen.count() >= self.states_max
+        self.seen.count() >= self.states_max || self.tally.judged > JUDGED_MAX
     }
 
     fn arrive(&mut self, moment: &SimFs) {
@@ -240,7 +241,12 @@ impl<'a> Explorer<'a> {
     }
 
     fn meet_each(&mut self, run: &Run, disks: CrashStates, states: &[Model], class: Class) {
-        disks.for_each(|disk| self.meet(run, &disk, states, class));
+        for disk in disks {
+            if self.seen.count() >= self.states_max {
+                return;
+            }
+            self.meet(run, &disk, states, class);
+        }
     }
 
     fn meet_drawn(&mut self, run: &Run, disk: &SimFs, states: &[Model], survival: fn(u64) -> Survival) {
@@ -274,6 +280,9 @@ impl<'a> Explorer<'a> {
         }
         give_up(disk, journal);
         for moment in moments {
+            if self.is_enough() {
+                return;
+            }
             self.arrive(&moment);
             self.recover_cut_short(run, &moment, states);
         }
