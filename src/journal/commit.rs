@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use super::monitor::Monitor;
@@ -14,7 +15,7 @@ use crate::meta::Mark;
 use crate::mutate::{self, Mutation};
 use crate::pending::Durability;
 use crate::segment::Segment;
-use crate::sync::{AtomicU64, MutexGuard, Ordering, thread_local};
+use crate::sync::{MutexGuard, thread_local};
 
 type Callback = Box<dyn FnOnce(Result<()>) + Send>;
 
