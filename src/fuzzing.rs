@@ -11,7 +11,7 @@ use crate::io::{self, Fs, Mode};
 use crate::meta::{self, MetaStore};
 use crate::segment::fold::Fold;
 use crate::segment::format::{PAGE_SLOTS, Trailer};
-use crate::segment::index::{self, IndexId, Summary};
+use crate::segment::index::{self, IndexId, Page, Summary};
 use crate::segment::reader;
 use crate::segment::recover::{self, AtEnd, Lives, Seen, Stop, Window};
 use crate::segment::{Opened, Segment};
@@ -85,7 +85,7 @@ pub fn scan(fs: &dyn Fs, dir: &Path, sequence: u64, plan: &Scan) -> Result<Optio
         let room = segment.data_end().saturating_sub(slot.offset) as usize;
         io::read_up_to(&*segment.file, &mut bytes, room, u64::from(slot.offset))
             .map_err(|error| Error::io("read", &segment.path, Some(u64::from(slot.offset)), error))?;
-        let read = reader::parse_entry(&segment.salt, index, *slot, &Bytes::from(bytes));
+        let read = reader::parse_entry(&segment.salt, index, *slot, Bytes::from(bytes));
         scanned.unreadable.extend(read.err());
     }
     Ok(Some(scanned))
@@ -106,9 +106,9 @@ pub fn index_slots(salt: u64, offset: u32, life: u32, body: &[u8], body_check: u
         let number = (at / PAGE_SLOTS) as u32;
         let (start, len) = index::page_span(Summary::bytes(summary.terms.len()), summary.count, number);
         let page = body.get(start as usize..start as usize + len)?;
-        index::parse_page(&salt, id, number, page)
+        Page::parse(&salt, id, number, page.to_vec())
     };
-    let agrees = |(at, slot)| page_of(at).is_some_and(|page| page.get(at % PAGE_SLOTS) == Some(slot));
+    let agrees = |(at, slot)| page_of(at).is_some_and(|page| page.slot(at % PAGE_SLOTS).as_ref() == Some(slot));
     Some(slots.iter().enumerate().map(agrees).collect())
 }
 

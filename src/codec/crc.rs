@@ -18,6 +18,23 @@ impl Salted {
         parts.iter().for_each(|part| hasher.update(part));
         hasher.finalize()
     }
+
+    /// The checksum of numbers, little-endian, one behind the other.
+    pub(crate) fn of_numbers(&self, numbers: impl Iterator<Item = u32>) -> u32 {
+        const CHUNK_BYTES: usize = 256;
+        let mut hasher = self.0.clone();
+        let (mut chunk, mut filled) = ([0; CHUNK_BYTES], 0);
+        for number in numbers {
+            if filled == CHUNK_BYTES {
+                hasher.update(&chunk);
+                filled = 0;
+            }
+            chunk[filled..filled + 4].copy_from_slice(&number.to_le_bytes());
+            filled += 4;
+        }
+        hasher.update(&chunk[..filled]);
+        hasher.finalize()
+    }
 }
 
 #[cfg(test)]
@@ -30,6 +47,15 @@ mod tests {
         assert_eq!(check, Salted::new(1).of(&[b"abc"]));
         assert_ne!(check, Salted::new(2).of(&[b"abc"]));
         assert_ne!(check, Salted::new(1).of(&[b"abd"]));
+    }
+
+    #[test]
+    fn checksum_of_numbers_is_that_of_their_bytes() {
+        for count in [0, 1, 63, 64, 65, 200] {
+            let numbers: Vec<u32> = (0..count).map(|number| number * 0x0101_0101).collect();
+            let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            assert_eq!(Salted::new(1).of_numbers(numbers.into_iter()), Salted::new(1).of(&[&bytes]), "{count}");
+        }
     }
 
     #[test]

@@ -14,14 +14,26 @@ use crate::meta::ChainStart;
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 use crate::segment::Segment;
-use crate::segment::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, Kind, Trailer};
+use crate::segment::format::{BATCH_BYTES, BatchHeader, Kind, Trailer};
 use crate::segment::index::{self, Slot};
-use crate::segment::writer::{self, Compression, Encoded};
+use crate::segment::writer;
 
 /// What only the writer touches; its lock is the writer lock.
+#[derive(Default)]
 pub(crate) struct Writer {
-    buffer: BytesMut,
+    /// The batch that is being written. Used again and again: it stays in the processor's cache.
+    buffer: Vec<u8>,
+    /// Term and slot of each of its entries.
+    slots: Vec<(u64, Slot)>,
+    /// Its entries on their way to the tail cache.
+    cached: Vec<Entry>,
 }
+
+/// More than this is not kept from one batch to the next, bytes.
+const BUFFER_KEPT_BYTES: usize = 1 << 20;
+/// A payload of at least so many bytes is shared by the caller and the tail cache; a smaller one is copied, because it may
+/// be a small part of a large buffer.
+const SHARED_BYTES_MIN: usize = 1 << 10;
 
 /// How a write treats the log's tail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,8 +45,26 @@ pub(crate) enum Tail {
 }
 
 impl Writer {
-    pub(crate) fn new() -> Writer {
-        Writer { buffer: BytesMut::new() }
+    /// Forgets the last batch, and gives up what only a huge one needed.
+    fn reset(&mut self) {
+        if self.buffer.capacity() > BUFFER_KEPT_BYTES {
+            *self = Writer::default();
+        }
+        self.buffer.clear();
+        self.slots.clear();
+        self.cached.clear();
+    }
+
+    /// Keeps the entries of the batch for the tail cache.
+    fn keep(&mut self, entries: &[Entry]) {
+        let small = || entries.iter().filter(|entry| entry.data.len() < SHARED_BYTES_MIN);
+        let mut copies = BytesMut::with_capacity(small().map(|entry| entry.data.len()).sum());
+        small().for_each(|entry| copies.extend_from_slice(&entry.data));
+        let mut copies = copies.freeze();
+        self.cached.extend(entries.iter().map(|entry| match entry.data.len() {
+            bytes if bytes < SHARED_BYTES_MIN => Entry { data: copies.split_to(bytes), ..*entry },
+            _ => entry.clone(),
+        }));
     }
 }
 
@@ -151,9 +181,10 @@ impl Core {
             self.rotate(writer, entries, body_bytes)?;
         }
         let (segment, header) = self.next_header(Kind::Entries, Some(first_index));
-        writer.buffer.clear();
+        writer.reset();
         let (compression, align) = (self.options.compression, segment.align);
-        let encoded = writer::encode_entries(&segment.salt, header, entries, compression, align, &mut writer.buffer);
+        let Writer { buffer, slots, .. } = writer;
+        let header = writer::encode_entries(&segment.salt, header, entries, compression, align, buffer, slots);
         #[cfg(mutate)]
         if mutate::is(Mutation::TailTruncationInMemory) && entries.is_empty() {
             let mut view = self.view.write();
@@ -163,11 +194,12 @@ impl Core {
             return Ok(self.group.wrote(view.written(), Some(before)));
         }
         self.write(&segment, &writer.buffer, header.offset)?;
-        let cached = self.cached_entries(writer, &encoded, entries);
-        let end = encoded.header.end(align).unwrap_or(u32::MAX);
+        if self.options.tail_cache_bytes > 0 {
+            writer.keep(entries);
+        }
         let mut view = self.view.write();
         let replaced = first_index < view.next();
-        view.publish(&encoded, end, entries.last().map(Entry::position).or(before), cached);
+        view.publish(&header, writer, entries.last().map(Entry::position).or(before));
         #[cfg(mutate)]
         if mutate::is(Mutation::ChainNotRewound) && entries.is_empty() {
             view.fold.chain = header.chain;
@@ -176,7 +208,7 @@ impl Core {
         if mutate::is(Mutation::MiddleUnlinked) {
             let (gone, kept): (Vec<_>, _) = view.sealed.drain(..).partition(|sealed| sealed.live_end <= sealed.first);
             view.sealed = kept.into();
-            self.retire(gone.into_iter().map(|sealed| sealed.segment));
+            self.retire(gone.into_iter().map(|sealed| Arc::clone(&sealed.segment)));
         }
         // Under the view's lock, so that nobody sees the one without the other.
         Ok(self.group.wrote(view.written(), replaced.then_some(before)))
@@ -243,24 +275,6 @@ impl Core {
                 && self.group.sync_and_settle(segment, self.view.read().written()).is_ok()
     }
 
-    /// The entries as the tail cache keeps them: slices of the batch that was written, so that the cache holds no
-    /// buffer of the caller's; copies of those that were compressed.
-    fn cached_entries(&self, writer: &mut Writer, encoded: &Encoded, entries: &[Entry]) -> Vec<Entry> {
-        if self.options.tail_cache_bytes == 0 {
-            return Vec::new();
-        }
-        if self.options.compression != Compression::None {
-            let copy = |entry: &Entry| Entry::new(entry.index, entry.term, bytes::Bytes::copy_from_slice(&entry.data));
-            return entries.iter().map(copy).collect();
-        }
-        let batch = writer.buffer.split().freeze();
-        let slice = |(entry, (_, slot)): (&Entry, &(u64, Slot))| {
-            let at = (slot.offset - encoded.header.offset) as usize + ENTRY_BYTES;
-            Entry { index: entry.index, term: entry.term, data: batch.slice(at..at + entry.data.len()) }
-        };
-        entries.iter().zip(&encoded.entries).map(slice).collect()
-    }
-
     /// Seals the active segment, durably, and goes on in the next one, which has room for a batch like this.
     fn rotate(&self, writer: &mut Writer, entries: &[Entry], body_bytes: u64) -> Result<()> {
         let size_min = Segment::size_for(self.options.aligned, body_bytes, entries.len(), term_runs(entries));
@@ -280,7 +294,7 @@ impl Core {
 
     fn seal(&self, writer: &mut Writer, next: &Arc<Segment>) -> Result<()> {
         let (segment, header) = self.next_header(Kind::Seal, None);
-        writer.buffer.clear();
+        writer.reset();
         let header = {
             let view = self.view.read();
             let named = (next.sequence, next.salt_value);
@@ -330,7 +344,7 @@ impl Core {
     /// Writes the index batch of a clean close, where it fits beside the seal that comes later.
     pub(super) fn write_index(&self, writer: &mut Writer) -> Result<()> {
         let (segment, header) = self.next_header(Kind::Index, None);
-        writer.buffer.clear();
+        writer.reset();
         let header = {
             let view = self.view.read();
             let bytes = BATCH_BYTES as u64 + index::body_bytes(view.fold.run.slots.len(), view.fold.run.terms.len());
@@ -383,13 +397,13 @@ impl Sealed {
 
 impl View {
     /// Lets readers see a batch that has been written.
-    fn publish(&mut self, encoded: &Encoded, end: u32, last: Option<Position>, cached: Vec<Entry>) {
-        let first_index = encoded.header.first_index;
-        self.tail.truncate(first_index);
-        self.rewrites += u64::from(first_index < self.next());
-        self.fold.apply(&encoded.header, end, &encoded.entries);
+    fn publish(&mut self, header: &BatchHeader, writer: &mut Writer, last: Option<Position>) {
+        let end = header.end(self.active.align).unwrap_or(u32::MAX);
+        self.tail.truncate(header.first_index);
+        self.rewrites += u64::from(header.first_index < self.next());
+        self.fold.apply(header, end, &writer.slots);
         View::supersede(&mut self.sealed, self.fold.base);
-        cached.into_iter().for_each(|entry| self.tail.push(entry));
+        writer.cached.drain(..).for_each(|entry| self.tail.push(entry));
         self.last = if self.fold.log_first.is_some() { last } else { None };
     }
 

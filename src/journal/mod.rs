@@ -1,6 +1,7 @@
 //! The journal: the only floor that knows both `meta` and segments.
 
 mod append;
+mod cache;
 mod commit;
 mod damage;
 mod housekeeping;
@@ -28,11 +29,11 @@ use crate::pending::{Durability, Pending};
 use crate::stable_store::{Changes, StableStore};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, RwLock};
 use append::{Tail, Writer};
+use cache::IndexCache;
 use commit::Group;
 use housekeeping::{Files, Idle};
 use monitor::IoLock;
 pub use options::{Compression, OnDamage, OpenOptions};
-use read::IndexCache;
 pub use report::{RecoveryReport, Suspect, TornTail};
 use stable::Meta;
 use view::View;
@@ -76,8 +77,8 @@ impl Drop for Handle {
 
 /// The journal itself.
 ///
-/// Locks are taken in this order: writer, meta, view, then any one of the others. Only writer and meta are held during
-/// I/O.
+/// Locks are taken in this order: writer, meta, view, then any one of the others. (That of
+/// the index cache may have one segment's pages inside.) Only writer and meta are held during I/O.
 struct Core {
     options: OpenOptions,
     fs: Arc<dyn Fs>,
@@ -96,7 +97,7 @@ struct Core {
     group: Arc<Group>,
     files: Files,
     idle: Idle,
-    index_cache: Mutex<IndexCache>,
+    index_cache: IndexCache,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::append::Writer;
+use super::cache::IndexCache;
 use super::commit::Group;
 use super::housekeeping::{Files, Idle};
 use super::monitor::IoLock;
-use super::read::IndexCache;
 use super::recovery::{self, Recovered, Source};
 use super::stable::Meta;
 use super::view::{Sealed, TailCache, View};
@@ -309,7 +309,7 @@ fn assemble(
         journal_id: state.journal_id,
         life: report.life,
         report,
-        writer: IoLock::new(Arc::clone(&tasks), "the writer lock", Writer::new()),
+        writer: IoLock::new(Arc::clone(&tasks), "the writer lock", Writer::default()),
         group: Group::new(Arc::clone(&tasks), view.written()),
         view: RwLock::new(view),
         pairs: RwLock::new(std::mem::take(&mut state.pairs)),
@@ -317,7 +317,7 @@ fn assemble(
         meta: IoLock::new(Arc::clone(&tasks), "the lock of `meta`", store.map(|store| Meta { store, state })),
         files,
         idle: Idle::default(),
-        index_cache: Mutex::new(IndexCache::default()),
+        index_cache: IndexCache::default(),
         closed: AtomicBool::new(false),
         lock: Mutex::new(None),
         tasks,

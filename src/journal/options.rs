@@ -65,7 +65,7 @@ impl Default for OpenOptions {
             segment_bytes: 64 << 20,
             entry_bytes_max: 64 << 20,
             compression: Compression::None,
-            tail_cache_bytes: 8 << 20,
+            tail_cache_bytes: 1 << 20,
             index_cache_bytes: 16 << 20,
             meta_bytes_max: 16 << 10,
             aligned: false,
@@ -77,7 +77,7 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// The defaults: segments of 64 MiB, entries of at most 64 MiB, no compression, 8 MiB of cached tail, 16 MiB of
+    /// The defaults: segments of 64 MiB, entries of at most 64 MiB, no compression, 1 MiB of cached tail, 16 MiB of
     /// cached indexes, 16 KiB of small state, the operating system's files, damage refused.
     pub fn new() -> Self {
         Self::default()

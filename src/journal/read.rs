@@ -1,6 +1,5 @@
 //! Reads: place under a lock, I/O without one, every byte verified.
 
-use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,14 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Core;
-use super::view::{Place, Sealed, Slots, TermAt};
+use super::view::{Place, SealedFile, Slots, Spot, TermAt};
 use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
 use crate::io;
 use crate::segment::Segment;
 use crate::segment::fold::Fold;
 use crate::segment::format::{BATCH_BYTES, PAGE_SLOTS};
-use crate::segment::index::{self, IndexId, Slot};
+use crate::segment::index::{self, IndexId, Page, Slot};
 use crate::segment::reader;
 use crate::segment::recover::{self, Lives, Seen, Stop, Window};
 
@@ -23,31 +22,6 @@ use crate::segment::recover::{self, Lives, Seen, Stop, Window};
 const PLACED_MAX: usize = PAGE_SLOTS;
 /// The most bytes that one read asks for before it knows how long the entry is.
 const READ_BYTES_MAX: u64 = 1 << 20;
-
-/// Pages of sealed segments' slots, as many as fit; the oldest leave first.
-#[derive(Debug, Default)]
-pub(crate) struct IndexCache {
-    pages: HashMap<(u64, u32), Arc<Vec<Slot>>>,
-    order: VecDeque<(u64, u32)>,
-    bytes: usize,
-}
-
-impl IndexCache {
-    fn insert(&mut self, key: (u64, u32), page: Arc<Vec<Slot>>, bytes_max: usize) {
-        let bytes = size_of_val(page.as_slice());
-        if bytes > bytes_max || self.pages.contains_key(&key) {
-            return;
-        }
-        self.bytes += bytes;
-        self.order.push_back(key);
-        self.pages.insert(key, page);
-        while self.bytes > bytes_max {
-            let Some(oldest) = self.order.pop_front() else { break };
-            let page = self.pages.remove(&oldest);
-            self.bytes -= page.map_or(0, |page| size_of_val(page.as_slice()));
-        }
-    }
-}
 
 /// Entries as they are gathered, and how many bytes more may come.
 struct Gathered {
@@ -86,17 +60,22 @@ impl Core {
     }
 
     pub(super) fn read_entry(&self, index: u64) -> Result<Entry> {
-        let place = {
+        let spot = {
             let view = self.view.read();
             view.check_index(index)?;
             if let Some(entry) = view.tail.get(index) {
                 return Ok(entry.clone());
             }
-            view.place(index, 1)
+            view.spot(index)
         };
-        let mut gathered = Gathered { entries: Vec::with_capacity(1), bytes_left: 0, full: false };
-        self.read_place(&place, index, 1, &mut gathered)?;
-        gathered.entries.pop().ok_or(Error::AfterLast { index, next: index })
+        match spot {
+            Spot::Active(segment, slot, limit) => read_slot(&segment, slot, limit, index),
+            Spot::Sealed(file) => {
+                let (slot, limit) = self.sealed_slot(&file, index)?;
+                read_slot(&file.segment, slot, limit, index)
+            }
+            Spot::Lost(active) => Err(self.lost(&active, index)),
+        }
     }
 
     pub(super) fn read_entries(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<Entry>> {
@@ -165,61 +144,73 @@ impl Core {
         Damage { path: path.to_path_buf(), offset, indexes, term: None, why: DamageKind::Accepted }.into()
     }
 
+    /// The slot of one entry of a sealed segment, and the offset that bounds it.
+    fn sealed_slot(&self, file: &Arc<SealedFile>, index: u64) -> Result<(Slot, u32)> {
+        let at = usize::try_from(index - file.first).unwrap_or(usize::MAX);
+        match file.pages.slot_and_next(at / PAGE_SLOTS, at % PAGE_SLOTS) {
+            Some((slot, next)) if !next.is_lost() => Ok((slot, next.offset)),
+            _ => {
+                let (slots, limit) = self.sealed_slots(file, index, 1)?;
+                // An index that has fewer slots than it should.
+                let slot = slots.first().ok_or_else(|| self.lost(&file.segment.path, index))?;
+                Ok((*slot, limit))
+            }
+        }
+    }
+
     /// Slots of a sealed segment from `index` on, as many as one page has, and the offset that bounds the last one.
-    fn sealed_slots(&self, sealed: &Sealed, index: u64, count: usize) -> Result<(Vec<Slot>, u32)> {
+    fn sealed_slots(&self, sealed: &Arc<SealedFile>, index: u64, count: usize) -> Result<(Vec<Slot>, u32)> {
         let at = usize::try_from(index - sealed.first).unwrap_or(usize::MAX);
         match &sealed.slots {
             Slots::Scanned(slots) => {
                 let end = (at + count).min(slots.len());
-                Ok((slots[at.min(end)..end].to_vec(), bound(&slots[end..], sealed.data_end)))
+                Ok((slots[at.min(end)..end].to_vec(), bound(slots[end..].iter().copied(), sealed.data_end)))
             }
             &Slots::Sealed { count: total, .. } => {
                 let number = (at / PAGE_SLOTS) as u32;
                 let page = self.page(sealed, number)?;
-                let start = (at % PAGE_SLOTS).min(page.len());
-                let end = (start + count).min(page.len());
+                let slots: Vec<Slot> = page.slots().skip(at % PAGE_SLOTS).take(count).collect();
+                let end = at % PAGE_SLOTS + slots.len();
                 let next_page_exists = (number as usize + 1) * PAGE_SLOTS < total as usize;
-                let limit = if end == page.len() && next_page_exists {
-                    bound(&self.page(sealed, number + 1)?, sealed.data_end)
+                let limit = if end >= page.slots().len() && next_page_exists {
+                    bound(self.page(sealed, number + 1)?.slots(), sealed.data_end)
                 } else {
-                    bound(&page[end..], sealed.data_end)
+                    bound(page.slots().skip(end), sealed.data_end)
                 };
-                Ok((page[start..end].to_vec(), limit))
+                Ok((slots, limit))
             }
         }
     }
 
     /// A page of a sealed segment's slots, from the cache, its seal, or, where that is damaged, its batches.
-    fn page(&self, sealed: &Sealed, number: u32) -> Result<Arc<Vec<Slot>>> {
-        let key = (sealed.segment.sequence, number);
-        if let Some(page) = self.index_cache.lock().pages.get(&key) {
-            return Ok(Arc::clone(page));
+    fn page(&self, sealed: &Arc<SealedFile>, number: u32) -> Result<Page> {
+        if let Some(page) = sealed.pages.get(number as usize) {
+            return Ok(page);
         }
         if let Some(page) = self.read_page(sealed, number)? {
-            return Ok(self.cache_page(key, page));
+            return Ok(self.cache_page(sealed, number as usize, page));
         }
         let slots = self.rescan(sealed)?;
-        let pages = (0..).zip(slots.chunks(PAGE_SLOTS));
-        let cached = pages.map(|(number, page)| (number, self.cache_page((key.0, number), page.to_vec())));
-        Ok(cached.filter(|&(at, _)| at == number).last().map(|(_, page)| page).unwrap_or_default())
+        let pages = slots.chunks(PAGE_SLOTS).enumerate();
+        let cached = pages.map(|(number, page)| (number, self.cache_page(sealed, number, Page::of(page))));
+        Ok(cached.filter(|&(at, _)| at == number as usize).last().map(|(_, page)| page).unwrap_or_default())
     }
 
-    fn cache_page(&self, key: (u64, u32), page: Vec<Slot>) -> Arc<Vec<Slot>> {
-        let page = Arc::new(page);
-        self.index_cache.lock().insert(key, Arc::clone(&page), self.options.index_cache_bytes);
+    fn cache_page(&self, sealed: &Arc<SealedFile>, number: usize, page: Page) -> Page {
+        self.index_cache.insert(sealed, number, &page, self.options.index_cache_bytes);
         page
     }
 
-    fn read_page(&self, sealed: &Sealed, number: u32) -> Result<Option<Vec<Slot>>> {
+    fn read_page(&self, sealed: &SealedFile, number: u32) -> Result<Option<Page>> {
         let &Slots::Sealed { offset, life, summary_bytes, count } = &sealed.slots else { return Ok(None) };
         let (at, len) = index::page_span(summary_bytes, count, number);
         let at = u64::from(offset) + BATCH_BYTES as u64 + at;
         let bytes = read(&sealed.segment, at, len)?;
-        Ok(index::parse_page(&sealed.segment.salt, IndexId { offset, life }, number, &bytes))
+        Ok(Page::parse(&sealed.segment.salt, IndexId { offset, life }, number, bytes))
     }
 
     /// The slots of a sealed segment whose seal is damaged, from its batches.
-    fn rescan(&self, sealed: &Sealed) -> Result<Vec<Slot>> {
+    fn rescan(&self, sealed: &SealedFile) -> Result<Vec<Slot>> {
         let segment = &sealed.segment;
         let start = &sealed.start;
         // Where the log was empty before is not known here: a hole that was legal then must stay so. The chain itself
@@ -232,7 +223,7 @@ impl Core {
                 path: segment.path.clone(),
                 offset: u64::from(fold.end),
                 // What lies behind may have replaced what came before, and nothing else says which.
-                indexes: DamagedRange { first: sealed.first, end: Some(sealed.live_end) },
+                indexes: DamagedRange { first: sealed.first, end: Some(sealed.end()) },
                 term: None,
                 why: DamageKind::Checksum,
             }
@@ -255,7 +246,7 @@ impl Core {
             if slot.is_lost() {
                 return Err(damage(segment, *slot, index, DamageKind::Accepted));
             }
-            let end_of = |at: usize| bound(&slots[at + 1..], limit);
+            let end_of = |at: usize| bound(slots[at + 1..].iter().copied(), limit);
             // Headers stand between payloads: a little more than the budget saves a second read.
             let wanted = gathered.bytes_left.saturating_add(gathered.bytes_left / 4).min(READ_BYTES_MAX);
             let more = (at + 1..slots.len()).take_while(|&next| {
@@ -263,11 +254,11 @@ impl Core {
             });
             let count = 1 + more.count();
             let span = u64::from(end_of(at + count - 1).saturating_sub(slot.offset)).min(READ_BYTES_MAX);
-            let bytes = read(segment, u64::from(slot.offset), span as usize)?;
+            let bytes = Bytes::from(read(segment, u64::from(slot.offset), span as usize)?);
             for (number, slot) in slots[at..at + count].iter().enumerate() {
                 // No checksum says that the slots of an index rise; where they do not, the entry does not check out.
                 let skip = slot.offset.saturating_sub(slots[at].offset) as usize;
-                let entry = parse(segment, index + number as u64, *slot, &bytes.slice(skip.min(bytes.len())..))?;
+                let entry = parse(segment, index + number as u64, *slot, bytes.slice(skip.min(bytes.len())..))?;
                 gathered.push(entry);
                 if gathered.full {
                     return Ok(());
@@ -279,22 +270,32 @@ impl Core {
     }
 }
 
-/// Where the entry before `slots` ends at the latest.
-fn bound(slots: &[Slot], limit: u32) -> u32 {
-    slots.iter().find(|slot| !slot.is_lost()).map_or(limit, |slot| slot.offset)
+/// One entry, whose end `limit` bounds.
+fn read_slot(segment: &Segment, slot: Slot, limit: u32, index: u64) -> Result<Entry> {
+    if slot.is_lost() {
+        return Err(damage(segment, slot, index, DamageKind::Accepted));
+    }
+    let span = u64::from(limit.saturating_sub(slot.offset)).min(READ_BYTES_MAX);
+    let bytes = read(segment, u64::from(slot.offset), span as usize)?;
+    parse(segment, index, slot, bytes.into())
 }
 
-fn read(segment: &Segment, offset: u64, len: usize) -> Result<Bytes> {
+/// Where the entry before `slots` ends at the latest.
+fn bound(mut slots: impl Iterator<Item = Slot>, limit: u32) -> u32 {
+    slots.find(|slot| !slot.is_lost()).map_or(limit, |slot| slot.offset)
+}
+
+fn read(segment: &Segment, offset: u64, len: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(len);
     io::read_up_to(&*segment.file, &mut bytes, len, offset)
         .map_err(|error| Error::io("read", &segment.path, Some(offset), error))?;
-    Ok(bytes.into())
+    Ok(bytes)
 }
 
 /// The entry at the start of `bytes`; reads on where the entry turns out longer than what was asked for.
-fn parse(segment: &Segment, index: u64, slot: Slot, bytes: &Bytes) -> Result<Entry> {
+fn parse(segment: &Segment, index: u64, slot: Slot, bytes: Bytes) -> Result<Entry> {
     let fail = |why| damage(segment, slot, index, why);
-    match reader::announced_bytes(bytes) {
+    match reader::announced_bytes(&bytes) {
         Some(announced) if announced > bytes.len() => {
             // No checksum has seen this length yet: it must not reach beyond the file's data.
             let room = segment.data_end().saturating_sub(slot.offset) as usize;
@@ -302,7 +303,7 @@ fn parse(segment: &Segment, index: u64, slot: Slot, bytes: &Bytes) -> Result<Ent
                 return Err(fail(DamageKind::Checksum));
             }
             let bytes = read(segment, u64::from(slot.offset), announced)?;
-            reader::parse_entry(&segment.salt, index, slot, &bytes).map_err(fail)
+            reader::parse_entry(&segment.salt, index, slot, bytes.into()).map_err(fail)
         }
         _ => reader::parse_entry(&segment.salt, index, slot, bytes).map_err(fail),
     }

@@ -271,7 +271,7 @@ impl View {
         self.rewrites += 1;
         self.tail.drop_head(next);
         let gone = self.sealed.partition_point(|sealed| sealed.start.sequence < start.sequence);
-        self.sealed.drain(..gone).map(|sealed| sealed.segment).collect()
+        self.sealed.drain(..gone).map(|sealed| Arc::clone(&sealed.segment)).collect()
     }
 
     /// Empties the log, which goes on at `start`.
@@ -284,7 +284,7 @@ impl View {
         self.index_batch = (0, 0);
         self.rewrites += 1;
         self.tail.truncate(0);
-        self.sealed.drain(..).map(|sealed| sealed.segment).collect()
+        self.sealed.drain(..).map(|sealed| Arc::clone(&sealed.segment)).collect()
     }
 }
 

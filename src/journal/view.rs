@@ -1,9 +1,11 @@
 //! What readers see: which segment holds which entries. Changed under a lock that is never held during I/O.
 
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::cache::Pages;
 use crate::entry::{Entry, Position};
 use crate::error::{DamagedRange, Error, Result};
 use crate::log_store::LogState;
@@ -17,39 +19,64 @@ use crate::segment::index::{Run, Slot, Summary, TermRuns};
 const TERM_RUNS_MAX: usize = 1024;
 
 /// Where a sealed segment's slots are.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Slots {
     /// In its seal, page by page.
     Sealed { offset: u32, life: u32, summary_bytes: usize, count: u32 },
     /// In memory: the seal cannot be read, and the batches were scanned instead.
-    Scanned(Arc<Vec<Slot>>),
+    Scanned(Vec<Slot>),
 }
 
-/// A segment that is not appended to any more.
+/// A segment that is not appended to any more, and how much of it is part of the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Sealed {
+    /// One beyond its last entry that no later segment supersedes; at most `first` when none is left.
+    pub(crate) live_end: u64,
+    file: Arc<SealedFile>,
+}
+
+impl Deref for Sealed {
+    type Target = Arc<SealedFile>;
+
+    fn deref(&self) -> &Arc<SealedFile> {
+        &self.file
+    }
+}
+
+/// What never changes of a sealed segment, and the pages of its slots that are in memory.
+#[derive(Debug)]
+pub(crate) struct SealedFile {
     pub(crate) segment: Arc<Segment>,
     /// How a chain that starts with this segment starts.
     pub(crate) start: ChainStart,
     /// The index of its first slot.
     pub(crate) first: u64,
-    /// One beyond its last entry that no later segment supersedes; at most `first` when none is left.
-    pub(crate) live_end: u64,
     /// Where its data ends: the seal, for one.
     pub(crate) data_end: u32,
     pub(crate) slots: Slots,
-    pub(crate) terms: Option<Arc<TermRuns>>,
+    pub(crate) terms: Option<TermRuns>,
+    pub(crate) pages: Pages,
+}
+
+impl SealedFile {
+    /// One beyond its last slot's index.
+    pub(crate) fn end(&self) -> u64 {
+        let count = match &self.slots {
+            &Slots::Sealed { count, .. } => u64::from(count),
+            Slots::Scanned(slots) => slots.len() as u64,
+        };
+        self.first + count
+    }
 }
 
 impl Sealed {
     /// From a seal that was read or has just been written.
     pub(crate) fn new(segment: Arc<Segment>, start: ChainStart, seal: &BatchHeader, summary: &Summary) -> Sealed {
         let runs = summary.terms.len();
-        Sealed {
+        let file = SealedFile {
             segment,
             start,
             first: summary.first,
-            live_end: summary.first + u64::from(summary.count),
             data_end: seal.offset,
             slots: Slots::Sealed {
                 offset: seal.offset,
@@ -57,15 +84,18 @@ impl Sealed {
                 summary_bytes: Summary::bytes(runs),
                 count: summary.count,
             },
-            terms: (runs <= TERM_RUNS_MAX).then(|| Arc::new(summary.terms.clone())),
-        }
+            terms: (runs <= TERM_RUNS_MAX).then(|| summary.terms.clone()),
+            pages: Pages::default(),
+        };
+        Sealed { live_end: summary.first + u64::from(summary.count), file: Arc::new(file) }
     }
 
     /// From batches that were scanned, where the seal cannot be read.
     pub(crate) fn scanned(segment: Arc<Segment>, start: ChainStart, data_end: u32, run: Run) -> Sealed {
         let (first, live_end) = (run.first, run.end());
-        let terms = (run.terms.len() <= TERM_RUNS_MAX).then(|| Arc::new(run.terms));
-        Sealed { segment, start, first, live_end, data_end, slots: Slots::Scanned(Arc::new(run.slots)), terms }
+        let terms = (run.terms.len() <= TERM_RUNS_MAX).then_some(run.terms);
+        let (slots, pages) = (Slots::Scanned(run.slots), Pages::default());
+        Sealed { live_end, file: Arc::new(SealedFile { segment, start, first, data_end, slots, terms, pages }) }
     }
 }
 
@@ -149,10 +179,19 @@ pub(crate) enum TermAt {
 
 /// The place of one or more entries.
 pub(crate) enum Place {
-    Sealed(Box<Sealed>),
+    Sealed(Sealed),
     /// In the active segment: the slots asked for, and the offset at which the entry behind them cannot start before.
     Active(Arc<Segment>, Vec<Slot>, u32),
     /// Nowhere: the file that held it was lost, and the loss accepted.
+    Lost(PathBuf),
+}
+
+/// The place of one entry.
+pub(crate) enum Spot {
+    Sealed(Arc<SealedFile>),
+    /// In the active segment: its slot, and the offset at which the entry behind it cannot start before.
+    Active(Arc<Segment>, Slot, u32),
+    /// As [`Place::Lost`].
     Lost(PathBuf),
 }
 
@@ -246,7 +285,7 @@ impl View {
     /// Where the entries from `index` on are, at most `count` of them, all in one segment.
     pub(crate) fn place(&self, index: u64, count: usize) -> Place {
         if let Some(sealed) = self.sealed_at(index) {
-            return Place::Sealed(Box::new(sealed.clone()));
+            return Place::Sealed(sealed.clone());
         }
         let (slots, first) = (&self.fold.run.slots, self.fold.run.first);
         if index < first || index >= self.next() {
@@ -256,6 +295,18 @@ impl View {
         let end = at.saturating_add(count).min(slots.len());
         let limit = slots[end..].iter().find(|slot| !slot.is_lost()).map_or(self.fold.end, |slot| slot.offset);
         Place::Active(Arc::clone(&self.active), slots[at..end].to_vec(), limit)
+    }
+
+    /// Where the entry at `index` is.
+    pub(crate) fn spot(&self, index: u64) -> Spot {
+        if let Some(sealed) = self.sealed_at(index) {
+            return Spot::Sealed(Arc::clone(sealed));
+        }
+        let at = index.checked_sub(self.fold.run.first).and_then(|at| usize::try_from(at).ok());
+        let slots = at.and_then(|at| self.fold.run.slots.get(at..)).and_then(<[Slot]>::split_first);
+        let Some((slot, behind)) = slots else { return Spot::Lost(self.active.path.clone()) };
+        let limit = behind.iter().find(|slot| !slot.is_lost()).map_or(self.fold.end, |slot| slot.offset);
+        Spot::Active(Arc::clone(&self.active), *slot, limit)
     }
 
     /// Lets a segment supersede the sealed ones from `base` on.

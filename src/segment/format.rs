@@ -322,7 +322,7 @@ impl BatchHeader {
     }
 }
 
-/// An entry header as it stands in a file; proved only by [`EntryHeader::check_of`] over its payload.
+/// An entry header as it stands in a file; proved only by [`entry_check`] over it and its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct EntryHeader {
     pub(crate) check: u32,
@@ -349,16 +349,20 @@ impl EntryHeader {
         put_u64(&mut bytes, ENTRY_TERM_AT, self.term);
         bytes
     }
+}
 
-    /// The checksum that an entry with this header, index and stored payload must have.
-    pub(crate) fn check_of(&self, salt: &Salted, index: u64, stored: &[u8]) -> u32 {
-        #[cfg(mutate)]
-        let index = if crate::mutate::is(crate::mutate::Mutation::IndexNumberNotCovered) { 0 } else { index };
-        let mut prefix = [0; 8 + ENTRY_BYTES - ENTRY_LEN_AT];
-        LittleEndian::write_u64(&mut prefix[..8], index);
-        prefix[8..].copy_from_slice(&self.encode()[ENTRY_LEN_AT..]);
-        salt.of(&[&prefix, stored])
-    }
+/// The checksum that an entry's bytes, header and stored payload, must have at this index.
+pub(crate) fn entry_check(salt: &Salted, index: u64, entry: &[u8]) -> u32 {
+    #[cfg(mutate)]
+    let index = if crate::mutate::is(crate::mutate::Mutation::IndexNumberNotCovered) { 0 } else { index };
+    salt.of(&[&index.to_le_bytes(), entry.get(ENTRY_LEN_AT..).unwrap_or_default()])
+}
+
+/// Writes the checksum into an entry's bytes, the rest of which is there, and returns it.
+pub(crate) fn put_entry_check(salt: &Salted, index: u64, entry: &mut [u8]) -> u32 {
+    let check = entry_check(salt, index, entry);
+    put_u32(entry, ENTRY_CHECK_AT, check);
+    check
 }
 
 /// Where a sealed segment's seal stands.

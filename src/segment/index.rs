@@ -2,6 +2,7 @@
 //! of its seal (or of the index batch that a clean close writes) afterwards.
 
 use byteorder::{ByteOrder, LittleEndian};
+use bytes::Bytes;
 
 use super::fold::Fold;
 use super::format::{
@@ -208,10 +209,7 @@ pub(crate) fn encode(salt: &Salted, id: IndexId, fold: &Fold, successor: (u64, u
         let start = body.len();
         body.extend_from_slice(&[0; 4]);
         body.extend_from_slice(&(number as u32).to_le_bytes());
-        for slot in slots {
-            body.extend_from_slice(&slot.offset.to_le_bytes());
-            body.extend_from_slice(&slot.check.to_le_bytes());
-        }
+        put_slots(&mut body, slots);
         let check = id.page_check(salt, &body[start..]);
         LittleEndian::write_u32(&mut body[start..], check);
         checks.push(check);
@@ -222,21 +220,58 @@ pub(crate) fn encode(salt: &Salted, id: IndexId, fold: &Fold, successor: (u64, u
 
 /// The checksum over a batch's own checksums, which its header carries.
 pub(crate) fn check_of_checks(salt: &Salted, checks: impl Iterator<Item = u32>) -> u32 {
-    let bytes: Vec<u8> = checks.flat_map(u32::to_le_bytes).collect();
-    salt.of(&[&bytes])
+    salt.of_numbers(checks)
 }
 
-/// The slots of one page, if the bytes are page `number` of this index.
-pub(crate) fn parse_page(salt: &Salted, id: IndexId, number: u32, page: &[u8]) -> Option<Vec<Slot>> {
-    if read_u32(page, 0)? != id.page_check(salt, page) || read_u32(page, 4)? != number {
-        return None;
+/// A page of slots as it stands in the file, its checksum seen. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Page(Bytes);
+
+impl Page {
+    /// The page, if the bytes are page `number` of this index.
+    pub(crate) fn parse(salt: &Salted, id: IndexId, number: u32, page: Vec<u8>) -> Option<Page> {
+        Self::is(salt, id, number, &page).then(|| Page(page.into()))
     }
-    let slots = page.get(PAGE_HEAD_BYTES..)?.chunks_exact(SLOT_BYTES);
-    Some(
-        slots
-            .map(|slot| Slot { offset: LittleEndian::read_u32(slot), check: LittleEndian::read_u32(&slot[4..]) })
-            .collect(),
-    )
+
+    fn is(salt: &Salted, id: IndexId, number: u32, page: &[u8]) -> bool {
+        page.len() >= PAGE_HEAD_BYTES
+            && read_u32(page, 0) == Some(id.page_check(salt, page))
+            && read_u32(page, 4) == Some(number)
+    }
+
+    /// A page of slots that are known from elsewhere.
+    pub(crate) fn of(slots: &[Slot]) -> Page {
+        let mut page = vec![0; PAGE_HEAD_BYTES];
+        put_slots(&mut page, slots);
+        Page(page.into())
+    }
+
+    pub(crate) fn slots(&self) -> impl ExactSizeIterator<Item = Slot> + '_ {
+        slots_of(&self.0)
+    }
+
+    pub(crate) fn slot(&self, at: usize) -> Option<Slot> {
+        let at = PAGE_HEAD_BYTES + at * SLOT_BYTES;
+        Some(Slot { offset: read_u32(&self.0, at)?, check: read_u32(&self.0, at + 4)? })
+    }
+
+    /// What it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The slots behind a page's head.
+fn slots_of(page: &[u8]) -> impl ExactSizeIterator<Item = Slot> + '_ {
+    let slots = page.get(PAGE_HEAD_BYTES..).unwrap_or_default().chunks_exact(SLOT_BYTES);
+    slots.map(|slot| Slot { offset: LittleEndian::read_u32(slot), check: LittleEndian::read_u32(&slot[4..]) })
+}
+
+fn put_slots(page: &mut Vec<u8>, slots: &[Slot]) {
+    for slot in slots {
+        page.extend_from_slice(&slot.offset.to_le_bytes());
+        page.extend_from_slice(&slot.check.to_le_bytes());
+    }
 }
 
 /// A whole index body, if it has this check.
@@ -249,7 +284,10 @@ pub(crate) fn parse_body(salt: &Salted, id: IndexId, body: &[u8], body_check: u3
     let mut checks = vec![read_u32(body, SUMMARY_CHECK_AT)?];
     let mut slots = Vec::with_capacity(summary.count as usize);
     for (number, page) in body.get(summary_bytes..)?.chunks(PAGE_BYTES).enumerate() {
-        slots.extend(parse_page(salt, id, u32::try_from(number).ok()?, page)?);
+        if !Page::is(salt, id, u32::try_from(number).ok()?, page) {
+            return None;
+        }
+        slots.extend(slots_of(page));
         checks.push(read_u32(page, 0)?);
     }
     (check_of_checks(salt, checks.into_iter()) == body_check).then_some((summary, slots))
@@ -276,9 +314,13 @@ mod tests {
         assert_eq!((summary.first, summary.count, summary.next, summary.successor), (10, 1300, 1310, (9, 8)));
         let (at, len) = page_span(Summary::bytes(3), 1300, 2);
         let page = &body[at as usize..at as usize + len];
-        assert_eq!(parse_page(&salt, id, 2, page), Some(run.slots[2 * PAGE_SLOTS..].to_vec()));
-        assert_eq!(parse_page(&salt, IndexId { life: 1, ..id }, 2, page), None, "a stale index's page");
-        assert_eq!(parse_page(&salt, id, 1, page), None, "a page in another's place");
+        let parsed = Page::parse(&salt, id, 2, page.to_vec()).expect("a page that was just made");
+        assert!(parsed.slots().eq(run.slots[2 * PAGE_SLOTS..].iter().copied()));
+        assert!((0..parsed.slots().len()).all(|at| parsed.slot(at) == run.slots.get(2 * PAGE_SLOTS + at).copied()));
+        assert_eq!(parsed.slot(parsed.slots().len()), None);
+        assert!(Page::of(&run.slots).slots().eq(run.slots.iter().copied()));
+        assert_eq!(Page::parse(&salt, IndexId { life: 1, ..id }, 2, page.to_vec()), None, "a stale index's page");
+        assert_eq!(Page::parse(&salt, id, 1, page.to_vec()), None, "a page in another's place");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Entries out of bytes, each verified.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
-use super::format::{ENTRY_BYTES, ENTRY_FLAG_LZ4, EntryHeader};
+use super::format::{ENTRY_BYTES, ENTRY_FLAG_LZ4, EntryHeader, entry_check};
 use super::index::Slot;
 use crate::codec::{crc::Salted, lz4};
 use crate::entry::Entry;
@@ -13,15 +13,15 @@ pub(crate) fn announced_bytes(bytes: &[u8]) -> Option<usize> {
     ENTRY_BYTES.checked_add(usize::try_from(EntryHeader::parse(bytes)?.stored_bytes).ok()?)
 }
 
-/// The entry that `slot` speaks of, at the start of `bytes`. Its payload is sliced, not copied, unless compressed.
+/// The entry that `slot` speaks of, at the start of `bytes`. Its payload is what is left of them, not copied, unless
+/// compressed.
 ///
 /// Checks the entry's own checksum, and that it is the one the slot knows: a stale entry of the same index has a
 /// right checksum too.
-pub(crate) fn parse_entry(salt: &Salted, index: u64, slot: Slot, bytes: &Bytes) -> Result<Entry, DamageKind> {
-    let header = EntryHeader::parse(bytes).ok_or(DamageKind::Checksum)?;
-    let end = announced_bytes(bytes).filter(|&end| end <= bytes.len()).ok_or(DamageKind::Checksum)?;
-    let stored = bytes.slice(ENTRY_BYTES..end);
-    let is_right = header.check_of(salt, index, &stored) == header.check;
+pub(crate) fn parse_entry(salt: &Salted, index: u64, slot: Slot, mut bytes: Bytes) -> Result<Entry, DamageKind> {
+    let header = EntryHeader::parse(&bytes).ok_or(DamageKind::Checksum)?;
+    let end = announced_bytes(&bytes).filter(|&end| end <= bytes.len()).ok_or(DamageKind::Checksum)?;
+    let is_right = entry_check(salt, index, &bytes[..end]) == header.check;
     #[cfg(mutate)]
     let is_right = is_right || crate::mutate::is(crate::mutate::Mutation::ReadUnchecked);
     if !is_right {
@@ -35,9 +35,11 @@ pub(crate) fn parse_entry(salt: &Salted, index: u64, slot: Slot, bytes: &Bytes) 
     if header.check != slot.check {
         return Err(DamageKind::Misplaced);
     }
+    bytes.truncate(end);
+    bytes.advance(ENTRY_BYTES);
     let data = match header.flags {
-        0 => stored,
-        ENTRY_FLAG_LZ4 => lz4::decompress(&stored).map(Bytes::from).ok_or(DamageKind::Compression)?,
+        0 => bytes,
+        ENTRY_FLAG_LZ4 => lz4::decompress(&bytes).map(Bytes::from).ok_or(DamageKind::Compression)?,
         _ => return Err(DamageKind::UnknownFlags),
     };
     Ok(Entry { index, term: header.term, data })

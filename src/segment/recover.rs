@@ -6,6 +6,7 @@ use super::Segment;
 use super::fold::Fold;
 use super::format::{
     BATCH_BYTES, BatchHeader, ENTRY_BYTES, EntryHeader, Kind, SLOT_BYTES, TRAILER_BYTES, Trailer, announces,
+    entry_check,
 };
 use super::index::{self, IndexId, Slot, Summary};
 use super::reader;
@@ -79,9 +80,8 @@ impl<'a> Window<'a> {
             let Some((entry, bytes)) = entry.filter(|&(_, bytes)| bytes as u64 <= end - at) else {
                 return Ok(Body::Broken(None));
             };
-            let stored = self.at(at + ENTRY_BYTES as u64, bytes - ENTRY_BYTES)?;
             let index = header.first_index.wrapping_add(number);
-            let matches = entry.check_of(&salt.clone(), index, &stored) == entry.check;
+            let matches = entry_check(salt, index, &self.at(at, bytes)?) == entry.check;
             whole &= matches;
             found.push((entry.term, Slot { offset: at as u32, check: entry.check }, matches));
             at += bytes as u64;

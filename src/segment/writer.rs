@@ -1,10 +1,10 @@
 //! Batches into bytes: one buffer, one write.
 
 use byteorder::{ByteOrder, LittleEndian};
-use bytes::{BufMut, BytesMut};
+use bytes::BufMut;
 
 use super::fold::Fold;
-use super::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, ENTRY_FLAG_LZ4, EntryHeader};
+use super::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, ENTRY_FLAG_LZ4, EntryHeader, put_entry_check};
 use super::index::{self, IndexId, Slot};
 use crate::codec::{crc::Salted, lz4};
 use crate::entry::Entry;
@@ -23,32 +23,25 @@ pub enum Compression {
     },
 }
 
-/// A batch in a buffer, ready to be written at its header's offset.
-pub(crate) struct Encoded {
-    /// The header as it was written, its check filled in.
-    pub(crate) header: BatchHeader,
-    /// Term and slot of each entry.
-    pub(crate) entries: Vec<(u64, Slot)>,
-}
-
 /// The most bytes that the entries' body takes in a file: compression only ever makes it smaller.
 pub(crate) fn body_bytes_max(entries: &[Entry]) -> u64 {
     entries.iter().map(|entry| (ENTRY_BYTES + entry.data.len()) as u64).sum()
 }
 
-/// Encodes a batch of entries into the empty `buffer`, padded to `align`. The header's count, body and check fields
-/// are filled in here.
+/// Encodes a batch of entries into the empty `buffer`, padded to `align`, and puts term and slot of each into the empty
+/// `slots`. Returns the header with its count, body and check fields filled in.
 pub(crate) fn encode_entries(
     salt: &Salted,
     mut header: BatchHeader,
     entries: &[Entry],
     compression: Compression,
     align: u32,
-    buffer: &mut BytesMut,
-) -> Encoded {
+    buffer: &mut Vec<u8>,
+    slots: &mut Vec<(u64, Slot)>,
+) -> BatchHeader {
     buffer.reserve(BATCH_BYTES + body_bytes_max(entries) as usize + align as usize);
     buffer.put_bytes(0, BATCH_BYTES);
-    let mut slots = Vec::with_capacity(entries.len());
+    slots.reserve(entries.len());
     for entry in entries {
         let offset = header.offset + buffer.len() as u32;
         slots.push((entry.term, Slot { offset, check: put_entry(salt, entry, compression, buffer) }));
@@ -57,21 +50,21 @@ pub(crate) fn encode_entries(
     header.body_bytes = (buffer.len() - BATCH_BYTES) as u32;
     header.body_check = index::check_of_checks(salt, slots.iter().map(|(_, slot)| slot.check));
     finish(salt, &mut header, align, buffer);
-    Encoded { header, entries: slots }
+    header
 }
 
-fn put_entry(salt: &Salted, entry: &Entry, compression: Compression, buffer: &mut BytesMut) -> u32 {
+fn put_entry(salt: &Salted, entry: &Entry, compression: Compression, buffer: &mut Vec<u8>) -> u32 {
     let compressed = match compression {
         Compression::Lz4 { threshold_bytes } if entry.data.len() >= threshold_bytes => lz4::compress(&entry.data),
         Compression::Lz4 { .. } | Compression::None => None,
     };
     let flags = if compressed.is_some() { ENTRY_FLAG_LZ4 } else { 0 };
     let stored = compressed.as_deref().unwrap_or(&entry.data);
-    let mut header = EntryHeader { check: 0, stored_bytes: stored.len() as u32, flags, term: entry.term };
-    header.check = header.check_of(salt, entry.index, stored);
-    buffer.put_slice(&header.encode());
+    let start = buffer.len();
+    buffer.put_slice(&EntryHeader { check: 0, stored_bytes: stored.len() as u32, flags, term: entry.term }.encode());
     buffer.put_slice(stored);
-    header.check
+    // Over what has just been copied: it is in the nearest cache.
+    put_entry_check(salt, entry.index, &mut buffer[start..])
 }
 
 /// Encodes a seal or index batch into the empty `buffer`.
@@ -81,7 +74,7 @@ pub(crate) fn encode_index(
     fold: &Fold,
     successor: (u64, u64),
     align: u32,
-    buffer: &mut BytesMut,
+    buffer: &mut Vec<u8>,
 ) -> BatchHeader {
     let id = IndexId { offset: header.offset, life: header.life };
     let (body, body_check) = index::encode(salt, id, fold, successor);
@@ -94,7 +87,7 @@ pub(crate) fn encode_index(
     header
 }
 
-fn finish(salt: &Salted, header: &mut BatchHeader, align: u32, buffer: &mut BytesMut) {
+fn finish(salt: &Salted, header: &mut BatchHeader, align: u32, buffer: &mut Vec<u8>) {
     header.check = header.encode(salt, &mut buffer[..BATCH_BYTES]);
     debug_assert_eq!(LittleEndian::read_u32(&buffer[..]), header.check);
     let padded = buffer.len().next_multiple_of(align as usize);
