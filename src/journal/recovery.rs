@@ -358,18 +358,38 @@ impl<'a> Walk<'a> {
         Ok(beyond)
     }
 
-    /// The lowest later file that belongs to the chain, named or not: its first batch authenticates, and it was only
-    /// written once its predecessor's seal was durable.
+    /// The lowest later file that belongs to the chain, named or not: a batch in it authenticates, and the first one was
+    /// only written once its predecessor's seal was durable.
     fn later_file(&mut self, sequence: u64, least: u32) -> Result<Option<(u64, BatchHeader)>> {
         let later: Vec<u64> = self.sequences.iter().copied().filter(|&later| later > sequence).collect();
         for later in later {
             let Opened::Whole(segment) = self.open(later)? else { continue };
             let segment = Arc::clone(segment);
-            let first = Window::new(&segment).header(segment.data_start())?;
-            if let Some(first) = first.filter(|first| first.life >= least) {
+            if let Some(first) = self.first_header(&segment, least)? {
                 self.seen.note(later, &first);
                 return Ok(Some((later, first)));
             }
+        }
+        Ok(None)
+    }
+
+    /// The first batch of a later file that authenticates.
+    fn first_header(&self, segment: &Segment, least: u32) -> Result<Option<BatchHeader>> {
+        let (mut window, mut at) = (Window::new(segment), segment.data_start());
+        if let Some(first) = window.header(at)?.filter(|first| first.life >= least) {
+            return Ok(Some(first));
+        }
+        // With the first batch lost, too, the chain goes on behind it; where a loss was accepted, perhaps from the mark
+        // on, in the middle of the file: what was written there since must be found again.
+        if self.source.meta.mark.sequence < segment.sequence && window.is_blank(at)? {
+            return Ok(None);
+        }
+        let lives = self.lives_in(segment);
+        while let Some(header) = window.next_header(at, least)? {
+            if header.life >= lives.least_at(header.offset, least) {
+                return Ok(Some(header));
+            }
+            at = header.offset;
         }
         Ok(None)
     }
