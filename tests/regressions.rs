@@ -566,3 +566,19 @@ fn seal_of(segment: &[u8]) -> usize {
     let is_seal = |at: &usize| number(at + 20) as usize == *at && number(at + 8) == 2;
     (DATA_AT..segment.len() - 512).step_by(8).find(is_seal).unwrap()
 }
+
+// Guards: the end of a segment and the first batch of the next one are lost, and no mark in `meta` is behind them
+// (crash_hunt, damage at rest, seed 100009).
+#[test]
+fn a_file_whose_first_batch_is_lost_with_the_seal_before_it_is_not_cut_off() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=60, 1));
+    let disk = disk.killed();
+    let [.., sealed, last] = &chain(&disk)[..] else { panic!("two files at least") };
+    let seal = seal_of(&disk.bytes(sealed));
+    disk.sim().fill_sector(disk.path(sealed), seal as u64 / 512, 0).unwrap();
+    disk.sim().fill_sector(disk.path(last), DATA_AT as u64 / 512, 0).unwrap();
+    assert!(matches!(disk.try_open(), Err(Error::Damaged(damage)) if damage.path == disk.path(sealed)));
+    assert_eq!(disk.open_accepting().state().next_index(), Some(61));
+}

@@ -315,7 +315,8 @@ impl<'a> Walk<'a> {
         let at = self.fold.end;
         let least = lives.least_at(at, self.fold.life);
         let beyond = self.headers_beyond(segment, window, least)?;
-        let later = self.later_file(segment.sequence, least)?;
+        let was_sealed = window.trailer()?.is_some();
+        let later = self.later_file(segment.sequence, least, was_sealed)?;
         let place = (segment.sequence, at);
         let evidence = Evidence {
             meta_is_behind: self.meta_is_behind(),
@@ -359,13 +360,14 @@ impl<'a> Walk<'a> {
     }
 
     /// The lowest later file that belongs to the chain, named or not: a batch in it authenticates, and the first one was
-    /// only written once its predecessor's seal was durable.
-    fn later_file(&mut self, sequence: u64, least: u32) -> Result<Option<(u64, BatchHeader)>> {
+    /// only written once its predecessor's seal was durable. Files that nothing says were in use are not looked through.
+    fn later_file(&mut self, sequence: u64, least: u32, was_sealed: bool) -> Result<Option<(u64, BatchHeader)>> {
         let later: Vec<u64> = self.sequences.iter().copied().filter(|&later| later > sequence).collect();
         for later in later {
             let Opened::Whole(segment) = self.open(later)? else { continue };
             let segment = Arc::clone(segment);
-            if let Some(first) = self.first_header(&segment, least)? {
+            let in_use = was_sealed || self.source.meta.mark.sequence >= later;
+            if let Some(first) = self.first_header(&segment, least, in_use)? {
                 self.seen.note(later, &first);
                 return Ok(Some((later, first)));
             }
@@ -373,16 +375,13 @@ impl<'a> Walk<'a> {
         Ok(None)
     }
 
-    /// The first batch of a later file that authenticates.
-    fn first_header(&self, segment: &Segment, least: u32) -> Result<Option<BatchHeader>> {
+    /// The first batch of a later file that authenticates: in one that was in use, if the very first is lost, too, one
+    /// behind it. Where that loss was accepted, the log may have gone on in the middle of the file.
+    fn first_header(&self, segment: &Segment, least: u32, in_use: bool) -> Result<Option<BatchHeader>> {
         let (mut window, mut at) = (Window::new(segment), segment.data_start());
-        if let Some(first) = window.header(at)?.filter(|first| first.life >= least) {
-            return Ok(Some(first));
-        }
-        // With the first batch lost, too, the chain goes on behind it; where a loss was accepted, perhaps from the mark
-        // on, in the middle of the file: what was written there since must be found again.
-        if self.source.meta.mark.sequence < segment.sequence && window.is_blank(at)? {
-            return Ok(None);
+        let first = window.header(at)?.filter(|first| first.life >= least);
+        if first.is_some() || !in_use {
+            return Ok(first);
         }
         let lives = self.lives_in(segment);
         while let Some(header) = window.next_header(at, least)? {
@@ -429,7 +428,7 @@ impl<'a> Walk<'a> {
     }
 
     fn lost_file(&mut self, sequence: u64, state: FileState) -> Result<Next> {
-        let later = self.later_file(sequence, self.fold.life)?;
+        let later = self.later_file(sequence, self.fold.life, true)?;
         let evidence = Evidence {
             meta_is_behind: self.meta_is_behind(),
             file: state,
