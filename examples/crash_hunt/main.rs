@@ -1,13 +1,15 @@
-//! Loses power in every way at every moment of random histories, on all cores, until so many different states were
-//! recovered; then says what was explored, and fails if a promise was broken, or nothing explored.
+//! Loses power in every way at every moment of random histories, damages disks at rest, and lets threads meet in every
+//! order, on all cores, until so many different states were recovered; then says what was explored, and fails if a
+//! promise was broken, or nothing explored.
 //!
 //! ```text
 //! cargo run --release --features sim --example crash_hunt -- --states 1000000 --seed 0
 //! ```
 
-// The harness is that of `tests/crash`, which uses more of it.
+// The harnesses are those of `tests/`, which use more of them.
 #![allow(dead_code)]
 
+mod at_rest;
 #[path = "../../tests/common/mod.rs"]
 mod common;
 #[path = "../../tests/crash/explore.rs"]
@@ -20,45 +22,67 @@ mod history;
 mod hunt;
 #[path = "../../tests/crash/model.rs"]
 mod model;
+mod progress;
+mod threads;
+
+#[path = "../../tests/random_damage"]
+mod random_damage {
+    pub mod oracle;
+    pub mod rest;
+    pub mod run;
+}
+
+#[path = "../../tests/schedules"]
+mod schedules {
+    pub mod history;
+    pub mod judge;
+    pub mod world;
+}
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressStyle};
 
-/// Explores what power cuts leave of a journal.
+use at_rest::AtRest;
+use explore::Seen;
+use hunt::Faults;
+use progress::Progress;
+use threads::Threads;
+
+/// Explores what crashes, damage and threads leave of a journal.
 #[derive(Parser)]
 struct Arguments {
     /// Stops after so many different states.
     #[arg(long, default_value_t = 1_000_000)]
     states: u64,
-    /// The first history's seed; the next ones follow.
+    /// The first seed; the next ones follow. To each belongs a history of every class of faults.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Stops after so many seeds, too.
     #[arg(long, default_value_t = u64::MAX)]
     histories: u64,
+    /// Stops after so many minutes, too; 0 for no end.
+    #[arg(long, default_value_t = 0.0)]
+    minutes: f64,
 }
 
 fn main() -> ExitCode {
-    let Arguments { states, seed, histories } = Arguments::parse();
-    let bar = ProgressBar::new(states);
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} states, {per_sec}, {eta} left") {
-        bar.set_style(style);
-    }
+    let Arguments { states, seed, histories, minutes } = Arguments::parse();
     let begun = Instant::now();
-    let caught = hunt::hunt(seed..seed.saturating_add(histories), states, &hunt::plain(), &|states| {
-        bar.set_position(states);
-    });
-    bar.finish_and_clear();
+    // Too long for a clock is no end.
+    let until = Duration::try_from_secs_f64(minutes * 60.0).ok().filter(|time| !time.is_zero());
+    let seen = Seen::new(states, until.and_then(|time| begun.checked_add(time)));
+    let mut classes = hunt::power_cuts(&hunt::plain());
+    classes.push(Box::new(AtRest) as Box<dyn Faults>);
+    classes.push(Box::new(Threads) as Box<dyn Faults>);
+    let progress = Progress::begin(states);
+    let caught = hunt::hunt(seed..seed.saturating_add(histories), &classes, &seen, &|states| progress.tell(states));
+    progress.end();
     println!("{caught}");
     let (found, seconds) = (caught.distinct(), begun.elapsed().as_secs_f64());
-    println!(
-        "{found} states of {} histories in {seconds:.1} s: {:.0} a second",
-        caught.histories,
-        found as f64 / seconds
-    );
+    let rate = found as f64 / seconds;
+    println!("{found} states of {} seeds in {seconds:.1} s: {rate:.0} a second", caught.seeds);
     caught.failures.iter().for_each(|failure| println!("FAILED: {failure}"));
     if found == 0 {
         println!("FAILED: nothing was explored");

@@ -315,7 +315,8 @@ impl<'a> Walk<'a> {
         let at = self.fold.end;
         let least = lives.least_at(at, self.fold.life);
         let beyond = self.headers_beyond(segment, window, least)?;
-        let later = self.later_file(segment.sequence, least)?;
+        let was_sealed = window.trailer()?.is_some();
+        let later = self.later_file(segment.sequence, least, was_sealed)?;
         let place = (segment.sequence, at);
         let evidence = Evidence {
             meta_is_behind: self.meta_is_behind(),
@@ -358,18 +359,36 @@ impl<'a> Walk<'a> {
         Ok(beyond)
     }
 
-    /// The lowest later file that belongs to the chain, named or not: its first batch authenticates, and it was only
-    /// written once its predecessor's seal was durable.
-    fn later_file(&mut self, sequence: u64, least: u32) -> Result<Option<(u64, BatchHeader)>> {
+    /// The lowest later file that belongs to the chain, named or not: a batch in it authenticates, and the first one was
+    /// only written once its predecessor's seal was durable. Files that nothing says were in use are not looked through.
+    fn later_file(&mut self, sequence: u64, least: u32, was_sealed: bool) -> Result<Option<(u64, BatchHeader)>> {
         let later: Vec<u64> = self.sequences.iter().copied().filter(|&later| later > sequence).collect();
         for later in later {
             let Opened::Whole(segment) = self.open(later)? else { continue };
             let segment = Arc::clone(segment);
-            let first = Window::new(&segment).header(segment.data_start())?;
-            if let Some(first) = first.filter(|first| first.life >= least) {
+            let in_use = was_sealed || self.source.meta.mark.sequence >= later;
+            if let Some(first) = self.first_header(&segment, least, in_use)? {
                 self.seen.note(later, &first);
                 return Ok(Some((later, first)));
             }
+        }
+        Ok(None)
+    }
+
+    /// The first batch of a later file that authenticates: in one that was in use, if the very first is lost, too, one
+    /// behind it. Where that loss was accepted, the log may have gone on in the middle of the file.
+    fn first_header(&self, segment: &Segment, least: u32, in_use: bool) -> Result<Option<BatchHeader>> {
+        let (mut window, mut at) = (Window::new(segment), segment.data_start());
+        let first = window.header(at)?.filter(|first| first.life >= least);
+        if first.is_some() || !in_use {
+            return Ok(first);
+        }
+        let lives = self.lives_in(segment);
+        while let Some(header) = window.next_header(at, least)? {
+            if header.life >= lives.least_at(header.offset, least) {
+                return Ok(Some(header));
+            }
+            at = header.offset;
         }
         Ok(None)
     }
@@ -409,7 +428,7 @@ impl<'a> Walk<'a> {
     }
 
     fn lost_file(&mut self, sequence: u64, state: FileState) -> Result<Next> {
-        let later = self.later_file(sequence, self.fold.life)?;
+        let later = self.later_file(sequence, self.fold.life, true)?;
         let evidence = Evidence {
             meta_is_behind: self.meta_is_behind(),
             file: state,

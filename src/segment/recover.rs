@@ -149,13 +149,16 @@ impl<'a> Window<'a> {
         Ok(None)
     }
 
-    /// The seal that the trailer points to, as far as it is needed without its slots.
-    pub(crate) fn trailed_seal(&mut self) -> Result<Option<(BatchHeader, Summary)>> {
+    /// The trailer. Its file was sealed, or was about to be.
+    pub(crate) fn trailer(&mut self) -> Result<Option<Trailer>> {
         let segment = self.segment;
         let bytes = self.at(segment.trailer_at(), TRAILER_BYTES)?;
-        let Some(trailer) = Trailer::parse(&segment.salt, &bytes).filter(|t| t.sequence == segment.sequence) else {
-            return Ok(None);
-        };
+        Ok(Trailer::parse(&segment.salt, &bytes).filter(|trailer| trailer.sequence == segment.sequence))
+    }
+
+    /// The seal that the trailer points to, as far as it is needed without its slots.
+    pub(crate) fn trailed_seal(&mut self) -> Result<Option<(BatchHeader, Summary)>> {
+        let Some(trailer) = self.trailer()? else { return Ok(None) };
         let header = self.header(trailer.seal_offset)?;
         let Some(header) = header.filter(|h| h.kind == Kind::Seal && h.check == trailer.seal_check) else {
             return Ok(None);

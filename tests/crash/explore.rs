@@ -1,16 +1,18 @@
 //! Explores a history: at each moment at which power could be lost, every state that the disk may be found in is opened, judged,
 //! appended to, cut off again and opened again.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use crate::generate::History;
 use crate::history::{Moments, Run, Wrap};
 use crate::model::Model;
-use raft_journal::io::sim::{CrashStates, Kinds, SimFs, Survival};
+use raft_journal::io::sim::{Kinds, SimFs, Survival};
 use raft_journal::{Entry, Journal, LogStore, RecoveryReport};
 
 /// Where a state comes from.
@@ -27,9 +29,11 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Class; 4] = [Class::OldOrNew, Class::AllKinds, Class::Drawn, Class::InRecovery];
+    /// The names of all of them.
+    pub const NAMES: [&str; 4] =
+        [Class::OldOrNew.name(), Class::AllKinds.name(), Class::Drawn.name(), Class::InRecovery.name()];
 
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Class::OldOrNew => "every combination of new and old",
             Class::AllKinds => "every combination of the five kinds",
@@ -69,18 +73,31 @@ fn give_up(disk: &SimFs, journal: Journal) {
     drop(journal);
 }
 
-/// The states that were met, by all workers.
-#[derive(Default)]
+/// The states that were met, by all workers; and when there were enough.
 pub struct Seen {
     shards: Vec<Mutex<HashSet<u64>>>,
     count: AtomicU64,
     /// The moments at which power was lost.
     points: Mutex<HashSet<(u64, u64)>>,
+    states_max: u64,
+    until: Option<Instant>,
 }
 
 impl Seen {
-    pub fn new() -> Seen {
-        Seen { shards: (0..64).map(|_| Mutex::default()).collect(), count: AtomicU64::new(0), points: Mutex::default() }
+    /// Nothing yet; so many states are enough, and so is what there is at that time.
+    pub fn new(states_max: u64, until: Option<Instant>) -> Seen {
+        let shards = (0..64).map(|_| Mutex::default()).collect();
+        Seen { shards, count: AtomicU64::new(0), points: Mutex::default(), states_max, until }
+    }
+
+    /// Nothing yet, and nothing is enough.
+    pub fn without_end() -> Seen {
+        Seen::new(u64::MAX, None)
+    }
+
+    /// Whether the hunt is over.
+    pub fn is_enough(&self) -> bool {
+        self.count() >= self.states_max || self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// How many different disks there were.
@@ -89,12 +106,13 @@ impl Seen {
     }
 
     /// Whether power was never lost at such a moment: all that may survive and all that must are another's.
-    fn insert_point(&self, moment: &SimFs) -> bool {
+    pub fn insert_point(&self, moment: &SimFs) -> bool {
         let ends = [Survival::Everything, Survival::Nothing].map(|survival| moment.after_power_cut(survival).digest());
         self.points.lock().expect("no worker panics here").insert(ends.into())
     }
 
-    fn insert(&self, digest: u64) -> bool {
+    /// Whether a disk was never met before.
+    pub fn insert(&self, digest: u64) -> bool {
         let shard = &self.shards[(digest % self.shards.len() as u64) as usize];
         let new = shard.lock().expect("no worker panics here").insert(digest);
         self.count.fetch_add(u64::from(new), Ordering::Relaxed);
@@ -106,7 +124,7 @@ impl Seen {
 #[derive(Clone, Default, Debug)]
 pub struct Tally {
     /// Different disks, by where they come from.
-    pub states: BTreeMap<Class, u64>,
+    pub states: BTreeMap<&'static str, u64>,
     /// Disks that were judged; the same one more than once where different things are allowed.
     pub judged: u64,
     /// Different moments at which power was lost.
@@ -120,9 +138,38 @@ impl Tally {
         self.states.values().sum()
     }
 
+    /// Counts a disk that was judged, and that was new or not.
+    pub fn meet(&mut self, source: &'static str, new: bool) {
+        self.judged += 1;
+        if new {
+            *self.states.entry(source).or_default() += 1;
+        }
+    }
+
+    /// Counts something that recovery decided.
+    pub fn decided(&mut self, row: &'static str) {
+        *self.rows.entry(row).or_default() += 1;
+    }
+
+    /// Counts all that recovery decided.
+    pub fn note(&mut self, report: &RecoveryReport) {
+        let rows = [
+            ("new directory", report.created),
+            ("closed in order", report.clean),
+            ("torn, cut", report.torn.is_some()),
+            ("nothing torn", report.torn.is_none()),
+            ("suspect log", report.suspect.is_some()),
+            ("suspect vote", report.suspect.is_some_and(|suspect| suspect.vote)),
+            ("meta healed", report.meta_healed),
+            ("reindexed", !report.reindexed.is_empty()),
+            ("files left over", !report.leftover.is_empty()),
+        ];
+        rows.into_iter().filter(|(_, hit)| *hit).for_each(|(row, _)| self.decided(row));
+    }
+
     pub fn add(&mut self, other: &Tally) {
-        for (class, count) in &other.states {
-            *self.states.entry(*class).or_default() += count;
+        for (source, count) in &other.states {
+            *self.states.entry(source).or_default() += count;
         }
         for (row, count) in &other.rows {
             *self.rows.entry(row).or_default() += count;
@@ -141,8 +188,6 @@ pub struct Explorer<'a> {
     /// How many moments there were: draws differ from one to the next.
     moments: u64,
     wrap: Wrap,
-    /// At so many states, met by whomever, it is enough.
-    states_max: u64,
 }
 
 thread_local! {
@@ -171,13 +216,19 @@ pub fn quietly<T>(run: impl FnOnce() -> T) -> Result<T, String> {
     SAID.set(Some(String::new()));
     let result = catch_unwind(AssertUnwindSafe(run));
     let said = SAID.take().unwrap_or_default();
-    result.map_err(|_| said)
+    // What another thread said, and was passed on from there, passed by this one's hook.
+    result.map_err(|payload| if said.is_empty() { message(&*payload) } else { said })
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without a word").to_owned()
 }
 
 impl<'a> Explorer<'a> {
-    /// Explores until `seen` has so many states, at most.
-    pub fn new(seen: &'a Seen, states_max: u64, wrap: Wrap) -> Explorer<'a> {
-        Explorer { seen, judged: HashSet::new(), tally: Tally::default(), moments: 0, wrap, states_max }
+    /// Explores until `seen` has enough, at most.
+    pub fn new(seen: &'a Seen, wrap: Wrap) -> Explorer<'a> {
+        Explorer { seen, judged: HashSet::new(), tally: Tally::default(), moments: 0, wrap }
     }
 
     /// Explores one history; what it came to so far, and what went wrong.
@@ -216,7 +267,7 @@ impl<'a> Explorer<'a> {
 
     /// Whether there were states enough, in all or of this history.
     fn is_enough(&self) -> bool {
-        self.seen.count() >= self.states_max || self.tally.judged > JUDGED_MAX
+        self.seen.is_enough() || self.tally.judged > JUDGED_MAX
     }
 
     fn arrive(&mut self, moment: &SimFs) {
@@ -226,34 +277,11 @@ impl<'a> Explorer<'a> {
 
     /// Loses power at one moment, in every way.
     fn crash(&mut self, run: &Run, disk: &SimFs, states: &[Model]) {
-        let all = disk.crash_states(Kinds::OldOrNew);
-        if all.units() <= OLD_OR_NEW_UNITS_MAX {
-            self.meet_each(run, all, states, Class::OldOrNew);
-        } else {
-            self.meet_drawn(run, disk, states, Survival::OldOrNew);
-        }
-        let all = disk.crash_states(Kinds::All);
-        if all.units() <= ALL_KINDS_UNITS_MAX {
-            self.meet_each(run, all, states, Class::AllKinds);
-        } else {
-            self.meet_drawn(run, disk, states, Survival::Random);
-        }
-    }
-
-    fn meet_each(&mut self, run: &Run, disks: CrashStates, states: &[Model], class: Class) {
-        for disk in disks {
-            if self.seen.count() >= self.states_max {
+        for (class, disk) in crash_states(disk, self.moments) {
+            if self.seen.is_enough() {
                 return;
             }
             self.meet(run, &disk, states, class);
-        }
-    }
-
-    fn meet_drawn(&mut self, run: &Run, disk: &SimFs, states: &[Model], survival: fn(u64) -> Survival) {
-        let seed = self.moments * DRAWN;
-        let drawn = (seed..seed + DRAWN).map(survival);
-        for survival in [Survival::Everything, Survival::Nothing].into_iter().chain(drawn) {
-            self.meet(run, &disk.after_power_cut(survival), states, Class::Drawn);
         }
     }
 
@@ -264,16 +292,13 @@ impl<'a> Explorer<'a> {
             return;
         }
         let new = self.seen.insert(digest);
-        if new {
-            *self.tally.states.entry(class).or_default() += 1;
-        }
-        self.tally.judged += 1;
+        self.tally.meet(class.name(), new);
         let rarely = if class == Class::InRecovery { RECOVERIES_EXPLORED * 8 } else { RECOVERIES_EXPLORED };
         let deep = new && digest.is_multiple_of(rarely);
         disk.record(deep);
         let (journal, found) = open(run, disk, digest.is_multiple_of(POINT_READS));
         assert!(states.contains(&found), "recovered {found:?}\nwhich is none of {states:#?}");
-        self.note(journal.recovery_report());
+        self.tally.note(journal.recovery_report());
         let moments = if deep { disk.take_recorded() } else { Vec::new() };
         if new {
             self.go_on(run, disk, &journal, found);
@@ -303,30 +328,39 @@ impl<'a> Explorer<'a> {
 
     /// Power is lost while recovery is at work: it changes nothing but `meta`.
     fn recover_cut_short(&mut self, run: &Run, disk: &SimFs, states: &[Model]) {
-        let all = disk.crash_states(Kinds::All);
-        if all.units() <= ALL_KINDS_UNITS_MAX {
-            return self.meet_each(run, all, states, Class::InRecovery);
+        for (_, disk) in each_or(disk, Kinds::All, drawn(self.moments).map(Survival::Random)) {
+            self.meet(run, &disk, states, Class::InRecovery);
         }
-        let seed = self.moments * DRAWN;
-        (seed..seed + DRAWN).for_each(|seed| {
-            self.meet(run, &disk.after_power_cut(Survival::Random(seed)), states, Class::InRecovery);
-        });
     }
+}
 
-    fn note(&mut self, report: &RecoveryReport) {
-        let rows = [
-            ("new directory", report.created),
-            ("closed in order", report.clean),
-            ("torn, cut", report.torn.is_some()),
-            ("nothing torn", report.torn.is_none()),
-            ("suspect log", report.suspect.is_some()),
-            ("suspect vote", report.suspect.is_some_and(|suspect| suspect.vote)),
-            ("meta healed", report.meta_healed),
-            ("reindexed", !report.reindexed.is_empty()),
-            ("files left over", !report.leftover.is_empty()),
-        ];
-        for (row, hit) in rows {
-            *self.tally.rows.entry(row).or_default() += u64::from(hit);
-        }
+/// What power lost at one moment leaves: each combination of old and new, and of all kinds, or some drawn ones where there
+/// are too many. `number` keeps apart the draws of different moments.
+pub fn crash_states(disk: &SimFs, number: u64) -> impl Iterator<Item = (Class, SimFs)> {
+    let ends = [Survival::Everything, Survival::Nothing];
+    let old_or_new = ends.into_iter().chain(drawn(number).map(Survival::OldOrNew));
+    let all_kinds = ends.into_iter().chain(drawn(number).map(Survival::Random));
+    each_or(disk, Kinds::OldOrNew, old_or_new).chain(each_or(disk, Kinds::All, all_kinds))
+}
+
+fn drawn(number: u64) -> std::ops::Range<u64> {
+    number * DRAWN..(number + 1) * DRAWN
+}
+
+/// All that power loss may leave, if it is not too much; else what these survivals leave.
+fn each_or<'a>(
+    disk: &'a SimFs,
+    kinds: Kinds,
+    survivals: impl Iterator<Item = Survival> + 'a,
+) -> Box<dyn Iterator<Item = (Class, SimFs)> + 'a> {
+    let (class, units_max) = match kinds {
+        Kinds::OldOrNew => (Class::OldOrNew, OLD_OR_NEW_UNITS_MAX),
+        Kinds::All => (Class::AllKinds, ALL_KINDS_UNITS_MAX),
+    };
+    let all = disk.crash_states(kinds);
+    if all.units() <= units_max {
+        Box::new(all.map(move |state| (class, state)))
+    } else {
+        Box::new(survivals.map(|survival| (Class::Drawn, disk.after_power_cut(survival))))
     }
 }

@@ -1,4 +1,4 @@
-//! Many histories, explored on several cores.
+//! Many seeds, explored on several cores: of each seed, what every class of faults makes of it.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,76 +10,79 @@ use crate::generate::{self, History, Trouble};
 use crate::history::Wrap;
 use raft_journal::io::sim::SimFs;
 
-/// A history in which a promise was broken, as short as it could be made.
+/// A seed with which a promise was broken.
 pub struct Failure {
-    pub history: History,
+    pub seed: u64,
     /// How it was broken.
     pub said: String,
+    /// The history, as short as it could be made, where there is one.
+    pub history: Option<History>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { history, said } = self;
+        let Failure { seed, said, history } = self;
         writeln!(f, "{said}")?;
-        writeln!(f, "The shortest history that does this: {history:#?}")?;
-        let again = "cargo run --release --features sim --example crash_hunt --";
-        write!(f, "Again: {again} --seed {} --histories 1", history.seed)
-    }
-}
-
-/// What a hunt came to.
-#[derive(Default)]
-pub struct Catch {
-    tallies: Vec<(Trouble, Tally)>,
-    pub histories: u64,
-    pub failures: Vec<Failure>,
-}
-
-impl Catch {
-    /// How many different disks were met.
-    pub fn distinct(&self) -> u64 {
-        self.tallies.iter().map(|(_, tally)| tally.distinct()).sum()
-    }
-
-    fn add(&mut self, trouble: Trouble, tally: &Tally) {
-        self.histories += 1;
-        match self.tallies.iter_mut().find(|(other, _)| *other == trouble) {
-            Some((_, sum)) => sum.add(tally),
-            None => self.tallies.push((trouble, tally.clone())),
+        if let Some(history) = history {
+            writeln!(f, "The shortest history that does this: {history:#?}")?;
         }
-    }
-
-    fn failures_of(&self, trouble: Trouble) -> usize {
-        self.failures.iter().filter(|failure| failure.history.trouble == trouble).count()
+        write!(f, "Again: cargo run --release --features sim --example crash_hunt -- --seed {seed} --histories 1")
     }
 }
 
-/// The table: fault class, states, failures.
-impl fmt::Display for Catch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| trouble | power lost | different states |")?;
-        writeln!(f, "|---|---|---|")?;
-        let mut all = Tally::default();
-        for (trouble, tally) in &self.tallies {
-            for class in Class::ALL {
-                let states = tally.states.get(&class).copied().unwrap_or_default();
-                writeln!(f, "| {} | {} | {states} |", trouble.name(), class.name())?;
+/// A class of faults.
+pub trait Faults: Sync {
+    fn name(&self) -> &'static str;
+
+    /// Where its states come from.
+    fn sources(&self) -> &'static [&'static str];
+
+    /// Explores what belongs to a seed; what it came to so far, and what went wrong.
+    fn explore(&self, seed: u64, seen: &Seen) -> (Tally, Result<(), String>);
+
+    /// A failure of a seed, as short as it can be made.
+    fn shrink(&self, seed: u64, said: String) -> Failure {
+        Failure { seed, said, history: None }
+    }
+}
+
+/// Power lost in histories that have some trouble besides.
+struct PowerCuts {
+    trouble: Trouble,
+    wrap: Wrap,
+}
+
+impl Faults for PowerCuts {
+    fn name(&self) -> &'static str {
+        self.trouble.name()
+    }
+
+    fn sources(&self) -> &'static [&'static str] {
+        &Class::NAMES
+    }
+
+    fn explore(&self, seed: u64, seen: &Seen) -> (Tally, Result<(), String>) {
+        Explorer::new(seen, Arc::clone(&self.wrap)).explore(&generate::history(seed, self.trouble))
+    }
+
+    /// Leaves out one step after the other from the end.
+    fn shrink(&self, seed: u64, mut said: String) -> Failure {
+        let mut history = generate::history(seed, self.trouble);
+        for at in (0..history.ops.len()).rev() {
+            let mut shorter = history.clone();
+            shorter.ops.remove(at);
+            if let Err(now) = Explorer::new(&Seen::without_end(), Arc::clone(&self.wrap)).explore(&shorter).1 {
+                (history, said) = (shorter, now);
             }
-            all.add(tally);
         }
-        writeln!(f)?;
-        writeln!(f, "| trouble | states | judged | crash points | failures |")?;
-        writeln!(f, "|---|---|---|---|---|")?;
-        for (trouble, tally) in &self.tallies {
-            let (states, failures) = (tally.distinct(), self.failures_of(*trouble));
-            let Tally { judged, crash_points, .. } = tally;
-            writeln!(f, "| {} | {states} | {judged} | {crash_points} | {failures} |", trouble.name())?;
-        }
-        writeln!(f)?;
-        writeln!(f, "| what recovery decided | times |")?;
-        writeln!(f, "|---|---|")?;
-        all.rows.iter().try_for_each(|(row, times)| writeln!(f, "| {row} | {times} |"))
+        Failure { seed, said, history: Some(history) }
     }
+}
+
+/// Power cuts with every trouble; `wrap` stands between journals and their disks.
+pub fn power_cuts(wrap: &Wrap) -> Vec<Box<dyn Faults>> {
+    let class = |trouble| Box::new(PowerCuts { trouble, wrap: Arc::clone(wrap) }) as Box<dyn Faults>;
+    Trouble::ALL.into_iter().map(class).collect()
 }
 
 /// Nothing between a journal and its disk.
@@ -87,47 +90,97 @@ pub fn plain() -> Wrap {
     Arc::new(|fs: SimFs| Arc::new(fs))
 }
 
-/// Explores the histories of these seeds, until so many different states were met or something fails. `progress` hears
-/// how many there were.
-pub fn hunt(seeds: Range<u64>, states_max: u64, wrap: &Wrap, progress: &(dyn Fn(u64) + Sync)) -> Catch {
-    let (seen, next, over) = (Seen::new(), AtomicU64::new(seeds.start), AtomicBool::new(false));
-    let sum = Mutex::new(Catch::default());
-    let explore = |seed: u64, trouble: Trouble| {
-        let history = generate::history(seed, trouble);
-        let (tally, result) = Explorer::new(&seen, states_max, Arc::clone(wrap)).explore(&history);
+/// What a hunt came to with one class of faults.
+struct Bag {
+    name: &'static str,
+    sources: &'static [&'static str],
+    tally: Tally,
+    failures: u64,
+}
+
+/// What a hunt came to.
+pub struct Catch {
+    bags: Vec<Bag>,
+    pub seeds: u64,
+    pub failures: Vec<Failure>,
+}
+
+impl Catch {
+    fn of(classes: &[Box<dyn Faults>]) -> Catch {
+        let names = classes.iter().map(|class| (class.name(), class.sources()));
+        let bags = names.map(|(name, sources)| Bag { name, sources, tally: Tally::default(), failures: 0 });
+        Catch { bags: bags.collect(), seeds: 0, failures: Vec::new() }
+    }
+
+    /// How many different disks were met.
+    pub fn distinct(&self) -> u64 {
+        self.bags.iter().map(|bag| bag.tally.distinct()).sum()
+    }
+
+    /// All that recovery decided.
+    fn decided(&self) -> Tally {
+        let mut all = Tally::default();
+        self.bags.iter().for_each(|bag| all.add(&bag.tally));
+        all
+    }
+}
+
+/// The tables: fault class, states, failures; where the states come from; what was decided.
+impl fmt::Display for Catch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "| fault class | where its states come from | different states |")?;
+        writeln!(f, "|---|---|---|")?;
+        for Bag { name, sources, tally, .. } in &self.bags {
+            for source in *sources {
+                let states = tally.states.get(source).copied().unwrap_or_default();
+                writeln!(f, "| {name} | {source} | {states} |")?;
+            }
+        }
+        writeln!(f)?;
+        writeln!(f, "| what recovery decided | times |")?;
+        writeln!(f, "|---|---|")?;
+        let all = self.decided();
+        all.rows.iter().try_for_each(|(row, times)| writeln!(f, "| {row} | {times} |"))?;
+        writeln!(f)?;
+        writeln!(f, "| fault class | states | judged | crash points | failures |")?;
+        writeln!(f, "|---|---|---|---|---|")?;
+        let mut row = |name: &str, tally: &Tally, failures: u64| {
+            let Tally { judged, crash_points, .. } = tally;
+            writeln!(f, "| {name} | {} | {judged} | {crash_points} | {failures} |", tally.distinct())
+        };
+        self.bags.iter().try_for_each(|bag| row(bag.name, &bag.tally, bag.failures))?;
+        row("all", &all, self.bags.iter().map(|bag| bag.failures).sum())
+    }
+}
+
+/// Explores what every class of faults makes of these seeds, one class after the other, until `seen` has enough or
+/// something fails. `progress` hears how many states there were.
+pub fn hunt(seeds: Range<u64>, classes: &[Box<dyn Faults>], seen: &Seen, progress: &(dyn Fn(u64) + Sync)) -> Catch {
+    let (next, over) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let sum = Mutex::new(Catch::of(classes));
+    let explore = |seed: u64, at: usize, class: &dyn Faults| {
+        let (tally, result) = class.explore(seed, seen);
         progress(seen.count());
-        let failure =
-            result.err().filter(|_| !over.swap(true, Ordering::Relaxed)).map(|said| shrink(history, said, wrap));
+        let first = result.err().filter(|_| !over.swap(true, Ordering::Relaxed));
+        let failure = first.map(|said| class.shrink(seed, said));
         let mut sum = sum.lock().expect("no worker panics here");
-        sum.add(trouble, &tally);
+        sum.bags[at].tally.add(&tally);
+        sum.bags[at].failures += u64::from(failure.is_some());
         sum.failures.extend(failure);
     };
     let worker = || {
-        while !over.load(Ordering::Relaxed) && seen.count() < states_max {
+        while !over.load(Ordering::Relaxed) && !seen.is_enough() {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
                 break;
             }
-            Trouble::ALL.into_iter().for_each(|trouble| explore(seed, trouble));
+            classes.iter().enumerate().for_each(|(at, class)| explore(seed, at, &**class));
+            sum.lock().expect("no worker panics here").seeds += 1;
         }
     };
     std::thread::scope(|scope| {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         (0..cores).for_each(|_| _ = scope.spawn(worker));
     });
-    let mut sum = sum.into_inner().expect("no worker panics here");
-    sum.tallies.sort_by_key(|(trouble, _)| *trouble);
-    sum
-}
-
-/// The shortest history that still fails, leaving out one step after the other from the end; and how it fails.
-fn shrink(mut history: History, mut said: String, wrap: &Wrap) -> Failure {
-    for at in (0..history.ops.len()).rev() {
-        let mut shorter = history.clone();
-        shorter.ops.remove(at);
-        if let Err(now) = Explorer::new(&Seen::new(), u64::MAX, Arc::clone(wrap)).explore(&shorter).1 {
-            (history, said) = (shorter, now);
-        }
-    }
-    Failure { history, said }
+    sum.into_inner().expect("no worker panics here")
 }

@@ -8,19 +8,15 @@
 mod common;
 
 mod oracle;
+mod rest;
 mod run;
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
 
-use oracle::{Meta, contents, faults, unseen_max};
 use raft_journal::io::sim::{Fault, OperationKind, Survival};
 use raft_journal::{Error, OnDamage};
-use run::{Run, open};
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
+use rest::{Judged, Rest, Verdict};
+use run::{Run, number, open, trace};
 
 /// Says, when a test fails, how to see the failure again.
 struct Replay {
@@ -52,67 +48,16 @@ fn for_seeds(test: &'static str, usual: u64, run: impl Fn(u64) -> u64) -> (u64, 
     (sum.sum(), count)
 }
 
-fn trace(step: impl Fn() -> String) {
-    if number("DAMAGE_SEED").is_some() {
-        println!("{}", step());
-    }
-}
-
 /// Returns 1 when the damage had to be accepted.
 fn run_damaged(seed: u64) -> u64 {
-    let mut run = Run::new(seed);
-    for _ in 0..20 + run.random.below(60) {
-        run.step().unwrap();
-        if run.random.one_in(25) {
-            run.reopen();
-        }
-    }
-    // A commit vouches for all that came before, and so does a close.
-    if run.random.one_in(2) {
-        run.vote().unwrap();
-    }
-    let disk = run.sim.clone();
-    if run.random.one_in(3) {
-        run.journal.close().unwrap();
-        run.past.clear();
-    }
-    let before = contents(&disk);
-    let faults = faults(&mut run.random, &disk);
-    run.sim = disk.after_process_kill();
-    for fault in &faults {
-        trace(|| format!("damage: {fault:?}"));
-        run.sim.damage(fault).unwrap();
-    }
-    let after = contents(&run.sim);
-    let spoiled: Vec<PathBuf> = before.keys().filter(|path| after.get(*path) != before.get(*path)).cloned().collect();
-    let possible = run.possible(&disk, &before, &after);
-    let meta = Meta::of(&before, &after);
-    if meta == Meta::NewestLost {
-        run.check_outdated();
-        return 0;
-    }
-
-    let accepted = run.open_damaged(&spoiled);
-    run.suffer(possible);
-    let (unseen_max, untold_max) = unseen_max(&faults);
-    let report = run.journal.recovery_report();
-    trace(|| format!("{meta:?}, accepted: {accepted}, lost: {:?}, {report:?}", run.model.lost));
-    match meta {
-        Meta::Readable { healed } => assert!(accepted || report.meta_healed == healed, "{report:?}"),
-        Meta::OlderLost | Meta::NewestLost => assert!(accepted || report.suspect.is_some(), "{report:?}"),
-    }
-    assert!(accepted || run.model.lost.len() <= unseen_max, "{:?}", run.model.lost);
-    for _ in 0..6 {
-        if accepted {
-            run.check_told(untold_max);
-        }
-        for _ in 0..run.random.below(30) {
-            run.step().unwrap();
-        }
-        run.model.check(&run.journal);
-        run.reopen();
-    }
-    u64::from(accepted)
+    let mut rest = Rest::new(seed);
+    let damage = rest.draw();
+    let mut accepted = 0;
+    rest.judge(&damage, 6, &mut |Judged { digest, verdict, report }| {
+        trace(|| format!("disk {digest:x}: {verdict:?}, {report:?}"));
+        accepted += u64::from(verdict == Verdict::Accepted);
+    });
+    accepted
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use raft_journal::io::sim::{AtRest, OperationKind, SimFs, Survival};
 use raft_journal::{Damage, Error, Journal, LogStore, OnDamage};
 
-use crate::run::{Model, Random, Run, open};
-use crate::{common, trace};
+use super::run::{Model, Random, Run, open, trace};
+use crate::common;
 
 const META: &str = "/journal/meta";
 
@@ -170,7 +170,7 @@ impl Run {
     }
 
     /// Opens with damage at rest; says whether it had to be accepted first.
-    pub fn open_damaged(&mut self, spoiled: &[PathBuf]) -> bool {
+    pub fn open_damaged(&mut self, spoiled: &[PathBuf], extra: &[PathBuf]) -> bool {
         let files = contents(&self.sim);
         match open(&self.sim, OnDamage::Refuse) {
             Ok(journal) => {
@@ -178,6 +178,15 @@ impl Run {
                 return false;
             }
             Err(Error::Damaged(damage)) => assert!(spoiled.contains(&damage.path), "{damage}, not {spoiled:?}"),
+            // A number that none can follow: the file has to go, and then nothing is amiss.
+            Err(Error::NotAJournal { why, .. }) => {
+                let [extra] = extra else { panic!("damage at rest gives {why}") };
+                assert!(why.contains(extra.file_name().unwrap().to_str().unwrap()), "{why}");
+                assert!(contents(&self.sim) == files, "a refused open changes nothing");
+                self.sim.remove_file_now(extra).unwrap();
+                self.journal = open(&self.sim, OnDamage::Refuse).unwrap();
+                return false;
+            }
             Err(error) => panic!("damage at rest gives {error:?}"),
         }
         assert!(contents(&self.sim) == files, "a refused open changes nothing");
@@ -196,6 +205,16 @@ impl Run {
         true
     }
 
+    /// Accepts damage that has shown only now.
+    pub fn accept_latent(&mut self) -> Journal {
+        let journal = open(&self.sim, OnDamage::Accept).unwrap();
+        trace(|| format!("accepted later: {:?}", journal.recovery_report()));
+        self.model.suffer(&journal);
+        let lost_max = self.latent_max.take().unwrap();
+        assert!(self.model.lost.len() <= lost_max, "{:?}", self.model.lost);
+        journal
+    }
+
     /// What was lost is told, as long as it is part of the log; but for so many entries of another place, which reading
     /// will find.
     pub fn check_told(&self, untold_max: usize) {
@@ -211,6 +230,12 @@ const BATCH_BYTES: usize = common::FIRST_PAYLOAD_AT - 20;
 /// The most entries that have bytes in so much of a file.
 fn entries_in(bytes: usize) -> usize {
     bytes / 50 + 2
+}
+
+/// The most entries that damage may take without being seen before the journal is opened for the second time.
+pub fn latent_max(faults: &[AtRest]) -> Option<usize> {
+    let two_places = matches!(faults, [AtRest::SwapSectors { .. } | AtRest::Misdirect { .. }]);
+    two_places.then(|| unseen_max(faults).0)
 }
 
 /// The most entries that damage may take without being seen at the open, and without being told when other damage is.

@@ -6,9 +6,21 @@ use raft_journal::io::sim::{SimFs, Survival};
 use raft_journal::{Entry, Error, Journal, LogStore, OnDamage, Position, Result, StableStore};
 
 use crate::common::{Disk, entry};
-use crate::trace;
+
+/// The number that an environment variable holds.
+pub fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// Prints a step of a run that is replayed.
+pub fn trace(step: impl Fn() -> String) {
+    if number("DAMAGE_SEED").is_some() {
+        println!("{}", step());
+    }
+}
 
 /// Draws numbers (xorshift64).
+#[derive(Clone)]
 pub struct Random(u64);
 
 impl Random {
@@ -132,14 +144,17 @@ pub struct Run {
     pub past: Vec<(Model, u64)>,
     /// An open that accepted damage, and was not the last one, said that something is suspect.
     pub was_suspect: bool,
+    /// Of damage in two places, one may show only later, when the other has it looked for: the most entries of it.
+    pub latent_max: Option<usize>,
 }
 
 impl Run {
     pub fn new(seed: u64) -> Run {
-        let sim = SimFs::with_seed(seed);
+        // The same identities and salts for each: what differs is the history.
+        let sim = SimFs::new();
         let journal = open(&sim, OnDamage::Refuse).unwrap();
         let model = Model { term: 1, ..Model::default() };
-        Run { random: Random::new(seed), sim, journal, model, past: Vec::new(), was_suspect: false }
+        Run { random: Random::new(seed), sim, journal, model, past: Vec::new(), was_suspect: false, latent_max: None }
     }
 
     /// One random operation. The model follows only when it succeeds.
@@ -229,7 +244,7 @@ impl Run {
     }
 
     pub fn vote(&mut self) -> Result<()> {
-        let vote = self.random.bits();
+        let vote = self.model.vote + 1;
         trace(|| "vote".into());
         self.journal.set_u64(b"vote", vote)?;
         self.model.vote = vote;
@@ -237,8 +252,8 @@ impl Run {
         Ok(())
     }
 
-    /// Ends the process by a close, a kill or a power cut, opens again, and compares.
-    pub fn reopen(&mut self) {
+    /// Ends the process by a close, a kill or a power cut, opens again, and compares; which disk that was.
+    pub fn reopen(&mut self) -> u64 {
         let next = match self.random.below(3) {
             0 => {
                 self.journal.close().unwrap();
@@ -250,9 +265,14 @@ impl Run {
         trace(|| "reopen".into());
         // Taken before: dropping the last handle closes the journal.
         self.sim = next;
-        self.journal = open(&self.sim, OnDamage::Refuse).unwrap();
+        let digest = self.sim.digest();
+        self.journal = match open(&self.sim, OnDamage::Refuse) {
+            Err(Error::Damaged(_)) if self.latent_max.is_some() => self.accept_latent(),
+            opened => opened.unwrap(),
+        };
         self.past.clear();
         self.model.check(&self.journal);
         assert!(!self.journal.recovery_report().meta_healed, "nothing was damaged since the last open");
+        digest
     }
 }

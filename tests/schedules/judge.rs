@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use raft_journal::io::sim::SimFs;
-use raft_journal::{Entry, Journal, LogStore, OpenOptions, Position, Result, StableStore};
+use raft_journal::{Entry, Journal, LogStore, OpenOptions, Position, RecoveryReport, Result, StableStore};
 
-use crate::history::History;
+use super::history::History;
 
 pub const DIR: &str = "/journal";
 
@@ -19,8 +19,8 @@ pub fn keys(voter: usize) -> [String; 2] {
     [format!("term {voter}"), format!("vote {voter}")]
 }
 
-/// Judges what the next start finds on a disk, and that it can be gone on with.
-pub fn recovered(history: &History, disk: &SimFs) {
+/// Judges what the next start finds on a disk, and that it can be gone on with; what recovery said of it.
+pub fn recovered(history: &History, disk: &SimFs) -> RecoveryReport {
     let journal = options(disk).open(DIR).expect("a crash is no damage");
     log(history, &journal).expect("a sound log");
     state(history, &journal);
@@ -28,9 +28,11 @@ pub fn recovered(history: &History, disk: &SimFs) {
     let term = journal.state().last.map_or(1, |last| last.term);
     let entry = Entry::new(next, term, "after the crash");
     journal.append(std::slice::from_ref(&entry)).expect("a sound journal");
+    let report = journal.recovery_report().clone();
     drop(journal);
     let journal = options(disk).open(DIR).expect("a journal that was closed");
     assert_eq!(journal.entry(next).expect("an entry that was acknowledged"), entry);
+    report
 }
 
 /// All that the log holds.

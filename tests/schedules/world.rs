@@ -3,13 +3,14 @@
 use std::io::ErrorKind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use raft_journal::io::Tasks;
-use raft_journal::io::sim::{Fault, Operation, OperationKind, Schedule, SimFs, Survival};
+use raft_journal::io::sim::{Fault, OperationKind, Schedule, SimFs, Survival};
 use raft_journal::{Changes, Entry, Error, Journal, LogStore, Pending, Position, StableStore};
 
-use crate::history::{History, Mark, Write};
-use crate::judge::{self, DIR};
+use super::history::{History, Mark, Write};
+use super::judge::{self, DIR};
 
 /// The test's own chance, apart from the schedule's.
 #[derive(Clone)]
@@ -47,7 +48,7 @@ pub struct Plan {
     /// The journal is never closed, not even by being dropped.
     leaks: bool,
     /// After so many mutations.
-    power_cut: Option<u64>,
+    pub power_cut: Option<u64>,
     fault: Option<(OperationKind, u64)>,
     tail_cache_bytes: usize,
 }
@@ -135,6 +136,8 @@ struct Thread {
     turn: Turn,
     random: Random,
     number: u64,
+    /// How many entries it has made, so that no two are alike.
+    made: u64,
 }
 
 /// Whose turn it is to write, where writers take turns.
@@ -159,21 +162,37 @@ impl Drop for TurnGuard {
     }
 }
 
-/// Runs one schedule and returns all that was asked of the disk.
-pub fn operations(seed: u64, plan: Plan) -> Vec<Operation> {
-    let disk = SimFs::with_seed(seed);
-    run_on(&disk, seed, plan);
-    disk.operations()
+/// What one schedule came to.
+pub struct Played {
+    pub disk: SimFs,
+    pub history: History,
+    pub met: Met,
+    /// Nobody closes it.
+    leaked: Option<Journal>,
 }
 
-/// Runs one schedule and judges what it leaves.
+impl Drop for Played {
+    fn drop(&mut self) {
+        // Without power, dropping the last handle closes nothing.
+        self.disk.cut_power();
+        self.leaked = None;
+    }
+}
+
+/// Runs one schedule and judges some of what it may leave.
 pub fn run(seed: u64, plan: Plan) -> Met {
-    run_on(&SimFs::with_seed(seed), seed, plan)
+    let played = play(seed, plan);
+    for survival in [Survival::Nothing, Survival::Everything, Survival::Random(seed), Survival::OldOrNew(seed)] {
+        judge::recovered(&played.history, &played.disk.after_power_cut(survival));
+    }
+    played.met
 }
 
-fn run_on(disk: &SimFs, seed: u64, plan: Plan) -> Met {
-    let mut random = Random::new(seed, 2);
-    let journal = judge::options(disk).tail_cache_bytes(plan.tail_cache_bytes).open(DIR).expect("a fresh journal");
+/// Runs one schedule. What power loss may leave afterwards is to be judged by its history.
+pub fn play(seed: u64, plan: Plan) -> Played {
+    // The same identities and salts for each: what differs is the history.
+    let (disk, mut random) = (SimFs::new(), Random::new(seed, 2));
+    let journal = judge::options(&disk).tail_cache_bytes(plan.tail_cache_bytes).open(DIR).expect("a fresh journal");
     let may_fail = plan.power_cut.is_some() || plan.fault.is_some();
     let history = Arc::new(Mutex::new(History::new(may_fail, plan.races, plan.voters as usize)));
     let met = Arc::new(Mutex::new(Met::default()));
@@ -185,9 +204,10 @@ fn run_on(disk: &SimFs, seed: u64, plan: Plan) -> Met {
         disk.set_failed_syncs_leave(if random.one_in(2) { Survival::Nothing } else { Survival::Random(seed) });
     }
     let counts = disk.counts();
-    let schedule = threads(seed, &plan, journal, disk, &history, &met);
+    let leaked = plan.leaks.then(|| journal.clone());
+    let schedule = threads(seed, &plan, journal, &disk, &history, &met);
     let finished = schedule.run().unwrap_or_else(|stuck| panic!("{stuck}\n{plan:#?}"));
-    let history = history.lock().expect("no panic");
+    let history = history.lock().expect("no panic").clone();
     assert!(history.callbacks_due.is_empty(), "callbacks never ran: {history:#?}");
     let mut met = *met.lock().expect("no panic");
     met.steps = finished.steps;
@@ -200,10 +220,7 @@ fn run_on(disk: &SimFs, seed: u64, plan: Plan) -> Met {
     let counts = disk.counts() - counts;
     met.shared_syncs = u64::from(counts.writes > 2 * counts.syncs);
     met.rotations = disk.paths().iter().filter(|path| path.extension().is_some_and(|end| end == "seg")).count() as u64;
-    for survival in [Survival::Nothing, Survival::Everything, Survival::Random(seed), Survival::OldOrNew(seed)] {
-        judge::recovered(&history, &disk.after_power_cut(survival));
-    }
-    met
+    Played { disk, history, met, leaked }
 }
 
 /// The schedule with the plan's threads.
@@ -224,13 +241,15 @@ fn threads(
         turn: Turn(Arc::new(AtomicBool::new(false))),
         random: Random::new(seed, 3),
         number: 0,
+        made: 0,
     };
     let mut number = 0;
     let mut another = || {
         number += 1;
         Thread { random: Random::new(seed, 3 + number), number, ..thread.clone() }
     };
-    let mut schedule = Schedule::new(seed);
+    // A process may be stopped for a while, by a user who needs the processor.
+    let mut schedule = Schedule::new(seed).blocked_after(Duration::from_secs(120));
     for writer in 0..plan.writers {
         let (mut thread, races, writes) = (another(), plan.races, plan.writes_each);
         schedule = schedule.thread(format!("writer {writer}"), move || thread.write(writes, races));
@@ -250,9 +269,6 @@ fn threads(
     if plan.closes {
         let (mut thread, reopens) = (another(), plan.reopens);
         schedule = schedule.thread("closer", move || thread.close(reopens));
-    }
-    if plan.leaks {
-        std::mem::forget(thread.journal.clone());
     }
     schedule
 }
@@ -287,7 +303,8 @@ impl Thread {
 
     fn entries(&mut self, first: u64, count: u64, term: u64) -> Vec<Entry> {
         let mut entry = |index| {
-            let mut data = format!("<{index} by {} in {term}, {}>", self.number, self.random.below(1 << 30));
+            self.made += 1;
+            let mut data = format!("<{index} by {} in {term}, {}>", self.number, self.made);
             let bytes_max = if self.random.one_in(3) { 1500 } else { 200 };
             let bytes = self.random.below(bytes_max) as usize;
             data.extend(std::iter::repeat_n('.', bytes));
