@@ -14,6 +14,7 @@ use crate::segment::format::{PAGE_SLOTS, Trailer};
 use crate::segment::index::{self, IndexId, Page, Summary};
 use crate::segment::reader;
 use crate::segment::recover::{self, AtEnd, Lives, Seen, Stop, Window};
+use crate::segment::rewind::Unproven;
 use crate::segment::{Opened, Segment};
 
 /// How a segment is scanned.
@@ -62,7 +63,7 @@ pub fn scan(fs: &dyn Fs, dir: &Path, sequence: u64, plan: &Scan) -> Result<Optio
     }
     let lives = Lives { meta: plan.lives.0, mark: plan.lives.1 };
     loop {
-        let stop = recover::scan(&mut window, &mut fold, lives, &mut seen)?;
+        let stop = recover::scan(&mut window, &mut fold, lives, &mut seen, &mut Unproven::default())?;
         scanned.ends.push(fold.end);
         let behind = match stop {
             Stop::End(AtEnd::Torn(header, _)) if plan.goes_on => {

@@ -104,7 +104,7 @@ impl File for PluggedFile {
         self.plug.power().and_then(|()| self.file.allocate(len))
     }
 
-    fn drop_cache(&self, offset: u64) -> io::Result<bool> {
-        self.file.drop_cache(offset)
+    fn drop_cache(&self, range: std::ops::Range<u64>) -> io::Result<bool> {
+        self.file.drop_cache(range)
     }
 }

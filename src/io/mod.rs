@@ -9,6 +9,7 @@ pub mod sim;
 
 use std::fmt::Debug;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -176,13 +177,13 @@ pub trait File: Send + Sync + Debug {
     /// No space.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
-    /// Forgets clean cached pages from `offset` on, so that the next read comes from the disk, where the platform
-    /// can. `false` says that it cannot.
+    /// Forgets clean cached pages that hold bytes of `range`, so that the next read comes from the disk, where the
+    /// platform can. `false` says that it cannot.
     ///
     /// # Errors
     ///
     /// The operating system's.
-    fn drop_cache(&self, offset: u64) -> io::Result<bool>;
+    fn drop_cache(&self, range: Range<u64>) -> io::Result<bool>;
 }
 
 /// A piece of background work.

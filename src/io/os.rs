@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -201,17 +202,22 @@ impl File for OsFile {
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    fn drop_cache(&self, offset: u64) -> io::Result<bool> {
-        // Only folios that lie wholly behind the offset are dropped, and they grow up to 2 MiB: one that began before
-        // the offset would keep showing what a failed sync never wrote.
+    fn drop_cache(&self, range: Range<u64>) -> io::Result<bool> {
+        // Only folios that lie wholly within the range are dropped, and they grow up to 2 MiB: one that reached out of it
+        // would keep showing what a failed sync never wrote.
         const FOLIO_BYTES_MAX: u64 = 2 << 20;
-        let offset = offset / FOLIO_BYTES_MAX * FOLIO_BYTES_MAX;
-        rustix::fs::fadvise(&self.file, offset, None, rustix::fs::Advice::DontNeed)?;
+        let start = range.start / FOLIO_BYTES_MAX * FOLIO_BYTES_MAX;
+        let end = range.end.saturating_add(FOLIO_BYTES_MAX - 1) / FOLIO_BYTES_MAX * FOLIO_BYTES_MAX;
+        // Nothing stands for the file's end.
+        let len = std::num::NonZero::new(end.saturating_sub(start)).filter(|_| end <= i64::MAX.unsigned_abs());
+        if !range.is_empty() {
+            rustix::fs::fadvise(&self.file, start, len, rustix::fs::Advice::DontNeed)?;
+        }
         Ok(true)
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    fn drop_cache(&self, _offset: u64) -> io::Result<bool> {
+    fn drop_cache(&self, _range: Range<u64>) -> io::Result<bool> {
         Ok(false)
     }
 }

@@ -4,6 +4,7 @@ mod append;
 mod cache;
 mod commit;
 mod damage;
+mod evidence;
 mod housekeeping;
 mod monitor;
 mod open;

@@ -109,7 +109,7 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let fs = &*options.file_system;
     let Loaded { mut store, mut state, health } = loaded;
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
-    let mut recovered = recover(options, dir, &state, &names, Mode::Write)?;
+    let mut recovered = recover(options, dir, &state, health, &names, Mode::Write)?;
     let next_sequence = next_sequence(dir, &state, &names, recovered.as_ref())?;
     let (bytes, bytes_max) = (meta::format::pairs_bytes(&state.pairs), options.meta_bytes_max);
     if bytes > bytes_max {
@@ -158,6 +158,7 @@ fn recover(
     options: &OpenOptions,
     dir: &Path,
     state: &State,
+    health: Health,
     names: &[String],
     mode: Mode,
 ) -> Result<Option<Recovered>> {
@@ -165,7 +166,8 @@ fn recover(
     match state.start {
         Some(start) => {
             let on_damage = options.on_damage;
-            recovery::recover(Source { fs, dir, meta: state, start, on_damage, mode }).map(Some)
+            let is_closed = state.clean && health != Health::SlotLost;
+            recovery::recover(Source { fs, dir, meta: state, start, on_damage, mode, is_closed }).map(Some)
         }
         None => check_unnamed(fs, dir, names, state).map(|()| None),
     }
@@ -390,7 +392,7 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
     }
     let Loaded { state, health, .. } = MetaStore::open(fs, dir, Mode::Read)?;
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
-    let recovered = recover(options, dir, &state, &names, Mode::Read)?;
+    let recovered = recover(options, dir, &state, health, &names, Mode::Read)?;
     let Some(Recovered { active: Some(active), sealed, active_start, fold, index_batch, mut report, .. }) = recovered
     else {
         return Err(not_yet("the log has no segment to read from yet: open it for writing once"));

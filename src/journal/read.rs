@@ -17,6 +17,7 @@ use crate::segment::format::{BATCH_BYTES, PAGE_SLOTS};
 use crate::segment::index::{self, IndexId, Page, Slot};
 use crate::segment::reader;
 use crate::segment::recover::{self, Lives, Seen, Stop, Window};
+use crate::segment::rewind::Unproven;
 
 /// How many entries are placed under the lock at a time.
 const PLACED_MAX: usize = PAGE_SLOTS;
@@ -218,7 +219,7 @@ impl Core {
         let mut fold = Fold::start(start.offset, start.base, start.chain, false);
         let lives = Lives { meta: self.life, mark: u32::MAX };
         let mut window = Window::new(segment);
-        match recover::scan(&mut window, &mut fold, lives, &mut Seen::default())? {
+        match recover::scan(&mut window, &mut fold, lives, &mut Seen::default(), &mut Unproven::default())? {
             Stop::End(_) if fold.end < sealed.data_end => Err(Damage {
                 path: segment.path.clone(),
                 offset: u64::from(fold.end),

@@ -4,19 +4,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::damage::{Loss, Resume};
+use super::damage::Resume;
+use super::evidence::{Behind, Beyond};
 use super::options::OnDamage;
-use super::report::{RecoveryReport, TornTail};
+use super::report::RecoveryReport;
 use super::view::{Sealed, View};
 use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
 use crate::io::{Fs, Mode};
-use crate::meta::{Accepted, ChainStart, MetaStore, State};
+use crate::meta::{Accepted, ChainStart, State};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 use crate::segment::fold::Fold;
 use crate::segment::format::{BatchHeader, VERSION};
 use crate::segment::index::Summary;
-use crate::segment::recover::{self, AtEnd, Evidence, FileState, Lives, Seen, Stop, Verdict, Window};
+use crate::segment::recover::{self, FileState, Lives, Seen, Stop, Window};
+use crate::segment::rewind::Unproven;
 use crate::segment::{self, Opened, Segment};
 
 /// What recovery works on.
@@ -28,6 +30,8 @@ pub(crate) struct Source<'a> {
     pub(crate) start: ChainStart,
     pub(crate) on_damage: OnDamage,
     pub(crate) mode: Mode,
+    /// Whether `meta` is the newest there was, and says that nothing was written behind its mark.
+    pub(crate) is_closed: bool,
 }
 
 /// What recovery found.
@@ -39,7 +43,6 @@ pub(crate) struct Recovered {
     pub(crate) fold: Fold,
     pub(crate) index_batch: (u32, u32),
     pub(crate) accepted: Vec<Accepted>,
-    pub(crate) seen: Seen,
     pub(crate) report: RecoveryReport,
     /// Whole files that the chain does not reach: each a spare, to use or to remove.
     pub(crate) spares: Vec<Arc<Segment>>,
@@ -53,11 +56,15 @@ pub(crate) struct Recovered {
 pub(super) struct Walk<'a> {
     pub(super) source: Source<'a>,
     /// The sequences of all files from the chain's start on.
-    sequences: Vec<u64>,
-    opened: BTreeMap<u64, Opened>,
+    pub(super) sequences: Vec<u64>,
+    pub(super) opened: BTreeMap<u64, Opened>,
     pub(super) sealed: VecDeque<Sealed>,
     pub(super) start: ChainStart,
     pub(super) fold: Fold,
+    /// How the segment that is being followed was scanned.
+    unproven: Unproven,
+    /// What was found beyond the end of the last segment, from which place and life on.
+    pub(super) searched: Option<(u32, u32, Beyond)>,
     index_batch: (u32, u32),
     pub(super) accepted: Vec<Accepted>,
     pub(super) seen: Seen,
@@ -67,7 +74,7 @@ pub(super) struct Walk<'a> {
 }
 
 /// What follows a segment.
-enum Next {
+pub(super) enum Next {
     /// Another one, with this salt.
     Successor(u64, Option<u64>),
     /// Nothing: the log goes on here.
@@ -78,27 +85,18 @@ enum Next {
 
 /// Follows the chain. Changes nothing on the disk.
 pub(crate) fn recover(source: Source<'_>) -> Result<Recovered> {
-    let first = Walk::new(source)?.run()?;
-    if source.mode == Mode::Read || !settle(&source, &first)? {
-        return Ok(first);
+    let mut walk = Walk::new(source)?;
+    let active = walk.walk()?;
+    if source.mode == Mode::Read || !walk.settle(active.as_deref())? {
+        return walk.finish(active);
     }
-    Walk::new(source)?.run()
-}
-
-/// Brings what no mark proves from the disk: after a failed sync the page cache shows bytes that the disk does not
-/// hold. `false` when there is nothing to bring.
-fn settle(source: &Source<'_>, found: &Recovered) -> Result<bool> {
-    let (sequence, offset) = found.seen.mark.max(source.meta.mark.place());
-    if found.active.as_ref().is_some_and(|active| (active.sequence, found.fold.end) <= (sequence, offset)) {
-        return Ok(false);
+    let again = active.as_ref().map_or(Ok(false), |active| walk.walk_again(active))?;
+    if again {
+        return walk.finish(active);
     }
-    let sealed = found.sealed.iter().map(|sealed| &sealed.segment);
-    for segment in sealed.chain(&found.active).filter(|segment| segment.sequence >= sequence) {
-        let from = if segment.sequence == sequence { u64::from(offset) } else { 0 };
-        segment.file.sync_data().map_err(|error| Error::io("sync", &segment.path, None, error))?;
-        segment.file.drop_cache(from).map_err(|error| Error::io("read", &segment.path, Some(from), error))?;
-    }
-    Ok(true)
+    let mut walk = Walk::new(source)?;
+    let active = walk.walk()?;
+    walk.finish(active)
 }
 
 impl<'a> Walk<'a> {
@@ -117,6 +115,8 @@ impl<'a> Walk<'a> {
             // Lenient as an unpurged log is: a hole that was legal in a log that was empty then stays legal, whatever
             // was purged since.
             fold: Fold::start(start.offset, start.base, start.chain, false),
+            unproven: Unproven::default(),
+            searched: None,
             index_batch: (0, 0),
             accepted: source.meta.accepted.clone(),
             seen: Seen::default(),
@@ -125,7 +125,8 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn run(mut self) -> Result<Recovered> {
+    /// Follows the chain to its end: the segment that the log goes on in, if any.
+    fn walk(&mut self) -> Result<Option<Arc<Segment>>> {
         let mut wanted = (self.start.sequence, Some(self.start.salt));
         let active = loop {
             self.highest = self.highest.max(wanted.0);
@@ -142,11 +143,52 @@ impl<'a> Walk<'a> {
             }
         };
         self.check_meta()?;
-        self.finish(active)
+        Ok(active)
+    }
+
+    /// How far a sync is known to have returned.
+    fn proven(&self) -> (u64, u32) {
+        self.seen.mark.max(self.source.meta.mark.place())
+    }
+
+    /// Brings what no mark proves from the disk: after a failed sync the page cache shows bytes that the disk does not
+    /// hold. `false` when there is nothing to bring.
+    fn settle(&self, active: Option<&Segment>) -> Result<bool> {
+        let (sequence, offset) = self.proven();
+        if active.is_some_and(|active| (active.sequence, self.fold.end) <= (sequence, offset)) {
+            return Ok(false);
+        }
+        let sealed = self.sealed.iter().map(|sealed| (&*sealed.segment, u64::from(sealed.segment.size_bytes)));
+        // Beyond the end nothing is adopted: what is evidence there was written, be it on the disk or not.
+        let active = active.map(|active| (active, u64::from(self.fold.end) + 1));
+        for (segment, to) in sealed.chain(active).filter(|(segment, _)| segment.sequence >= sequence) {
+            let from = if segment.sequence == sequence { u64::from(offset) } else { 0 };
+            segment.file.sync_data().map_err(|error| Error::io("sync", &segment.path, None, error))?;
+            let dropped = segment.file.drop_cache(from..to.max(from));
+            dropped.map_err(|error| Error::io("read", &segment.path, Some(from), error))?;
+        }
+        Ok(true)
+    }
+
+    /// Follows the end of the chain once more, from where a mark proves it. `false` where that takes a walk along all
+    /// of it.
+    fn walk_again(&mut self, active: &Arc<Segment>) -> Result<bool> {
+        let (sequence, offset) = self.proven();
+        let steps = std::mem::take(&mut self.unproven);
+        let fold = std::mem::replace(&mut self.fold, Fold::start(0, 0, 0, false));
+        if sequence != active.sequence || !self.report.damaged.is_empty() {
+            return Ok(false);
+        }
+        let Some((fold, seen)) = steps.rewind(fold, offset) else { return Ok(false) };
+        (self.fold, self.seen) = (fold, seen);
+        self.report.torn = None;
+        let ends = matches!(self.follow_batches(active, &mut Window::new(active))?, Next::End(_));
+        self.check_meta()?;
+        Ok(ends && self.report.damaged.is_empty())
     }
 
     /// Any batch that knows more of `meta` than `meta` itself says that a vote may be lost.
-    fn check_meta(&self) -> Result<()> {
+    pub(super) fn check_meta(&self) -> Result<()> {
         let (meta, seen) = (self.source.meta, &self.seen);
         if !self.meta_is_behind() {
             return Ok(());
@@ -163,12 +205,12 @@ impl<'a> Walk<'a> {
         })
     }
 
-    fn meta_is_behind(&self) -> bool {
+    pub(super) fn meta_is_behind(&self) -> bool {
         self.seen.generation.0 > self.source.meta.generation || self.seen.life.0 > self.source.meta.life
     }
 
     /// Opens a file, or hands out what opening it gave before.
-    fn open(&mut self, sequence: u64) -> Result<&Opened> {
+    pub(super) fn open(&mut self, sequence: u64) -> Result<&Opened> {
         if !self.opened.contains_key(&sequence) {
             let Source { fs, dir, meta, mode, .. } = self.source;
             let opened = Segment::open(fs, dir, sequence, meta.journal_id, mode)?;
@@ -200,6 +242,8 @@ impl<'a> Walk<'a> {
         if let Some((seal, summary)) = self.proven_seal(&mut window)? {
             return self.take_sealed(segment, &seal, &summary);
         }
+        self.unproven.clear();
+        self.searched = None;
         let mark = self.source.meta.mark;
         if mark.sequence == segment.sequence && mark.index >= self.fold.end && mark.index != 0 {
             if recover::load_index(&mut window, &mut self.fold, mark.index, &mut self.seen)? {
@@ -208,15 +252,21 @@ impl<'a> Walk<'a> {
                 self.report.reindexed.push(segment.path.clone());
             }
         }
+        self.follow_batches(segment, &mut window)
+    }
+
+    /// Takes in a segment from where the fold stands, batch by batch.
+    fn follow_batches(&mut self, segment: &Arc<Segment>, window: &mut Window<'_>) -> Result<Next> {
         let lives = self.lives_in(segment);
         loop {
-            match recover::scan(&mut window, &mut self.fold, lives, &mut self.seen)? {
+            match recover::scan(window, &mut self.fold, lives, &mut self.seen, &mut self.unproven)? {
                 Stop::Sealed(seal, summary) => {
                     self.report.reindexed.push(segment.path.clone());
                     return self.take_sealed(segment, &seal, &summary);
                 }
-                Stop::End(at_end) => match self.at_end(segment, &mut window, at_end, lives)? {
+                Stop::End(at_end) => match self.at_end(segment, window, at_end, lives)? {
                     Behind::Resume(resume) if resume.sequence == segment.sequence => {
+                        self.unproven.clear();
                         self.fold.skip_to(resume.chain, resume.offset);
                     }
                     Behind::Resume(resume) => {
@@ -233,7 +283,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn lives_in(&self, segment: &Segment) -> Lives {
+    pub(super) fn lives_in(&self, segment: &Segment) -> Lives {
         let meta = self.source.meta;
         let mark = match meta.mark.sequence.cmp(&segment.sequence) {
             std::cmp::Ordering::Less => 0,
@@ -292,7 +342,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Starts a file that no seal leads to.
-    fn enter(&mut self, resume: Resume) -> Next {
+    pub(super) fn enter(&mut self, resume: Resume) -> Next {
         let life = self.fold.life;
         self.fold = Fold { life, chain: resume.chain, ..self.fold.successor(resume.offset) };
         let Resume { sequence, offset, chain } = resume;
@@ -302,169 +352,6 @@ impl<'a> Walk<'a> {
         };
         self.start = ChainStart { sequence, salt, offset, chain, base: self.fold.base };
         Next::Successor(sequence, None)
-    }
-
-    /// Decides about the place where a segment's batches end.
-    fn at_end(
-        &mut self,
-        segment: &Arc<Segment>,
-        window: &mut Window<'_>,
-        at_end: AtEnd,
-        lives: Lives,
-    ) -> Result<Behind> {
-        let at = self.fold.end;
-        let least = lives.least_at(at, self.fold.life);
-        let beyond = self.headers_beyond(segment, window, least)?;
-        let was_sealed = window.trailer()?.is_some();
-        let later = self.later_file(segment.sequence, least, was_sealed)?;
-        let place = (segment.sequence, at);
-        let evidence = Evidence {
-            meta_is_behind: self.meta_is_behind(),
-            file: FileState::Whole,
-            batch_mark_beyond: beyond.mark.max(later.as_ref().map_or((0, 0), |(_, y)| y.mark)) > place,
-            meta_mark_beyond: self.source.meta.mark.place() > place,
-        };
-        #[cfg(mutate)]
-        let evidence = match at_end {
-            AtEnd::Torn(..) if mutate::is(Mutation::TornTailRefused) => Evidence { meta_mark_beyond: true, ..evidence },
-            AtEnd::Nothing if mutate::is(Mutation::UnreadableHeaderEnds) => {
-                Evidence { batch_mark_beyond: false, meta_mark_beyond: false, ..evidence }
-            }
-            _ => evidence,
-        };
-        match recover::verdict(evidence) {
-            Verdict::MetaOutdated => self.check_meta().map(|()| Behind::Nothing),
-            Verdict::Torn => {
-                self.report.torn = self.torn(segment, window, &at_end, &beyond)?;
-                Ok(Behind::Nothing)
-            }
-            Verdict::Damaged(why) => {
-                let same = beyond.first.map(|y| (segment.sequence, y));
-                let loss = Loss::in_file(self, segment, at_end, same.or(later), why);
-                Ok(self.suffer(loss)?.map_or(Behind::NewSegment, Behind::Resume))
-            }
-        }
-    }
-
-    /// All that authenticates beyond the end, in the same file.
-    fn headers_beyond(&mut self, segment: &Segment, window: &mut Window<'_>, least: u32) -> Result<Beyond> {
-        let (mut beyond, mut at) = (Beyond::default(), self.fold.end);
-        while let Some(header) = window.next_header(at, least)? {
-            self.seen.note(segment.sequence, &header);
-            beyond.mark = beyond.mark.max(header.mark);
-            beyond.first.get_or_insert(header);
-            beyond.end = header.end(segment.align).unwrap_or(u32::MAX);
-            at = header.offset;
-        }
-        Ok(beyond)
-    }
-
-    /// The lowest later file that belongs to the chain, named or not: a batch in it authenticates, and the first one was
-    /// only written once its predecessor's seal was durable. Files that nothing says were in use are not looked through.
-    fn later_file(&mut self, sequence: u64, least: u32, was_sealed: bool) -> Result<Option<(u64, BatchHeader)>> {
-        let later: Vec<u64> = self.sequences.iter().copied().filter(|&later| later > sequence).collect();
-        for later in later {
-            let Opened::Whole(segment) = self.open(later)? else { continue };
-            let segment = Arc::clone(segment);
-            let in_use = was_sealed || self.source.meta.mark.sequence >= later;
-            if let Some(first) = self.first_header(&segment, least, in_use)? {
-                self.seen.note(later, &first);
-                return Ok(Some((later, first)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The first batch of a later file that authenticates: in one that was in use, if the very first is lost, too, one
-    /// behind it. Where that loss was accepted, the log may have gone on in the middle of the file.
-    fn first_header(&self, segment: &Segment, least: u32, in_use: bool) -> Result<Option<BatchHeader>> {
-        let (mut window, mut at) = (Window::new(segment), segment.data_start());
-        let first = window.header(at)?.filter(|first| first.life >= least);
-        if first.is_some() || !in_use {
-            return Ok(first);
-        }
-        let lives = self.lives_in(segment);
-        while let Some(header) = window.next_header(at, least)? {
-            if header.life >= lives.least_at(header.offset, least) {
-                return Ok(Some(header));
-            }
-            at = header.offset;
-        }
-        Ok(None)
-    }
-
-    fn torn(
-        &self,
-        segment: &Segment,
-        window: &mut Window<'_>,
-        at_end: &AtEnd,
-        beyond: &Beyond,
-    ) -> Result<Option<TornTail>> {
-        let offset = self.fold.end;
-        let found = |end: Option<u32>, indexes| TornTail {
-            path: segment.path.clone(),
-            offset: u64::from(offset),
-            bytes: end.map(|end| u64::from(end.saturating_sub(offset))),
-            indexes,
-        };
-        let beyond_end = beyond.first.map(|_| beyond.end);
-        Ok(match at_end {
-            AtEnd::Torn(header, _) => {
-                let indexes = (header.first_index, header.first_index.saturating_add(u64::from(header.count)));
-                Some(found(header.end(segment.align).max(beyond_end), Some(indexes)))
-            }
-            AtEnd::Nothing if beyond_end.is_some() => Some(found(beyond_end, None)),
-            // Nothing was in flight when the journal was closed in order.
-            AtEnd::Nothing if self.is_closed_at(segment, offset) => None,
-            // A batch of an earlier life was cut, and reported, before.
-            AtEnd::Nothing if window.is_blank(offset)? || window.header(offset)?.is_some() => None,
-            AtEnd::Nothing => Some(found(None, None)),
-        })
-    }
-
-    fn is_closed_at(&self, segment: &Segment, offset: u32) -> bool {
-        let meta = self.source.meta;
-        meta.clean && meta.mark.place() == (segment.sequence, offset)
-    }
-
-    fn lost_file(&mut self, sequence: u64, state: FileState) -> Result<Next> {
-        let later = self.later_file(sequence, self.fold.life, true)?;
-        let evidence = Evidence {
-            meta_is_behind: self.meta_is_behind(),
-            file: state,
-            batch_mark_beyond: later.is_some(),
-            meta_mark_beyond: self.source.meta.mark.place() > (sequence, self.fold.end),
-        };
-        match recover::verdict(evidence) {
-            Verdict::Damaged(why) => {
-                let loss = Loss::of_file(self, sequence, later, why);
-                let resume = self.suffer(loss)?;
-                View::supersede(&mut self.sealed, self.fold.base);
-                Ok(resume.map_or(Next::NewSegment, |resume| self.enter(resume)))
-            }
-            Verdict::MetaOutdated | Verdict::Torn => self.check_meta().map(|()| Next::NewSegment),
-        }
-    }
-
-    /// Accepts a loss, if it was accepted before or the caller does now; else it is the error that open gives.
-    fn suffer(&mut self, loss: Loss) -> Result<Option<Resume>> {
-        let known = self.accepted.iter().any(|accepted| loss.is(accepted));
-        if !known && !loss.is_harmless() {
-            let room = MetaStore::has_room_for(&self.accepted);
-            if self.source.on_damage == OnDamage::Refuse || !room {
-                return Err(loss.damage(self.source.dir).into());
-            }
-            self.accepted.push(loss.record());
-        }
-        if !loss.is_bearable() {
-            return Err(loss.damage(self.source.dir).into());
-        }
-        if loss.is_harmless() {
-            self.report.reindexed.push(self.source.dir.join(segment::file_name(loss.sequence)));
-        } else {
-            self.report.damaged.push(Arc::new(loss.accepted(self.source.dir)));
-        }
-        Ok(loss.apply(&mut self.fold))
     }
 
     fn finish(mut self, active: Option<Arc<Segment>>) -> Result<Recovered> {
@@ -504,7 +391,6 @@ impl<'a> Walk<'a> {
             fold: self.fold,
             index_batch: self.index_batch,
             accepted: self.accepted,
-            seen: self.seen,
             report: self.report,
             spares,
             leftover,
@@ -560,24 +446,6 @@ impl<'a> Walk<'a> {
     pub(super) fn has_between(&self, sequence: u64, later: u64) -> bool {
         self.sequences.iter().any(|&other| other > sequence && other < later)
     }
-}
-
-/// What lies behind the place where a segment's batches end.
-enum Behind {
-    /// Nothing: the log goes on right there.
-    Nothing,
-    /// More of the chain, behind something that is lost.
-    Resume(Resume),
-    /// Something lost, and nothing that could be followed: the log goes on in a new file.
-    NewSegment,
-}
-
-/// What authenticates beyond the end of the chain, in the same file.
-#[derive(Debug, Default)]
-struct Beyond {
-    first: Option<BatchHeader>,
-    mark: (u64, u32),
-    end: u32,
 }
 
 /// Whether a directory listing has segments of a journal, and which is the lowest.

@@ -79,7 +79,7 @@ impl MetaStore {
             // What the page cache shows may never have reached the disk, if a sync failed in an earlier process:
             // settle what is dirty, and read the disk.
             file.sync_data().map_err(|error| Error::io("sync", &path, None, error))?;
-            file.drop_cache(0).map_err(|error| Error::io("read", &path, None, error))?;
+            file.drop_cache(0..u64::MAX).map_err(|error| Error::io("read", &path, None, error))?;
         }
         let len = file.len().map_err(|error| Error::io("size", &path, None, error))?;
         // Rounded up: a file that has lost its end still has its other copies where they were.

@@ -54,6 +54,12 @@ impl Fold {
         }
     }
 
+    /// All but the run.
+    pub(crate) fn without_run(&self) -> Fold {
+        let &Fold { base, replacing, carried, chain, end, life, log_first, purged, .. } = self;
+        Fold { run: Run::default(), base, replacing, carried, chain, end, life, log_first, purged }
+    }
+
     /// Whether a batch may start at this index: no hole, except in a log that is empty and was never purged.
     pub(crate) fn accepts(&self, first_index: u64) -> bool {
         first_index <= self.run.end() || self.takes_any()

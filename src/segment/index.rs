@@ -82,6 +82,12 @@ impl Run {
         }
     }
 
+    /// Goes back to fewer slots and runs of terms, which it began with.
+    pub(crate) fn shorten(&mut self, slots: usize, terms: usize) {
+        self.slots.truncate(slots);
+        self.terms.0.truncate(terms);
+    }
+
     pub(crate) fn push(&mut self, term: u64, slot: Slot) {
         self.terms.push(self.end(), term);
         self.slots.push(slot);

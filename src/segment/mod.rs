@@ -5,6 +5,7 @@ pub mod format;
 pub(crate) mod index;
 pub(crate) mod reader;
 pub(crate) mod recover;
+pub(crate) mod rewind;
 pub(crate) mod writer;
 
 use std::path::{Path, PathBuf};

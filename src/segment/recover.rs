@@ -10,24 +10,32 @@ use super::format::{
 };
 use super::index::{self, IndexId, Slot, Summary};
 use super::reader;
+use super::rewind::Unproven;
 use crate::error::{DamageKind, Error, Result};
 use crate::io;
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 
-/// How much is read ahead of a scan.
-const WINDOW_BYTES: usize = 256 << 10;
+/// How much is read ahead of a scan: little at first, because most places are looked at and left.
+const WINDOW_BYTES_MIN: usize = 4 << 10;
+/// How much in the end, where it goes on and on.
+const WINDOW_BYTES_MAX: usize = 1 << 20;
+/// What is compared with zeros at a time.
+const BLANK_BYTES: usize = 4 << 10;
+static BLANK: [u8; BLANK_BYTES] = [0; BLANK_BYTES];
 
 /// A segment's bytes as a scan walks over them.
 pub(crate) struct Window<'a> {
     segment: &'a Segment,
     start: u64,
     bytes: Bytes,
+    /// How much the next read takes at least.
+    ahead: usize,
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(segment: &'a Segment) -> Self {
-        Window { segment, start: 0, bytes: Bytes::new() }
+        Window { segment, start: 0, bytes: Bytes::new(), ahead: WINDOW_BYTES_MIN }
     }
 
     /// `len` bytes from `offset`; fewer only at the end of the file.
@@ -36,9 +44,13 @@ impl<'a> Window<'a> {
         if let Some(skip) = held.filter(|skip| skip + len <= self.bytes.len()) {
             return Ok(self.bytes.slice(skip..skip + len));
         }
+        // Where it goes on from what was read before, more of the same is likely.
+        let end = self.start + self.bytes.len() as u64;
+        let goes_on = !self.bytes.is_empty() && (self.start..=end).contains(&offset);
+        self.ahead = if goes_on { (self.ahead * 4).min(WINDOW_BYTES_MAX) } else { WINDOW_BYTES_MIN };
         self.bytes = Bytes::new();
         let room = usize::try_from(u64::from(self.segment.size_bytes).saturating_sub(offset)).unwrap_or(usize::MAX);
-        let wanted = len.max(WINDOW_BYTES).min(room);
+        let wanted = len.max(self.ahead).min(room);
         let mut bytes = Vec::with_capacity(wanted);
         io::read_up_to(&*self.segment.file, &mut bytes, wanted, offset)
             .map_err(|error| Error::io("read", &self.segment.path, Some(offset), error))?;
@@ -137,6 +149,12 @@ impl<'a> Window<'a> {
                 break;
             }
             let held = self.bytes.get((u64::from(at) - self.start) as usize..).unwrap_or_default();
+            // A header's own offset is not zero, so where all is zero none begins but at the very end.
+            if held.starts_with(&BLANK) {
+                at = at.saturating_add(align.max((BLANK_BYTES - BATCH_BYTES) as u32 / align * align));
+                continue;
+            }
+            let held = &held[..held.len().min(BLANK_BYTES)];
             for bytes in
                 held.windows(BATCH_BYTES).step_by(align as usize).take((last - at) as usize / align as usize + 1)
             {
@@ -268,7 +286,13 @@ pub(crate) enum AtEnd {
 }
 
 /// Takes in batch after batch from the fold's end on, until one does not continue the chain.
-pub(crate) fn scan(window: &mut Window<'_>, fold: &mut Fold, lives: Lives, seen: &mut Seen) -> Result<Stop> {
+pub(crate) fn scan(
+    window: &mut Window<'_>,
+    fold: &mut Fold,
+    lives: Lives,
+    seen: &mut Seen,
+    unproven: &mut Unproven,
+) -> Result<Stop> {
     let (align, sequence) = (window.segment.align, window.segment.sequence);
     loop {
         let at = fold.end;
@@ -277,6 +301,7 @@ pub(crate) fn scan(window: &mut Window<'_>, fold: &mut Fold, lives: Lives, seen:
         if header.life < lives.least_at(at, fold.life) {
             return Ok(Stop::End(AtEnd::Nothing));
         }
+        let before = *seen;
         seen.note(sequence, &header);
         #[cfg(mutate)]
         let header = match mutate::is(Mutation::NoSalt) {
@@ -287,7 +312,12 @@ pub(crate) fn scan(window: &mut Window<'_>, fold: &mut Fold, lives: Lives, seen:
             return Ok(Stop::End(AtEnd::Nothing));
         }
         let Some(end) = header.end(align) else { return Ok(Stop::End(AtEnd::Nothing)) };
-        match window.body(&header)? {
+        let body = window.body(&header)?;
+        unproven.note(fold, &header, before);
+        if seen.mark.0 == sequence {
+            unproven.prove(seen.mark.1);
+        }
+        match body {
             Body::Entries(entries) => fold.apply(&header, end, &entries),
             Body::Index(summary, _) if header.kind == Kind::Seal => {
                 fold.apply(&header, end, &[]);

@@ -89,7 +89,7 @@ impl File for LyingFile {
         self.0.allocate(len)
     }
 
-    fn drop_cache(&self, offset: u64) -> Result<bool> {
-        self.0.drop_cache(offset)
+    fn drop_cache(&self, range: std::ops::Range<u64>) -> Result<bool> {
+        self.0.drop_cache(range)
     }
 }

@@ -212,8 +212,8 @@ impl File for LyingFile {
         self.file.allocate(len)
     }
 
-    fn drop_cache(&self, offset: u64) -> Result<bool> {
+    fn drop_cache(&self, range: std::ops::Range<u64>) -> Result<bool> {
         step(&self.steps)?;
-        if self.lie == Some(Lie::CacheBelieved) { Ok(true) } else { self.file.drop_cache(offset) }
+        if self.lie == Some(Lie::CacheBelieved) { Ok(true) } else { self.file.drop_cache(range) }
     }
 }

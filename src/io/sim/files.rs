@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -180,10 +181,10 @@ impl File for SimFile {
         state.disk.allocate(self.id, len).map_err(|error| located(&error, &self.path))
     }
 
-    fn drop_cache(&self, offset: u64) -> io::Result<bool> {
+    fn drop_cache(&self, range: Range<u64>) -> io::Result<bool> {
         let mut state = self.shared.enter_plain(OperationKind::DropCache, &self.path, 0)?;
         if state.drops_cache {
-            state.disk.file(self.id)?.drop_cache(offset);
+            state.disk.file(self.id)?.drop_cache(&range);
         }
         Ok(state.drops_cache)
     }

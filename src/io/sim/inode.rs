@@ -168,11 +168,14 @@ impl Inode {
         self.unsynced.splice(..0, sizes_left);
     }
 
-    /// Makes every clean page from the one that holds `offset` show what the disk holds.
-    pub(super) fn drop_cache(&mut self, offset: u64) {
+    /// Makes every clean page that holds bytes of `dropped` show what the disk holds.
+    pub(super) fn drop_cache(&mut self, dropped: &Range<u64>) {
         let page_count = self.cache.page_count().max(self.disk.page_count());
         let mut clean = vec![true; page_count];
-        clean.iter_mut().take((offset / PAGE_BYTES as u64) as usize).for_each(|page| *page = false);
+        let from = usize::try_from(dropped.start / PAGE_BYTES as u64).unwrap_or(usize::MAX);
+        let to = usize::try_from(dropped.end.div_ceil(PAGE_BYTES as u64)).unwrap_or(usize::MAX);
+        clean.iter_mut().take(from).for_each(|page| *page = false);
+        clean.iter_mut().skip(to).for_each(|page| *page = false);
         for unsynced in &self.unsynced {
             let range = match &unsynced.change {
                 Change::Write(write) => write.offset..write.end(),

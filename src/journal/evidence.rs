@@ -1,0 +1,209 @@
+//! What stands where a segment's batches end: the evidence for and against its having been acknowledged, and what is made
+//! of it.
+
+use std::sync::Arc;
+
+use super::damage::{Loss, Resume};
+use super::options::OnDamage;
+use super::recovery::{Next, Walk};
+use super::report::TornTail;
+use super::view::View;
+use crate::error::Result;
+use crate::meta::MetaStore;
+#[cfg(mutate)]
+use crate::mutate::{self, Mutation};
+use crate::segment::format::BatchHeader;
+use crate::segment::recover::{self, AtEnd, Evidence, FileState, Lives, Verdict, Window};
+use crate::segment::{self, Opened, Segment};
+
+/// What lies behind the place where a segment's batches end.
+pub(super) enum Behind {
+    /// Nothing: the log goes on right there.
+    Nothing,
+    /// More of the chain, behind something that is lost.
+    Resume(Resume),
+    /// Something lost, and nothing that could be followed: the log goes on in a new file.
+    NewSegment,
+}
+
+/// What authenticates beyond the end of the chain, in the same file.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Beyond {
+    first: Option<BatchHeader>,
+    mark: (u64, u32),
+    end: u32,
+}
+
+impl Walk<'_> {
+    /// Decides about the place where a segment's batches end.
+    pub(super) fn at_end(
+        &mut self,
+        segment: &Arc<Segment>,
+        window: &mut Window<'_>,
+        at_end: AtEnd,
+        lives: Lives,
+    ) -> Result<Behind> {
+        let at = self.fold.end;
+        let least = lives.least_at(at, self.fold.life);
+        let beyond = self.headers_beyond(segment, window, least)?;
+        let was_sealed = window.trailer()?.is_some();
+        let later = self.later_file(segment.sequence, least, was_sealed)?;
+        let place = (segment.sequence, at);
+        let evidence = Evidence {
+            meta_is_behind: self.meta_is_behind(),
+            file: FileState::Whole,
+            batch_mark_beyond: beyond.mark.max(later.as_ref().map_or((0, 0), |(_, y)| y.mark)) > place,
+            meta_mark_beyond: self.source.meta.mark.place() > place,
+        };
+        #[cfg(mutate)]
+        let evidence = match at_end {
+            AtEnd::Torn(..) if mutate::is(Mutation::TornTailRefused) => Evidence { meta_mark_beyond: true, ..evidence },
+            AtEnd::Nothing if mutate::is(Mutation::UnreadableHeaderEnds) => {
+                Evidence { batch_mark_beyond: false, meta_mark_beyond: false, ..evidence }
+            }
+            _ => evidence,
+        };
+        match recover::verdict(evidence) {
+            Verdict::MetaOutdated => self.check_meta().map(|()| Behind::Nothing),
+            Verdict::Torn => {
+                self.report.torn = self.torn(segment, window, &at_end, &beyond)?;
+                Ok(Behind::Nothing)
+            }
+            Verdict::Damaged(why) => {
+                let same = beyond.first.map(|y| (segment.sequence, y));
+                let loss = Loss::in_file(self, segment, at_end, same.or(later), why);
+                Ok(self.suffer(loss)?.map_or(Behind::NewSegment, Behind::Resume))
+            }
+        }
+    }
+
+    /// All that authenticates beyond the end, in the same file.
+    fn headers_beyond(&mut self, segment: &Segment, window: &mut Window<'_>, least: u32) -> Result<Beyond> {
+        let (mut beyond, mut at) = (Beyond::default(), self.fold.end);
+        if self.source.is_closed && self.is_closed_at(segment, at) {
+            // No life began since: it would have begun with a newer `meta`.
+            return Ok(beyond);
+        }
+        let start = at;
+        if let Some((_, _, found)) = self.searched.as_ref().filter(|known| (known.0, known.1) == (start, least)) {
+            return Ok(*found);
+        }
+        while let Some(header) = window.next_header(at, least)? {
+            self.seen.note(segment.sequence, &header);
+            beyond.mark = beyond.mark.max(header.mark);
+            beyond.first.get_or_insert(header);
+            beyond.end = header.end(segment.align).unwrap_or(u32::MAX);
+            at = header.offset;
+        }
+        self.searched = Some((start, least, beyond));
+        Ok(beyond)
+    }
+
+    /// The lowest later file that belongs to the chain, named or not: a batch in it authenticates, and the first one was
+    /// only written once its predecessor's seal was durable. Files that nothing says were in use are not looked through.
+    fn later_file(&mut self, sequence: u64, least: u32, was_sealed: bool) -> Result<Option<(u64, BatchHeader)>> {
+        let later: Vec<u64> = self.sequences.iter().copied().filter(|&later| later > sequence).collect();
+        for later in later {
+            let Opened::Whole(segment) = self.open(later)? else { continue };
+            let segment = Arc::clone(segment);
+            let in_use = was_sealed || self.source.meta.mark.sequence >= later;
+            if let Some(first) = self.first_header(&segment, least, in_use)? {
+                self.seen.note(later, &first);
+                return Ok(Some((later, first)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first batch of a later file that authenticates: in one that was in use, if the very first is lost, too, one
+    /// behind it. Where that loss was accepted, the log may have gone on in the middle of the file.
+    fn first_header(&self, segment: &Segment, least: u32, in_use: bool) -> Result<Option<BatchHeader>> {
+        let (mut window, mut at) = (Window::new(segment), segment.data_start());
+        let first = window.header(at)?.filter(|first| first.life >= least);
+        if first.is_some() || !in_use {
+            return Ok(first);
+        }
+        let lives = self.lives_in(segment);
+        while let Some(header) = window.next_header(at, least)? {
+            if header.life >= lives.least_at(header.offset, least) {
+                return Ok(Some(header));
+            }
+            at = header.offset;
+        }
+        Ok(None)
+    }
+
+    fn torn(
+        &self,
+        segment: &Segment,
+        window: &mut Window<'_>,
+        at_end: &AtEnd,
+        beyond: &Beyond,
+    ) -> Result<Option<TornTail>> {
+        let offset = self.fold.end;
+        let found = |end: Option<u32>, indexes| TornTail {
+            path: segment.path.clone(),
+            offset: u64::from(offset),
+            bytes: end.map(|end| u64::from(end.saturating_sub(offset))),
+            indexes,
+        };
+        let beyond_end = beyond.first.map(|_| beyond.end);
+        Ok(match at_end {
+            AtEnd::Torn(header, _) => {
+                let indexes = (header.first_index, header.first_index.saturating_add(u64::from(header.count)));
+                Some(found(header.end(segment.align).max(beyond_end), Some(indexes)))
+            }
+            AtEnd::Nothing if beyond_end.is_some() => Some(found(beyond_end, None)),
+            // Nothing was in flight when the journal was closed in order.
+            AtEnd::Nothing if self.is_closed_at(segment, offset) => None,
+            // A batch of an earlier life was cut, and reported, before.
+            AtEnd::Nothing if window.is_blank(offset)? || window.header(offset)?.is_some() => None,
+            AtEnd::Nothing => Some(found(None, None)),
+        })
+    }
+
+    fn is_closed_at(&self, segment: &Segment, offset: u32) -> bool {
+        let meta = self.source.meta;
+        meta.clean && meta.mark.place() == (segment.sequence, offset)
+    }
+
+    pub(super) fn lost_file(&mut self, sequence: u64, state: FileState) -> Result<Next> {
+        let later = self.later_file(sequence, self.fold.life, true)?;
+        let evidence = Evidence {
+            meta_is_behind: self.meta_is_behind(),
+            file: state,
+            batch_mark_beyond: later.is_some(),
+            meta_mark_beyond: self.source.meta.mark.place() > (sequence, self.fold.end),
+        };
+        match recover::verdict(evidence) {
+            Verdict::Damaged(why) => {
+                let loss = Loss::of_file(self, sequence, later, why);
+                let resume = self.suffer(loss)?;
+                View::supersede(&mut self.sealed, self.fold.base);
+                Ok(resume.map_or(Next::NewSegment, |resume| self.enter(resume)))
+            }
+            Verdict::MetaOutdated | Verdict::Torn => self.check_meta().map(|()| Next::NewSegment),
+        }
+    }
+
+    /// Accepts a loss, if it was accepted before or the caller does now; else it is the error that open gives.
+    fn suffer(&mut self, loss: Loss) -> Result<Option<Resume>> {
+        let known = self.accepted.iter().any(|accepted| loss.is(accepted));
+        if !known && !loss.is_harmless() {
+            let room = MetaStore::has_room_for(&self.accepted);
+            if self.source.on_damage == OnDamage::Refuse || !room {
+                return Err(loss.damage(self.source.dir).into());
+            }
+            self.accepted.push(loss.record());
+        }
+        if !loss.is_bearable() {
+            return Err(loss.damage(self.source.dir).into());
+        }
+        if loss.is_harmless() {
+            self.report.reindexed.push(self.source.dir.join(segment::file_name(loss.sequence)));
+        } else {
+            self.report.damaged.push(Arc::new(loss.accepted(self.source.dir)));
+        }
+        Ok(loss.apply(&mut self.fold))
+    }
+}
