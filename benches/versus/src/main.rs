@@ -15,6 +15,7 @@
 //! gigabytes of it cached. Nothing else should run beside it.
 #![forbid(unsafe_code)]
 
+mod child;
 mod contestant;
 mod contestants;
 mod measure;
@@ -38,7 +39,10 @@ use crate::workloads::Stage;
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    run(&cli.options)
+    match &cli.child {
+        Some(child) => child::run(child).map(|()| ExitCode::SUCCESS),
+        None => run(&cli.options),
+    }
 }
 
 fn run(options: &Options) -> Result<ExitCode> {
@@ -52,8 +56,8 @@ fn run(options: &Options) -> Result<ExitCode> {
         "Medians of {} rounds; ratios to the floor in bold, lowest and highest round in brackets.\n",
         options.rounds
     );
+    let mut stage = Stage::new(root.path(), plan);
     for workload in workloads(&options.workload)? {
-        let mut stage = Stage::new(root.path(), plan.clone());
         let (table, ok) = rounds::run(&*workload, &contestants, options.rounds, &mut stage)?;
         println!("{}", report::table(&table));
         all_ok &= ok;

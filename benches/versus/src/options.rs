@@ -4,10 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
+use crate::child::Child;
+
 /// Runs the bare disk, raft-journal and its peers in turn on the same work, and prints what they took.
 #[derive(Parser, Debug)]
 #[command(name = "versus", args_conflicts_with_subcommands = true)]
 pub struct Cli {
+    /// What the program asks of itself, in a process of its own
+    #[command(subcommand)]
+    pub child: Option<Child>,
     #[command(flatten)]
     pub options: Options,
 }

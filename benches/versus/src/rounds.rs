@@ -60,7 +60,7 @@ pub fn run(
         }
     }
     for entrant in &mut entrants {
-        if let Some(Err(error)) = entrant.run.take().map(|run| run.finish()) {
+        if let Some(Err(error)) = entrant.run.take().map(|run| run.finish(stage)) {
             failures.push(format!("{}: failed at its end: {error:#}", entrant.contestant.name()));
         }
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use bytes::Bytes;
 
 use crate::contestant::{Ability, Contestant, Log, Tuning, When};
 use crate::payload::Payloads;
@@ -58,6 +59,11 @@ impl Subject {
         let time = begun.elapsed();
         self.next += count;
         Ok(time)
+    }
+
+    /// The next index and a payload for it, for those who append to the log themselves.
+    pub fn next_payload(&mut self) -> (u64, Bytes) {
+        (self.next, self.payloads.next(self.entry_bytes))
     }
 
     /// Appends batches, all of them ready before the clock starts: `timed` calls each of them.

@@ -83,7 +83,7 @@ impl Run for SingleRun {
         Ok(figures)
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
+    fn finish(self: Box<Self>, _stage: &mut Stage) -> Result<()> {
         self.main.log.close()?;
         self.small.map_or(Ok(()), |small| small.log.close())
     }
@@ -145,7 +145,7 @@ impl Run for BatchesRun {
         Ok(vec![("p50", times.percentile(50.0)), ("p99", times.percentile(99.0))])
     }
 
-    fn finish(self: Box<Self>) -> Result<()> {
+    fn finish(self: Box<Self>, _stage: &mut Stage) -> Result<()> {
         self.subject.log.close()
     }
 }

@@ -1,6 +1,11 @@
 //! The workloads, W1 to W9.
 
 mod durable;
+mod open;
+mod reads;
+mod shared;
+mod truncate;
+mod unsynced;
 
 use std::collections::HashMap;
 use std::fs;
@@ -46,12 +51,22 @@ pub trait Run {
     /// # Errors
     ///
     /// The contestant's.
-    fn finish(self: Box<Self>) -> Result<()>;
+    fn finish(self: Box<Self>, stage: &mut Stage) -> Result<()>;
 }
 
 /// All workloads with rounds, in the order in which they run.
 pub fn all() -> Vec<Box<dyn Workload>> {
-    vec![Box::new(durable::Single), Box::new(durable::Batches)]
+    vec![
+        Box::new(durable::Single),
+        Box::new(durable::Batches),
+        Box::new(shared::Shared),
+        Box::new(unsynced::Unsynced),
+        Box::new(reads::Points),
+        Box::new(reads::Scan),
+        Box::new(open::Open),
+        Box::new(truncate::Truncate),
+        Box::new(truncate::Space),
+    ]
 }
 
 /// The directories on the disk, and what is loaded in them.
@@ -126,5 +141,12 @@ impl Stage {
         subject.log.close()?;
         self.loaded.insert(contestant.name(), loaded.clone());
         Ok(loaded)
+    }
+
+    /// Says what the next index of a contestant's loaded log is now.
+    pub fn appended(&mut self, contestant: &'static dyn Contestant, next: u64) {
+        if let Some(loaded) = self.loaded.get_mut(contestant.name()) {
+            loaded.next = next;
+        }
     }
 }
