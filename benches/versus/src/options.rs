@@ -57,7 +57,7 @@ pub struct Plan {
     pub batches: u64,
     /// W3 and W5: how long threads run beside each other, ms.
     pub shared_ms: u64,
-    /// W4: groups of 16 batches that are not durable.
+    /// W4: groups of 4 batches that are not durable.
     pub unsynced_groups: u64,
     /// W5 to W9: entries in the log.
     pub entries: u64,
@@ -80,7 +80,7 @@ impl Plan {
                 appends_small_files: 3500,
                 batches: 20,
                 shared_ms: 100,
-                unsynced_groups: 8,
+                unsynced_groups: 32,
                 entries: 20_000,
                 reads: 2000,
                 truncations: 5,
@@ -93,7 +93,7 @@ impl Plan {
                 appends_small_files: 24_000,
                 batches: 500,
                 shared_ms: 1000,
-                unsynced_groups: 256,
+                unsynced_groups: 1024,
                 entries: 1 << 20,
                 reads: 50_000,
                 truncations: 100,

@@ -2,29 +2,29 @@
 
 use bytes::Bytes;
 
-/// How much is made in advance: more than the processor's nearest caches hold.
+/// How much is made in advance.
 const POOL_BYTES: usize = 4 << 20;
 /// The largest payload.
 const PAYLOAD_BYTES_MAX: usize = 64 << 10;
 
-/// Slices of a pool, each at another place than the one before.
-#[derive(Clone)]
+/// Copies from a pool, each from another place than the one before: a payload that has just come is in the processor's
+/// caches, in memory of its own.
 pub struct Payloads {
-    pool: Bytes,
+    pool: Vec<u8>,
     at: usize,
 }
 
 impl Payloads {
     /// The same payloads in every run.
     pub fn new() -> Payloads {
-        Payloads { pool: pool(POOL_BYTES + PAYLOAD_BYTES_MAX).into(), at: 0 }
+        Payloads { pool: pool(POOL_BYTES + PAYLOAD_BYTES_MAX), at: 0 }
     }
 
     /// The next payload.
     pub fn next(&mut self, bytes: usize) -> Bytes {
         let at = self.at;
         self.at = (at + bytes) % POOL_BYTES;
-        self.pool.slice(at..at + bytes.min(PAYLOAD_BYTES_MAX))
+        Bytes::copy_from_slice(&self.pool[at..at + bytes.min(PAYLOAD_BYTES_MAX)])
     }
 
     /// The next payloads.

@@ -16,9 +16,9 @@ pub struct Unsynced;
 
 /// Entries of a batch, and batches that are ready before the clock starts.
 const BATCH: u64 = 64;
-const GROUP: u64 = 16;
+const GROUP: u64 = 4;
 /// Groups between two syncs, so that neither dirty pages nor anybody's buffers pile up.
-const SYNC_GROUPS: u64 = 16;
+const SYNC_GROUPS: u64 = 64;
 
 impl Workload for Unsynced {
     fn id(&self) -> &'static str {
