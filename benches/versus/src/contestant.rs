@@ -48,12 +48,21 @@ pub struct Tuning {
     pub index_cache_bytes: Option<usize>,
     /// Whether [`Log::file_changes`] is asked for.
     pub watched: bool,
+    /// Whether [`Log::append_shared`] is what is measured.
+    pub many_threads: bool,
 }
 
 impl Tuning {
     /// A log of such entries at the contestant's best setting, empty at first.
     pub fn new(entry_bytes: usize) -> Tuning {
-        Tuning { entry_bytes, entries: 0, file_bytes: None, index_cache_bytes: None, watched: false }
+        Tuning {
+            entry_bytes,
+            entries: 0,
+            file_bytes: None,
+            index_cache_bytes: None,
+            watched: false,
+            many_threads: false,
+        }
     }
 
     /// A log into which so many entries are loaded first.
@@ -151,6 +160,16 @@ pub trait Log: Send + Sync {
     /// The contestant's.
     fn collect_garbage(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Drops all entries, up to `last`, as a node does behind a snapshot, so that space can be used again. Not timed.
+    ///
+    /// # Errors
+    ///
+    /// The contestant's.
+    fn forget_all(&self, last: u64) -> Result<()> {
+        self.truncate_head(last)?;
+        self.collect_garbage()
     }
 
     /// How often an append of the calling thread has gone to another file than the one before it, as seen by calling

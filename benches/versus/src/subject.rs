@@ -106,16 +106,12 @@ impl Subject {
         self.log.sync()
     }
 
-    /// Drops all entries, as a node does behind a snapshot, so that the disk does not fill up round by round.
+    /// Drops all entries, so that the disk does not fill up round by round.
     ///
     /// # Errors
     ///
     /// The contestant's.
     pub fn forget(&mut self) -> Result<()> {
-        if self.can(Ability::TruncateHead) {
-            self.log.truncate_head(self.next - 1)?;
-            self.log.collect_garbage()?;
-        }
-        Ok(())
+        self.log.forget_all(self.next - 1)
     }
 }

@@ -34,7 +34,7 @@ impl Workload for Shared {
     }
 
     fn start(&self, stage: &mut Stage, contestant: &'static dyn Contestant) -> Result<Box<dyn Run>> {
-        let subject = stage.fresh("w3", contestant, &Tuning::new(ENTRY_BYTES))?;
+        let subject = stage.fresh("w3", contestant, &Tuning { many_threads: true, ..Tuning::new(ENTRY_BYTES) })?;
         Ok(Box::new(SharedRun { subject, time: Duration::from_millis(stage.plan.shared_ms) }))
     }
 }

@@ -93,7 +93,6 @@ impl TruncateRun {
     /// Fills the log up again, lets it come to rest, and wakes the disk.
     fn refill(&mut self) -> Result<()> {
         self.subject.load_to(self.first + self.entries)?;
-        self.subject.log.collect_garbage()?;
         rustix::fs::sync();
         thread::sleep(SETTLE);
         (0..WAKE_APPENDS).try_for_each(|_| self.subject.append(1, When::Durable).map(drop))
@@ -136,6 +135,7 @@ impl Run for TruncateRun {
             self.subject.log.truncate_head(last_removed)?;
             figures.push((OLDER_HALF, begun.elapsed().as_secs_f64() * 1e6));
             self.first = last_removed + 1;
+            self.subject.log.collect_garbage()?;
             self.refill()?;
         }
         Ok(figures)
