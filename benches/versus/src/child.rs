@@ -14,7 +14,7 @@ use crate::contestants;
 use crate::measure::process_status;
 use crate::payload::Payloads;
 use crate::subject::Subject;
-use crate::workloads::ENTRY_BYTES;
+use crate::workloads::{ENTRY_BYTES, growth, journals};
 
 /// What a child does; its answer is a line of JSON.
 #[derive(Subcommand, Clone, Debug)]
@@ -32,6 +32,12 @@ pub enum Child {
     /// Loads a log and dies without closing it.
     #[command(hide = true)]
     LoadAndDie { contestant: String, dir: PathBuf, entries: u64 },
+    /// Does what `growth` measures.
+    #[command(hide = true)]
+    Grow(growth::Task),
+    /// Does what `journals` measures.
+    #[command(hide = true)]
+    Many(journals::Task),
 }
 
 /// What opening took.
@@ -55,6 +61,8 @@ pub fn run(child: &Child) -> Result<()> {
             println!("{}", json::to_string(&opened)?);
         }
         Child::LoadAndDie { contestant, dir, entries } => load_and_die(named(contestant)?, dir, *entries)?,
+        Child::Grow(task) => println!("{}", json::to_string(&growth::measure(task)?)?),
+        Child::Many(task) => println!("{}", json::to_string(&journals::measure(task)?)?),
     }
     Ok(())
 }

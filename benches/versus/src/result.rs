@@ -1,6 +1,8 @@
 //! What was measured, and how rounds become one figure.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::{Serialize, Serializer};
 
 use crate::contestant::Ability;
 use crate::measure::median;
@@ -10,11 +12,23 @@ use crate::measure::median;
 pub struct Metric {
     /// What it says, unique within its workload.
     pub name: &'static str,
-    /// The unit of its figures.
+    /// The unit of its figures; empty where the name says it.
     pub unit: &'static str,
     /// What a contestant must be able to do for it.
     #[serde(skip)]
     pub needs: Ability,
+}
+
+impl Metric {
+    /// Its name and its unit.
+    pub fn label(&self) -> String {
+        if self.unit.is_empty() { self.name.to_owned() } else { format!("{}, {}", self.name, self.unit) }
+    }
+
+    /// Whether a higher figure is a better one.
+    pub fn more_is_better(&self) -> bool {
+        self.unit.ends_with("per second")
+    }
 }
 
 /// A shorthand for [`Metric`].
@@ -25,13 +39,18 @@ pub const fn metric(name: &'static str, unit: &'static str, needs: Ability) -> M
 /// What one contestant did in one round: a metric's name and its figure.
 pub type Figures = Vec<(&'static str, f64)>;
 
-/// All rounds of one contestant.
+/// All rounds of one contestant, or of one size.
 #[derive(Clone, Debug, Serialize)]
 pub struct Column {
-    /// The contestant.
-    pub contestant: &'static str,
+    /// The contestant, or the size.
+    pub name: String,
     /// Its figures, round by round.
+    #[serde(serialize_with = "as_maps")]
     pub rounds: Vec<Figures>,
+}
+
+fn as_maps<S: Serializer>(rounds: &[Figures], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(rounds.iter().map(|figures| figures.iter().copied().collect::<BTreeMap<_, _>>()))
 }
 
 /// One workload's results.
@@ -48,6 +67,9 @@ pub struct Table {
     /// Who takes no part in what, and why.
     pub notes: Vec<String>,
 }
+
+/// The name of the contestant that the others are held against.
+pub const FLOOR: &str = "floor";
 
 /// Ratios to the floor, pair by pair of the same round.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,7 +105,7 @@ impl Column {
 impl Table {
     /// The floor's column.
     pub fn floor(&self) -> Option<&Column> {
-        self.columns.iter().find(|column| column.contestant == "floor")
+        self.columns.iter().find(|column| column.name == FLOOR)
     }
 }
 
@@ -93,11 +115,11 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_a_round() {
-        let column = |contestant, figures: &[f64]| Column {
-            contestant,
+        let column = |name: &str, figures: &[f64]| Column {
+            name: name.to_owned(),
             rounds: figures.iter().map(|&figure| vec![("p50", figure)]).collect(),
         };
-        let floor = column("floor", &[100.0, 200.0, 400.0]);
+        let floor = column(FLOOR, &[100.0, 200.0, 400.0]);
         let other = column("other", &[110.0, 200.0, 600.0]);
         let ratio = other.ratio(&floor, "p50");
         assert_eq!(ratio, Some(Ratio { median: 1.1, lowest: 1.0, highest: 1.5 }));

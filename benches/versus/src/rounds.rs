@@ -81,7 +81,7 @@ fn table(workload: &dyn Workload, stage: &Stage, entrants: Vec<Entrant>, failure
             }
         }
     }
-    let column = |entrant: Entrant| Column { contestant: entrant.contestant.name(), rounds: entrant.rounds };
+    let column = |entrant: Entrant| Column { name: entrant.contestant.name().to_owned(), rounds: entrant.rounds };
     Table {
         workload: workload.id(),
         title: workload.title(&stage.plan),
@@ -91,7 +91,12 @@ fn table(workload: &dyn Workload, stage: &Stage, entrants: Vec<Entrant>, failure
     }
 }
 
-fn progress_bar(name: &'static str, turns: u64) -> Result<ProgressBar> {
+/// A progress bar on standard error, where that is a terminal.
+///
+/// # Errors
+///
+/// None that happens.
+pub fn progress_bar(name: &'static str, turns: u64) -> Result<ProgressBar> {
     let style = ProgressStyle::with_template("{prefix} [{elapsed}] {wide_bar} {pos}/{len} {msg}")
         .map_err(|error| anyhow!("a template of ours: {error}"))?;
     let progress = ProgressBar::new(turns).with_style(style).with_prefix(name);

@@ -32,8 +32,18 @@ impl Subject {
     /// The contestant's.
     pub fn open(contestant: &'static dyn Contestant, dir: &Path, tuning: &Tuning, next: u64) -> Result<Subject> {
         std::fs::create_dir_all(dir)?;
-        let log = contestant.open(dir, tuning)?;
-        Ok(Subject { contestant, log, next, entry_bytes: tuning.entry_bytes, payloads: Payloads::new() })
+        Ok(Subject::new(contestant, contestant.open(dir, tuning)?, tuning.entry_bytes, next, Payloads::new()))
+    }
+
+    /// A log that is open already.
+    pub fn new(
+        contestant: &'static dyn Contestant,
+        log: Box<dyn Log>,
+        entry_bytes: usize,
+        next: u64,
+        payloads: Payloads,
+    ) -> Subject {
+        Subject { contestant, log, next, entry_bytes, payloads }
     }
 
     /// Whether the contestant can do something.

@@ -12,6 +12,7 @@ use anyhow::{Result, bail};
 use bytes::Bytes;
 
 use crate::contestant::{Ability, Append, Contestant, Log, Tuning, When};
+use crate::result::FLOOR;
 
 /// Room for appends, behind what is loaded: written from its start to its end, and again.
 const RING_BYTES: u64 = 64 << 20;
@@ -23,7 +24,7 @@ pub struct Floor;
 
 impl Contestant for Floor {
     fn name(&self) -> &'static str {
-        "floor"
+        FLOOR
     }
 
     fn setting(&self) -> &'static str {

@@ -29,7 +29,8 @@ impl Contestant for RaftEngine {
 
     fn setting(&self) -> &'static str {
         "0.4.2. `sync = true`, files of 64 MiB that are recycled, for W1 to W4 three of them filled with zeros in \
-         advance (its own option), no compression (with it, batches cost twice the time). It does not take concurrent \
+         advance (its own option), no compression (with it, a batch takes 1.5 times as long, and \
+         four times the processor time). It does not take concurrent \
          appends to one group: in W3 each thread has its own. It has no tail truncation: one entry is written over the \
          first that goes. Space comes back when its user asks for it, in W9 right after the truncation"
     }

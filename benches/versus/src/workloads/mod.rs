@@ -1,6 +1,8 @@
-//! The workloads, W1 to W9.
+//! The workloads: W1 to W9, and those of the journal alone.
 
 mod durable;
+pub mod growth;
+pub mod journals;
 mod open;
 mod reads;
 mod shared;
@@ -11,7 +13,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::contestant::{Contestant, Tuning};
 use crate::options::Plan;
@@ -86,6 +88,10 @@ pub struct Loaded {
     pub next: u64,
 }
 
+fn utf8(path: &Path) -> Result<&str> {
+    path.to_str().context("a directory whose name is no UTF-8")
+}
+
 /// The size of an entry of W4 to W9, bytes.
 pub const ENTRY_BYTES: usize = 1024;
 
@@ -117,6 +123,21 @@ impl Stage {
     pub fn fresh(&self, name: &str, contestant: &'static dyn Contestant, tuning: &Tuning) -> Result<Subject> {
         let dir = self.fresh_dir(&format!("{name}-{}", contestant.name()))?;
         Subject::open(contestant, &dir, tuning, 1)
+    }
+
+    /// Removes what a workload has left, but not what is loaded: on the disk, and above all in the page cache.
+    ///
+    /// # Errors
+    ///
+    /// Something cannot be removed.
+    pub fn clear(&self) -> Result<()> {
+        for entry in fs::read_dir(&self.root)? {
+            let dir = entry?.path();
+            if !self.loaded.values().any(|loaded| loaded.dir == dir) {
+                fs::remove_dir_all(dir)?;
+            }
+        }
+        Ok(())
     }
 
     /// How the logs of W5 to W9 are opened.

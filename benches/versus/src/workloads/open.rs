@@ -6,9 +6,9 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::{Run, Stage, Workload};
+use super::{Run, Stage, Workload, utf8};
 use crate::child::{self, Opened};
 use crate::contestant::{Ability, Contestant};
 use crate::options::Plan;
@@ -45,10 +45,6 @@ impl Workload for Open {
         child::wait_for_death(&["load-and-die", name, utf8(&crashed)?, &entries.to_string()])?;
         Ok(Box::new(OpenRun { name, entries, clean, crashed: Copied::new(crashed, work) }))
     }
-}
-
-fn utf8(path: &Path) -> Result<&str> {
-    path.to_str().context("a directory whose name is no UTF-8")
 }
 
 struct OpenRun {

@@ -150,9 +150,9 @@ impl Run for TruncateRun {
 pub struct Space;
 
 const FULL: &str = "loaded";
-const FULL_RATIO: &str = "loaded, of the payload";
+const FULL_RATIO: &str = "loaded, times the payload";
 const HALF: &str = "without the older half";
-const HALF_RATIO: &str = "without the older half, of the payload left";
+const HALF_RATIO: &str = "without the older half, times the payload left";
 
 impl Workload for Space {
     fn id(&self) -> &'static str {
@@ -166,9 +166,9 @@ impl Workload for Space {
     fn metrics(&self) -> &'static [Metric] {
         const METRICS: &[Metric] = &[
             metric(FULL, "MiB", Ability::Space),
-            metric(FULL_RATIO, "times", Ability::Space),
+            metric(FULL_RATIO, "", Ability::Space),
             metric(HALF, "MiB", Ability::Space),
-            metric(HALF_RATIO, "times", Ability::Space),
+            metric(HALF_RATIO, "", Ability::Space),
         ];
         METRICS
     }
