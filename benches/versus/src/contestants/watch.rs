@@ -126,7 +126,7 @@ impl File for WatchedFile {
         self.inner.allocate(len)
     }
 
-    fn drop_cache(&self, offset: u64) -> Result<bool> {
-        self.inner.drop_cache(offset)
+    fn drop_cache(&self, range: std::ops::Range<u64>) -> Result<bool> {
+        self.inner.drop_cache(range)
     }
 }
