@@ -50,6 +50,10 @@ use hunt::Faults;
 use progress::Progress;
 use threads::Threads;
 
+/// States are made of many small pieces, and two threads make them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Explores what crashes, damage and threads leave of a journal.
 #[derive(Parser)]
 struct Arguments {

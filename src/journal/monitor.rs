@@ -45,8 +45,11 @@ impl<T: Send + 'static> Monitor<T> {
         if self.tasks.is_scheduled() {
             self.wait_for_turn(state, what, ready);
         } else {
-            self.changed.wait_for(state, HELP_INTERVAL);
             MutexGuard::unlocked(state, || self.tasks.help());
+            // The job may have ended meanwhile, and nobody wakes this thread then.
+            if !ready(state) {
+                self.changed.wait_for(state, HELP_INTERVAL);
+            }
         }
     }
 

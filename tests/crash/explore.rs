@@ -3,7 +3,8 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -73,9 +74,30 @@ fn give_up(disk: &SimFs, journal: Journal) {
     drop(journal);
 }
 
+/// Digests, which need no more hashing.
+type Digests = HashSet<u64, BuildHasherDefault<AsItIs>>;
+
+/// Hashes a digest to itself.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("digests are numbers");
+    }
+
+    fn write_u64(&mut self, digest: u64) {
+        self.0 = digest;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// The states that were met, by all workers; and when there were enough.
 pub struct Seen {
-    shards: Vec<Mutex<HashSet<u64>>>,
+    shards: Vec<Mutex<Digests>>,
     count: AtomicU64,
     /// The moments at which power was lost.
     points: Mutex<HashSet<(u64, u64)>>,
@@ -113,7 +135,7 @@ impl Seen {
 
     /// Whether a disk was never met before.
     pub fn insert(&self, digest: u64) -> bool {
-        let shard = &self.shards[(digest % self.shards.len() as u64) as usize];
+        let shard = &self.shards[(digest >> 32) as usize % self.shards.len()];
         let new = shard.lock().expect("no worker panics here").insert(digest);
         self.count.fetch_add(u64::from(new), Ordering::Relaxed);
         new
@@ -183,7 +205,11 @@ impl Tally {
 pub struct Explorer<'a> {
     seen: &'a Seen,
     /// What was judged under the expectation of now.
-    judged: HashSet<u64>,
+    judged: Digests,
+    /// What this history's disks were recovered to, as places in `known`: recovery makes the same of the same disk.
+    recovered: HashMap<u64, usize, BuildHasherDefault<AsItIs>>,
+    /// All that was recovered: many disks, few models.
+    known: Vec<Model>,
     tally: Tally,
     /// How many moments there were: draws differ from one to the next.
     moments: u64,
@@ -228,7 +254,8 @@ fn message(payload: &(dyn Any + Send)) -> String {
 impl<'a> Explorer<'a> {
     /// Explores until `seen` has enough, at most.
     pub fn new(seen: &'a Seen, wrap: Wrap) -> Explorer<'a> {
-        Explorer { seen, judged: HashSet::new(), tally: Tally::default(), moments: 0, wrap }
+        let (judged, recovered) = (Digests::default(), HashMap::default());
+        Explorer { seen, judged, recovered, known: Vec::new(), tally: Tally::default(), moments: 0, wrap }
     }
 
     /// Explores one history; what it came to so far, and what went wrong.
@@ -293,11 +320,15 @@ impl<'a> Explorer<'a> {
         }
         let new = self.seen.insert(digest);
         self.tally.meet(class.name(), new);
+        if self.recovered.get(&digest).is_some_and(|at| states.contains(&self.known[*at])) {
+            return;
+        }
         let rarely = if class == Class::InRecovery { RECOVERIES_EXPLORED * 8 } else { RECOVERIES_EXPLORED };
         let deep = new && digest.is_multiple_of(rarely);
         disk.record(deep);
         let (journal, found) = open(run, disk, digest.is_multiple_of(POINT_READS));
         assert!(states.contains(&found), "recovered {found:?}\nwhich is none of {states:#?}");
+        self.remember(digest, &found);
         self.tally.note(journal.recovery_report());
         let moments = if deep { disk.take_recorded() } else { Vec::new() };
         if new {
@@ -311,6 +342,14 @@ impl<'a> Explorer<'a> {
             self.arrive(&moment);
             self.recover_cut_short(run, &moment, states);
         }
+    }
+
+    fn remember(&mut self, digest: u64, found: &Model) {
+        let at = self.known.iter().rposition(|known| known == found).unwrap_or_else(|| {
+            self.known.push(found.clone());
+            self.known.len() - 1
+        });
+        self.recovered.insert(digest, at);
     }
 
     /// What was recovered is durable, and so is what is appended to it.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::explore::{Class, Explorer, Seen, Tally};
 use crate::generate::{self, History, Trouble};
@@ -96,6 +97,8 @@ struct Bag {
     sources: &'static [&'static str],
     tally: Tally,
     failures: u64,
+    /// How long workers were at it, all in all.
+    busy: Duration,
 }
 
 /// What a hunt came to.
@@ -108,7 +111,13 @@ pub struct Catch {
 impl Catch {
     fn of(classes: &[Box<dyn Faults>]) -> Catch {
         let names = classes.iter().map(|class| (class.name(), class.sources()));
-        let bags = names.map(|(name, sources)| Bag { name, sources, tally: Tally::default(), failures: 0 });
+        let bags = names.map(|(name, sources)| Bag {
+            name,
+            sources,
+            tally: Tally::default(),
+            failures: 0,
+            busy: Duration::ZERO,
+        });
         Catch { bags: bags.collect(), seeds: 0, failures: Vec::new() }
     }
 
@@ -142,14 +151,16 @@ impl fmt::Display for Catch {
         let all = self.decided();
         all.rows.iter().try_for_each(|(row, times)| writeln!(f, "| {row} | {times} |"))?;
         writeln!(f)?;
-        writeln!(f, "| fault class | states | judged | crash points | failures |")?;
-        writeln!(f, "|---|---|---|---|---|")?;
-        let mut row = |name: &str, tally: &Tally, failures: u64| {
+        writeln!(f, "| fault class | states | judged | crash points | seconds of a core | failures |")?;
+        writeln!(f, "|---|---|---|---|---|---|")?;
+        let mut row = |name: &str, tally: &Tally, busy: Duration, failures: u64| {
             let Tally { judged, crash_points, .. } = tally;
-            writeln!(f, "| {name} | {} | {judged} | {crash_points} | {failures} |", tally.distinct())
+            let (states, seconds) = (tally.distinct(), busy.as_secs());
+            writeln!(f, "| {name} | {states} | {judged} | {crash_points} | {seconds} | {failures} |")
         };
-        self.bags.iter().try_for_each(|bag| row(bag.name, &bag.tally, bag.failures))?;
-        row("all", &all, self.bags.iter().map(|bag| bag.failures).sum())
+        self.bags.iter().try_for_each(|bag| row(bag.name, &bag.tally, bag.busy, bag.failures))?;
+        let (busy, failures) = (self.bags.iter().map(|bag| bag.busy), self.bags.iter().map(|bag| bag.failures));
+        row("all", &all, busy.sum(), failures.sum())
     }
 }
 
@@ -159,13 +170,17 @@ pub fn hunt(seeds: Range<u64>, classes: &[Box<dyn Faults>], seen: &Seen, progres
     let (next, over) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
     let sum = Mutex::new(Catch::of(classes));
     let explore = |seed: u64, at: usize, class: &dyn Faults| {
+        let begun = Instant::now();
         let (tally, result) = class.explore(seed, seen);
+        let busy = begun.elapsed();
         progress(seen.count());
         let first = result.err().filter(|_| !over.swap(true, Ordering::Relaxed));
         let failure = first.map(|said| class.shrink(seed, said));
         let mut sum = sum.lock().expect("no worker panics here");
-        sum.bags[at].tally.add(&tally);
-        sum.bags[at].failures += u64::from(failure.is_some());
+        let bag = &mut sum.bags[at];
+        bag.tally.add(&tally);
+        bag.busy += busy;
+        bag.failures += u64::from(failure.is_some());
         sum.failures.extend(failure);
     };
     let worker = || {

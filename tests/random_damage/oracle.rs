@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use raft_journal::io::sim::{AtRest, OperationKind, SimFs, Survival};
+use raft_journal::io::sim::{AtRest, Operation, OperationKind, SimFs, Survival};
 use raft_journal::{Damage, Error, Journal, LogStore, OnDamage};
 
 use super::run::{Model, Random, Run, open, trace};
@@ -103,27 +103,34 @@ impl Run {
             // A file that is short is given up as a whole.
             len(before, path) != len(after, path) || part(before, path, &range) != part(after, path, &range)
         };
-        let mut possible = vec![self.model.clone()];
-        let mut until = disk.mutations();
-        for (model, mutations) in self.past.iter().rev() {
-            let batches = operations.iter().filter(|operation| {
-                let is_its = (*mutations..until).contains(&operation.mutations_before);
-                is_its && operation.kind == OperationKind::Write && operation.len >= BATCH_BYTES as u64
-            });
-            let batches = batches.map(|batch| (name_now(&batch.path), batch.offset as usize, batch.len as usize));
+        let batch_of = |operation: &Operation| {
+            let is_batch = operation.kind == OperationKind::Write && operation.len >= BATCH_BYTES as u64;
+            let (at, len) = (operation.offset as usize, operation.len as usize);
             // What prepares a file begins with it.
-            let batches: Vec<_> = batches.filter(|(path, at, _)| path.ends_with(".seg") && *at > 0).collect();
-            if batches.is_empty() {
+            let path = Some(name_now(&operation.path)).filter(|path| is_batch && path.ends_with(".seg") && at > 0)?;
+            Some((operation.mutations_before, path, at, len))
+        };
+        let batches: Vec<_> = operations.iter().filter_map(batch_of).collect();
+        let is_header_hit = |path: &str, at: usize| is_hit(path, at..at + BATCH_BYTES);
+        let mut possible = vec![self.model.clone()];
+        let (mut newer, mut until) = (&self.model, disk.mutations());
+        for (model, mutations) in self.past.iter().rev() {
+            let mut its = batches.iter().filter(|(before, ..)| (*mutations..until).contains(before)).peekable();
+            if its.peek().is_none() {
                 continue;
             }
-            if !batches.iter().any(|(path, at, len)| is_hit(path, *at..at + len)) {
+            if !its.clone().any(|(_, path, at, len)| is_hit(path, *at..at + len)) {
                 break;
             }
             possible.push(model.clone());
-            if !batches.iter().all(|(path, at, _)| is_hit(path, *at..at + BATCH_BYTES)) {
+            if !its.all(|(_, path, at, _)| is_header_hit(path, *at)) {
+                // Its header says where it begins. If what it replaced there is hit, too, nothing says more.
+                let mut older = batches.iter().filter(|(before, ..)| before < mutations);
+                let replaced = older.any(|(_, path, at, _)| is_header_hit(path, *at));
+                possible.extend(replaced.then(|| model.shared_with(newer)));
                 break;
             }
-            until = *mutations;
+            (newer, until) = (model, *mutations);
         }
         possible
     }

@@ -79,6 +79,14 @@ impl Model {
         self.purged = Some(position);
     }
 
+    /// The log up to where another one differs.
+    pub fn shared_with(&self, other: &Model) -> Model {
+        let differs = |index: &u64| self.entries.get(index) != other.entries.get(index);
+        let mut shared = self.clone();
+        (self.first()..self.next()).find(differs).into_iter().for_each(|index| shared.truncate_tail(index));
+        shared
+    }
+
     /// Compares all that a journal holds.
     pub fn check(&self, journal: &Journal) {
         if let Some(difference) = self.difference(journal) {

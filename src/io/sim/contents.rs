@@ -1,6 +1,5 @@
 //! A file's bytes, in pages that copies share until one of them writes.
 
-use std::hash::Hasher;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
@@ -12,8 +11,8 @@ pub(super) const FILE_BYTES_MAX: u64 = 1 << 36;
 
 struct Page {
     bytes: [u8; PAGE_BYTES],
-    /// Of these bytes, once somebody asked.
-    digest: OnceLock<u64>,
+    /// Of these bytes, once somebody asked; none of zeros, which are the same as no page.
+    digest: OnceLock<Option<u64>>,
 }
 
 impl Page {
@@ -21,8 +20,8 @@ impl Page {
         Self { bytes: [0; PAGE_BYTES], digest: OnceLock::new() }
     }
 
-    fn digest(&self) -> u64 {
-        *self.digest.get_or_init(|| digest(&self.bytes))
+    fn digest(&self) -> Option<u64> {
+        *self.digest.get_or_init(|| (self.bytes != [0; PAGE_BYTES]).then(|| digest(&self.bytes)))
     }
 }
 
@@ -33,11 +32,30 @@ impl Clone for Page {
     }
 }
 
-/// A digest that serves to tell states apart, nothing else.
+/// A digest that serves to tell states apart, nothing else: of a page it has to be made for nearly every state.
 pub(super) fn digest(bytes: &[u8]) -> u64 {
-    let mut hasher = std::hash::DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
+    // Any odd numbers with their ones spread well: those of splitmix64 and of its relatives.
+    let mut lanes = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb, 0xd6e8_feb8_6659_fd93_u64];
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    for block in blocks {
+        let (words, _) = block.as_chunks::<8>();
+        for (lane, pair) in lanes.iter_mut().zip(words.chunks_exact(2)) {
+            *lane = pair.iter().fold(*lane, |lane, word| mix(lane, u64::from_le_bytes(*word)));
+        }
+    }
+    let mut digest = lanes.into_iter().fold(bytes.len() as u64, mix);
+    for chunk in rest.chunks(8) {
+        let mut word = [0; 8];
+        word.iter_mut().zip(chunk).for_each(|(byte, from)| *byte = *from);
+        digest = mix(digest, u64::from_le_bytes(word));
+    }
+    digest
+}
+
+/// Mixes a number into a digest.
+pub(super) fn mix(digest: u64, number: u64) -> u64 {
+    let product = u128::from(digest ^ number ^ 0xa076_1d64_78bd_642f) * 0xe703_7ed1_a0b4_28db;
+    (product as u64) ^ (product >> 64) as u64
 }
 
 /// Bytes and size. Missing pages are zero; what lies beyond the size is zero, too.
@@ -176,15 +194,9 @@ impl Contents {
 
     /// A digest of bytes and size: the same for the same contents, however they came to be.
     pub(super) fn digest(&self) -> u64 {
-        let pages = self.pages.iter().enumerate().filter_map(|(number, page)| Some((number, page.as_ref()?)));
-        let pages = pages.filter(|(_, page)| page.bytes != [0; PAGE_BYTES]);
-        let mut hasher = std::hash::DefaultHasher::new();
-        hasher.write_u64(self.len);
-        for (number, page) in pages {
-            hasher.write_usize(number);
-            hasher.write_u64(page.digest());
-        }
-        hasher.finish()
+        let pages = self.pages.iter().enumerate();
+        let digests = pages.filter_map(|(number, page)| Some((number, page.as_ref()?.digest()?)));
+        digests.fold(self.len, |sum, (number, digest)| mix(mix(sum, number as u64), digest))
     }
 
     /// How many pages hold bytes, counted to the last of them.

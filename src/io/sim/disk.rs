@@ -1,12 +1,11 @@
 //! The simulated disk: directories that keep apart the names of now and the durable ones, and the files they name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use super::contents::{FILE_BYTES_MAX, PAGE_BYTES, pages_of};
+use super::contents::{FILE_BYTES_MAX, PAGE_BYTES, digest, mix, pages_of};
 use super::inode::Inode;
 use super::survival::Fates;
 
@@ -394,18 +393,18 @@ impl Disk {
 
     /// A digest of all names and contents as they are seen now.
     pub(super) fn digest(&self) -> u64 {
-        let mut hasher = std::hash::DefaultHasher::new();
+        let mut sum = 0;
         for (dir, directory) in &self.directories {
-            dir.hash(&mut hasher);
+            sum = mix(sum, digest(dir.as_bytes()));
             for (name, node) in directory.names.iter() {
-                name.hash(&mut hasher);
-                match node {
-                    Node::Directory => hasher.write_u64(0),
-                    Node::File(id) => hasher.write_u64(self.files.get(id).map_or(0, |inode| inode.cache.digest())),
-                }
+                sum = mix(sum, digest(name.as_bytes()));
+                sum = match node {
+                    Node::Directory => mix(sum, 0),
+                    Node::File(id) => mix(sum, self.files.get(id).map_or(0, |inode| inode.cache.digest())),
+                };
             }
         }
-        hasher.finish()
+        sum
     }
 
     /// Replaces a file's contents, as if they had always been there; the file, its name and its directories included.

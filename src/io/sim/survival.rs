@@ -261,24 +261,29 @@ fn tear_as_chosen(
     sectors: Sectors,
     (kinds, choices): (Kinds, &mut Choices),
 ) {
+    let mut old = Vec::new();
     for piece in pieces(write, sectors.bytes) {
         let at = write.offset + piece.start as u64;
         let written = write.bytes.get(piece).unwrap_or_default();
         let damaged = sectors.around(at..at + written.len() as u64);
-        let mut old = vec![0; (damaged.end - damaged.start) as usize];
+        old.resize((damaged.end - damaged.start) as usize, 0);
         contents.peek(&mut old, damaged.start);
-        let mut new = old.clone();
         let place = (at - damaged.start) as usize;
+        let is_new = old.get(place..place + written.len()) == Some(written);
+        if kinds == Kinds::OldOrNew {
+            if !is_new && choices.next(2) == 0 {
+                contents.put(written, at);
+            }
+            continue;
+        }
+        let mut new = old.clone();
         if let Some(part) = new.get_mut(place..place + written.len()) {
             part.copy_from_slice(written);
         }
-        let mut outcomes = vec![new];
-        let mut others = vec![];
-        if kinds == Kinds::All {
-            others = vec![vec![0; old.len()], garbage(damaged.start, old.len())];
-            others.extend(past.stale(damaged.start, &old));
-        }
-        for outcome in std::iter::once(old).chain(others) {
+        let damage = [vec![0; old.len()], garbage(damaged.start, old.len())];
+        let mut outcomes = vec![&new];
+        let stale = past.stale(damaged.start, &old);
+        for outcome in std::iter::once(&old).chain(&damage).chain(&stale) {
             if !outcomes.contains(&outcome) {
                 outcomes.push(outcome);
             }
