@@ -532,6 +532,18 @@ fn a_head_truncated_to_within_an_accepted_loss_forgets_none_of_the_rest() {
     }
 }
 
+/// Zeros the end of the last segment but one, where its seal is, and the beginning of the last one's first batch.
+fn lose_two_ends(disk: &Disk) {
+    let [.., sealed, last] = &chain(disk)[..] else { panic!("two files at least") };
+    let bytes = disk.bytes(sealed);
+    let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let is_seal = |at: &usize| number(at + 20) as usize == *at && number(at + 8) == 2;
+    let seal = (DATA_AT..bytes.len() - 512).step_by(8).find(is_seal).unwrap();
+    disk.sim().zero_sector(disk.path(sealed), seal as u64 / 512).unwrap();
+    disk.sim().zero_sector(disk.path(last), DATA_AT as u64 / 512).unwrap();
+    assert!(matches!(disk.try_open(), Err(Error::Damaged(damage)) if damage.path == disk.path(sealed)));
+}
+
 // Guards: the end of a segment and the first batch of the next one are lost and accepted, appends, rotation, reopen
 // (crash_hunt, damage at rest, seed 0).
 #[test]
@@ -542,15 +554,12 @@ fn appends_behind_an_accepted_loss_of_two_files_ends_are_kept() {
     // What comes before it is vouched for: the log goes on right behind it.
     journal.set_u64(b"term", 1).unwrap();
     let disk = disk.killed();
-    let [.., sealed, last] = &chain(&disk)[..] else { panic!("two files at least") };
-    let seal = seal_of(&disk.bytes(sealed));
-    disk.sim().fill_sector(disk.path(sealed), seal as u64 / 512, 0xff).unwrap();
-    disk.sim().fill_sector(disk.path(last), DATA_AT as u64 / 512, 0xff).unwrap();
-    assert!(matches!(disk.try_open(), Err(Error::Damaged(damage)) if damage.path == disk.path(sealed)));
+    let files = chain(&disk).len();
+    lose_two_ends(&disk);
 
     let journal = disk.open_accepting();
     append_each(&journal, &entries(61..=100, 2));
-    assert!(chain(&disk).last() > Some(last), "a file was begun");
+    assert!(chain(&disk).len() >= files, "a file was begun: one has lost its beginning");
     let held = lost_of(&journal, &entries(1..=60, 1));
     for stopped in stopped(&disk) {
         let journal = stopped.open();
@@ -560,25 +569,30 @@ fn appends_behind_an_accepted_loss_of_two_files_ends_are_kept() {
     }
 }
 
-/// Where a segment's seal stands.
-fn seal_of(segment: &[u8]) -> usize {
-    let number = |at: usize| u32::from_le_bytes(segment[at..at + 4].try_into().unwrap());
-    let is_seal = |at: &usize| number(at + 20) as usize == *at && number(at + 8) == 2;
-    (DATA_AT..segment.len() - 512).step_by(8).find(is_seal).unwrap()
-}
-
-// Guards: the end of a segment and the first batch of the next one are lost, and no mark in `meta` is behind them
-// (crash_hunt, damage at rest, seed 100009).
+// Guards: the same, and no mark in `meta` is behind them (crash_hunt, damage at rest, seed 100009).
 #[test]
 fn a_file_whose_first_batch_is_lost_with_the_seal_before_it_is_not_cut_off() {
     let disk = Disk::simulated();
     let journal = disk.open();
     append_each(&journal, &entries(1..=60, 1));
     let disk = disk.killed();
-    let [.., sealed, last] = &chain(&disk)[..] else { panic!("two files at least") };
-    let seal = seal_of(&disk.bytes(sealed));
-    disk.sim().fill_sector(disk.path(sealed), seal as u64 / 512, 0).unwrap();
-    disk.sim().fill_sector(disk.path(last), DATA_AT as u64 / 512, 0).unwrap();
-    assert!(matches!(disk.try_open(), Err(Error::Damaged(damage)) if damage.path == disk.path(sealed)));
+    lose_two_ends(&disk);
     assert_eq!(disk.open_accepting().state().next_index(), Some(61));
+}
+
+// Guards: the same, of a file with one batch, behind a head; opened again and again (crash_hunt, damage at rest, seed
+// 100055).
+#[test]
+fn a_log_whose_end_is_lost_grows_with_no_open() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    let mut next = 1;
+    while chain(&disk).len() < 2 {
+        append_each(&journal, &entries(next..=next, 1));
+        next += 1;
+    }
+    journal.truncate_head(Position::new(5, 1)).unwrap();
+    let disk = disk.killed();
+    lose_two_ends(&disk);
+    (0..3).for_each(|_| assert_eq!(disk.open_accepting().state().next_index(), Some(next)));
 }

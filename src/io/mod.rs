@@ -233,6 +233,9 @@ pub trait Tasks: Send + Sync + Debug {
     /// elsewhere. Called, without locks, by those who wait for a job to end.
     fn help(&self) {}
 
+    /// Lets other threads that could run go first, once.
+    fn pause(&self) {}
+
     /// Whether the calling thread is a simulated one, which must wait with [`wait_until`](Self::wait_until).
     fn is_scheduled(&self) -> bool {
         false

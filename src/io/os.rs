@@ -241,6 +241,10 @@ impl Tasks for OsTasks {
         LazyLock::force(queue).submit(job);
     }
 
+    fn pause(&self) {
+        thread::yield_now();
+    }
+
     fn after(&self, delay: Duration, lane: Lane, job: Job) {
         static TIMERS: Timers = Timers { state: Mutex::new(TimersState::NEW), changed: Condvar::new() };
         TIMERS.add(Instant::now() + delay, lane, job);

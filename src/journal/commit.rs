@@ -53,11 +53,17 @@ struct State {
     durable_last: Option<Position>,
     /// Replacing writes that are not durable yet: what is durable in the log as it is now ends before them.
     replaced: VecDeque<(u64, Option<Position>)>,
-    /// Somebody syncs. One sync per file at a time: of two concurrent ones the system may tell only one that a
-    /// writeback failed.
+    /// Somebody syncs, or is about to. One sync per file at a time: of two concurrent ones the system may tell only one
+    /// that a writeback failed.
     syncing: bool,
     /// How many have ended.
     syncs: u64,
+    /// Those who wait for a sync to end, or for their turn to lead the next one.
+    waiters: Vec<Waiter>,
+    /// A file is to be synced and left behind: that comes before the next turn.
+    leaving: bool,
+    /// Whether the last sync served more than one write.
+    is_crowded: bool,
     poison: Option<Arc<Error>>,
     callbacks: VecDeque<(u64, Callback)>,
     /// A job is at the callbacks, or about to be: it stays until there are none.
@@ -77,6 +83,9 @@ impl Group {
             replaced: VecDeque::new(),
             syncing: false,
             syncs: 0,
+            waiters: Vec::new(),
+            leaving: false,
+            is_crowded: false,
             poison: None,
             callbacks: VecDeque::new(),
             delivering: false,
@@ -113,6 +122,9 @@ impl Group {
         state.durable_last = written.last;
         state.replaced.clear();
         state.written = written;
+        let answers = state.answers();
+        drop(state);
+        answers.into_iter().for_each(Answer::give);
     }
 
     /// The ticket of the newest write.
@@ -141,7 +153,10 @@ impl Group {
     pub(crate) fn poison(&self, error: Error) -> Error {
         let mut state = self.state.lock();
         let cause = Arc::clone(state.poison.get_or_insert_with(|| Arc::new(error)));
+        let answers = state.answers();
         self.state.notify_all();
+        drop(state);
+        answers.into_iter().for_each(Answer::give);
         poisoned(&cause)
     }
 
@@ -163,30 +178,60 @@ impl Group {
 
     /// Waits until `ticket` is durable; leads the sync for all who wait when nobody does.
     fn reach(&self, ticket: u64) -> Result<()> {
-        let mut state = self.state.lock();
         loop {
-            if state.durable_ticket >= ticket {
-                return Ok(());
+            let mut state = self.state.lock();
+            if let Some(answer) = state.answer(ticket) {
+                return answer;
             }
-            if let Some(cause) = &state.poison {
-                return Err(poisoned(cause));
-            }
-            if state.syncing {
-                self.wait_for_sync(&mut state);
-            } else {
-                state.syncing = true;
-                let (ticket, target) = (state.ticket, state.written.clone());
+            if std::mem::replace(&mut state.syncing, true) {
+                // Each waits on its own: a sync wakes those whom it served and one more, and nobody for nothing.
+                let turn = Arc::new(Monitor::new(Arc::clone(&self.tasks), Turn::Waiting));
+                state.waiters.push(Waiter { ticket, turn: Arc::clone(&turn) });
                 drop(state);
-                let result = sync(&target.segment);
+                if let Some(answer) = Turn::come(&turn) {
+                    return answer;
+                }
                 state = self.state.lock();
-                state.finish(ticket, target, result);
-                self.state.notify_all();
             }
+            self.lead(state);
         }
     }
 
+    /// Syncs for all who wait. The turn is the caller's.
+    fn lead(&self, mut state: MutexGuard<'_, State>) {
+        if state.is_crowded {
+            // Those whom the last sync served are about to write again.
+            MutexGuard::unlocked(&mut state, || self.tasks.pause());
+        }
+        if state.poison.is_none() {
+            let (newest, target) = (state.ticket, state.written.clone());
+            state.is_crowded = newest > state.durable_ticket + 1;
+            let result = MutexGuard::unlocked(&mut state, || sync(&target.segment));
+            state.finish(newest, target, result);
+        }
+        self.pass_on(state);
+    }
+
+    /// Answers those whom a sync has served, and gives the next turn away.
+    fn pass_on(&self, mut state: MutexGuard<'_, State>) {
+        let mut answers = state.answers();
+        state.syncing = false;
+        if !state.leaving && !state.waiters.is_empty() {
+            state.syncing = true;
+            answers.push(Answer { turn: state.waiters.remove(0).turn, now: Turn::Lead });
+        }
+        self.state.notify_all();
+        drop(state);
+        answers.into_iter().for_each(Answer::give);
+    }
+
+    /// Waits until nobody syncs, before anybody else's turn comes.
     fn wait_for_sync(&self, state: &mut MutexGuard<'_, State>) {
-        self.state.wait(state, "a sync", |state| !state.syncing);
+        state.leaving = true;
+        while state.syncing {
+            self.state.wait(state, "a sync", |state| !state.syncing);
+        }
+        state.leaving = false;
     }
 
     /// Syncs `segment` while nobody else does, then settles: for the writer, who has just sealed it.
@@ -197,9 +242,7 @@ impl Group {
             return Ok(());
         }
         let mut state = self.state.lock();
-        while state.syncing {
-            self.wait_for_sync(&mut state);
-        }
+        self.wait_for_sync(&mut state);
         if let Some(cause) = &state.poison {
             return Err(poisoned(cause));
         }
@@ -212,7 +255,7 @@ impl Group {
         if result.is_ok() {
             state.written = settled;
         }
-        self.state.notify_all();
+        self.pass_on(state);
         // A sync that found no space is as final as any other: the bytes may be gone from the cache.
         result.map_err(|cause| poisoned(&cause))
     }
@@ -289,10 +332,73 @@ impl Durability for Group {
     }
 }
 
+/// Somebody who waits until a write is durable.
+struct Waiter {
+    ticket: u64,
+    turn: Arc<Monitor<Turn>>,
+}
+
+/// What a waiter waits for.
+enum Turn {
+    Waiting,
+    /// The next sync is his to lead.
+    Lead,
+    Done(Result<()>),
+}
+
+impl Turn {
+    /// Waits for it: the answer, or nothing when the next sync is the caller's to lead.
+    fn come(turn: &Monitor<Turn>) -> Option<Result<()>> {
+        let mut now = turn.lock();
+        loop {
+            match std::mem::replace(&mut *now, Turn::Waiting) {
+                Turn::Done(answer) => return Some(answer),
+                Turn::Lead => return None,
+                Turn::Waiting => turn.wait(&mut now, "a sync", |turn| !matches!(turn, Turn::Waiting)),
+            }
+        }
+    }
+}
+
+/// What a waiter is told.
+struct Answer {
+    turn: Arc<Monitor<Turn>>,
+    now: Turn,
+}
+
+impl Answer {
+    /// Tells him. Called without locks.
+    fn give(self) {
+        *self.turn.lock() = self.now;
+        self.turn.notify_all();
+    }
+}
+
 impl State {
+    /// Whether a write is durable, as far as that is known.
+    fn answer(&self, ticket: u64) -> Option<Result<()>> {
+        match &self.poison {
+            _ if self.durable_ticket >= ticket => Some(Ok(())),
+            Some(cause) => Some(Err(poisoned(cause))),
+            None => None,
+        }
+    }
+
+    /// Takes out those waiters who can be answered.
+    fn answers(&mut self) -> Vec<Answer> {
+        let (mut answers, mut waiting) = (Vec::with_capacity(self.waiters.len()), Vec::new());
+        for waiter in std::mem::take(&mut self.waiters) {
+            match self.answer(waiter.ticket) {
+                Some(answer) => answers.push(Answer { turn: waiter.turn, now: Turn::Done(answer) }),
+                None => waiting.push(waiter),
+            }
+        }
+        self.waiters = waiting;
+        answers
+    }
+
     /// Takes in the result of a sync that began when `ticket` was the newest write.
     fn finish(&mut self, ticket: u64, target: Written, result: Result<(), Arc<Error>>) {
-        self.syncing = false;
         self.syncs += 1;
         match result {
             Ok(()) => {

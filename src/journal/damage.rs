@@ -7,7 +7,7 @@ use crate::error::{Damage, DamageKind, DamagedRange};
 use crate::meta::{Accepted, Mark};
 use crate::segment::fold::Fold;
 use crate::segment::format::{BatchHeader, ENTRY_BYTES, Kind};
-use crate::segment::index::Slot;
+use crate::segment::index::{Run, Slot};
 use crate::segment::recover::AtEnd;
 use crate::segment::{self, Segment};
 
@@ -242,9 +242,8 @@ impl Loss {
                 if end > self.first {
                     fold.log_first.get_or_insert(self.first);
                 }
-                // Not slot by slot: a lost file may have superseded the whole log.
-                fold.run.truncate(end);
-                fold.run.first = end;
+                // Not slot by slot: a lost file may have superseded the whole log. What is left before it was purged.
+                fold.run = Run { first: end, ..Run::default() };
             }
         }
         self.resume
