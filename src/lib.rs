@@ -28,6 +28,7 @@
 //! - [`LogStore`] and [`StableStore`] are the traits, both object-safe; [`MemoryStore`] implements them for tests of
 //!   nodes.
 //! - [`Pending`] is a write that is readable and not yet durable: wait for it, await it, or give it a callback.
+//! - [`Stats`] counts syncs, rotations and what was waited for.
 //! - [`Error`] says where something went wrong and what to do about it.
 //! - [`io`] is the one door to the disk. With the feature `sim` it has a simulated disk that loses power on demand, for
 //!   crash tests of the nodes that are built on this crate.
@@ -61,6 +62,7 @@ pub mod mutate;
 mod pending;
 mod segment;
 mod stable_store;
+mod stats;
 mod sync;
 
 pub use entry::{Entry, Position};
@@ -70,6 +72,7 @@ pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;
 pub use pending::{Durability, DurableCallback, Pending};
 pub use stable_store::{Changes, KEY_BYTES_MAX, StableStore, VALUE_BYTES_MAX};
+pub use stats::Stats;
 
 /// The format, the promises and the daily work, as documents.
 pub mod docs {

@@ -15,7 +15,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     // One door to the disk; bytes in, bytes out.
     ("io", &["mutate", "sync"]),
     ("codec", &[]),
-    // What a store is.
+    // What a store is, and what one has done.
+    ("stats", &[]),
     ("pending", &["entry", "error", "sync"]),
     ("log_store", &["entry", "error", "pending"]),
     ("stable_store", &["entry", "error"]),
@@ -26,7 +27,20 @@ const FLOORS: &[(&str, &[&str])] = &[
     // The only floor that knows both.
     (
         "journal",
-        &["codec", "entry", "error", "io", "log_store", "meta", "mutate", "pending", "segment", "stable_store", "sync"],
+        &[
+            "codec",
+            "entry",
+            "error",
+            "io",
+            "log_store",
+            "meta",
+            "mutate",
+            "pending",
+            "segment",
+            "stable_store",
+            "stats",
+            "sync",
+        ],
     ),
     // Doors for the fuzz targets, in their builds alone.
     ("fuzzing", &["codec", "entry", "error", "io", "meta", "segment"]),

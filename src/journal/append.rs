@@ -335,6 +335,7 @@ impl Core {
             chain: fold.chain,
             base: fold.base,
         };
+        view.rotations += 1;
         view.active = Arc::clone(next);
         view.fold = fold;
         view.index_batch = (0, 0);

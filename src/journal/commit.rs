@@ -56,6 +56,8 @@ struct State {
     /// Somebody syncs, or is about to. One sync per file at a time: of two concurrent ones the system may tell only one
     /// that a writeback failed.
     syncing: bool,
+    /// How many have ended.
+    syncs: u64,
     /// Those who wait for a sync to end, or for their turn to lead the next one.
     waiters: Vec<Waiter>,
     /// A file is to be synced and left behind: that comes before the next turn.
@@ -80,6 +82,7 @@ impl Group {
             durable_last,
             replaced: VecDeque::new(),
             syncing: false,
+            syncs: 0,
             waiters: Vec::new(),
             leaving: false,
             is_crowded: false,
@@ -127,6 +130,12 @@ impl Group {
     /// The ticket of the newest write.
     pub(crate) fn newest_ticket(&self) -> u64 {
         self.state.lock().ticket
+    }
+
+    /// How many writes were noted, and how many syncs have ended.
+    pub(crate) fn counts(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.ticket, state.syncs)
     }
 
     /// The last position and the mark that are known to be durable.
@@ -390,6 +399,7 @@ impl State {
 
     /// Takes in the result of a sync that began when `ticket` was the newest write.
     fn finish(&mut self, ticket: u64, target: Written, result: Result<(), Arc<Error>>) {
+        self.syncs += 1;
         match result {
             Ok(()) => {
                 self.durable_ticket = self.durable_ticket.max(ticket);

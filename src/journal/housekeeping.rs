@@ -27,6 +27,8 @@ struct State {
     retired: Vec<Arc<Segment>>,
     /// The sequence of the next file. Only ever grows.
     next_sequence: u64,
+    /// How many rotations found no spare that was ready and large enough.
+    not_ready: u64,
     /// Somebody makes a file.
     preparing: bool,
     /// A background job is queued or running.
@@ -37,8 +39,21 @@ struct State {
 
 impl Files {
     pub(crate) fn new(tasks: Arc<dyn Tasks>, spare: Option<Arc<Segment>>, next_sequence: u64) -> Files {
-        let state = State { spare, retired: Vec::new(), next_sequence, preparing: false, job: false, closed: false };
+        let state = State {
+            spare,
+            retired: Vec::new(),
+            next_sequence,
+            not_ready: 0,
+            preparing: false,
+            job: false,
+            closed: false,
+        };
         Files { state: Monitor::new(tasks, state) }
+    }
+
+    /// How many rotations found no file that was ready.
+    pub(super) fn not_ready(&self) -> u64 {
+        self.state.lock().not_ready
     }
 }
 
@@ -82,6 +97,8 @@ impl Core {
     pub(super) fn take_successor(&self, size_bytes_min: u64) -> Result<Arc<Segment>> {
         let size = self.next_size(size_bytes_min)?;
         let mut state = self.files.state.lock();
+        let is_ready = state.spare.as_ref().is_some_and(|spare| u64::from(spare.size_bytes) >= size_bytes_min);
+        state.not_ready += u64::from(!is_ready);
         while state.preparing {
             self.files.state.wait(&mut state, "a file that is being made", |state| !state.preparing);
         }

@@ -28,6 +28,7 @@ use crate::io::{Fs, Tasks};
 use crate::log_store::{LogState, LogStore};
 use crate::pending::{Durability, Pending};
 use crate::stable_store::{Changes, StableStore};
+use crate::stats::Stats;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, RwLock};
 use append::{Tail, Writer};
 use cache::IndexCache;
@@ -117,6 +118,14 @@ impl Journal {
     /// What opening found and did.
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.core().report
+    }
+
+    /// What the journal has done since it was opened, in numbers. Waits for no disk.
+    pub fn stats(&self) -> Stats {
+        let core = self.core();
+        let (batches, syncs) = core.group.counts();
+        let rotations = core.view.read().rotations;
+        Stats { batches, syncs, rotations, spare_not_ready: core.files.not_ready() }
     }
 
     /// The directory that the journal was opened in.

@@ -302,7 +302,8 @@ fn assemble(
     let tail = TailCache::new(options.tail_cache_bytes);
     let purged = state.purged;
     let lost = report.damaged.iter().map(|damage| damage.indexes).collect();
-    let view = View { purged, last: None, sealed, active, active_start, fold, index_batch, lost, rewrites: 0, tail };
+    let (last, rewrites, rotations) = (None, 0, 0);
+    let view = View { purged, last, sealed, active, active_start, fold, index_batch, lost, rewrites, rotations, tail };
     let fs = Arc::clone(&options.file_system);
     let tasks = fs.tasks();
     Arc::new(Core {

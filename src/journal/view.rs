@@ -167,6 +167,8 @@ pub(crate) struct View {
     pub(crate) lost: Vec<DamagedRange>,
     /// Counts the times that entries were taken out of the log, at either end.
     pub(crate) rewrites: u64,
+    /// Counts the times that the log went on in its next file.
+    pub(crate) rotations: u64,
     pub(crate) tail: TailCache,
 }
 

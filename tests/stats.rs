@@ -1,0 +1,133 @@
+//! What a journal says that it has done, held against what the simulated disk was asked for.
+
+mod common;
+
+use common::{Disk, append_each, append_until_a_spare_is_due, entries};
+use raft_journal::io::sim::OperationKind;
+use raft_journal::{Changes, LogStore, Position, StableStore, Stats};
+
+/// How many segments were left behind since the journal was opened.
+fn rotations(disk: &Disk, before: &[String]) -> u64 {
+    // Every file behind the active one would be a spare.
+    disk.segments().iter().filter(|name| !before.contains(name)).count() as u64
+}
+
+fn numbers(stats: Stats) -> (u64, u64, u64, u64) {
+    (stats.batches, stats.syncs, stats.rotations, stats.spare_not_ready)
+}
+
+#[test]
+fn a_journal_that_was_just_opened_has_done_nothing() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    assert_eq!(journal.stats(), Stats::default());
+    append_each(&journal, &entries(1..=60, 1));
+    journal.close().unwrap();
+    assert_eq!(disk.open().stats(), Stats::default());
+    assert_eq!(disk.open_read_only().stats(), Stats::default());
+}
+
+#[test]
+fn each_batch_and_each_sync_of_the_log_counts_once() {
+    let disk = Disk::simulated();
+    let journal = disk.options().segment_bytes(64 << 10).open(&disk.dir).unwrap();
+    journal.append(&entries(1..=5, 1)).unwrap();
+    journal.replace_tail(&entries(4..=6, 2)).unwrap();
+    journal.truncate_tail(6).unwrap();
+    assert_eq!(numbers(journal.stats()), (3, 3, 0, 0));
+    // Nothing to do, nothing to count.
+    journal.append(&[]).unwrap();
+    journal.truncate_tail(6).unwrap();
+    journal.sync().unwrap();
+    // Syncs of `meta` are none of the log's.
+    journal.set(b"vote", b"me").unwrap();
+    journal.truncate_head(Position::new(1, 1)).unwrap();
+    assert_eq!(numbers(journal.stats()), (3, 3, 0, 0));
+    let pending: Vec<_> = (6..=15).map(|index| journal.append_pending(&entries(index..=index, 2)).unwrap()).collect();
+    pending.into_iter().rev().for_each(|pending| _ = pending.wait().unwrap());
+    assert_eq!(numbers(journal.stats()), (13, 4, 0, 0));
+    // A commit is a barrier: what was appended before is durable first.
+    let _pending = journal.append_pending(&entries(16..=16, 2)).unwrap();
+    journal.commit(&Changes::new().set("vote", "you")).unwrap();
+    assert_eq!(numbers(journal.stats()), (14, 5, 0, 0));
+    journal.close().unwrap();
+    // The index of what was appended.
+    assert_eq!(numbers(journal.stats()), (15, 6, 0, 0));
+}
+
+#[test]
+fn a_failed_sync_counts_too() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    disk.sim().fail_next(OperationKind::Sync, std::io::ErrorKind::Other);
+    journal.append(&entries(1..=1, 1)).unwrap_err();
+    journal.append(&entries(2..=2, 1)).unwrap_err();
+    assert_eq!(numbers(journal.stats()), (1, 1, 0, 0));
+}
+
+#[test]
+fn a_rotation_is_one_more_sync_and_finds_its_file_ready() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    let before = disk.segments();
+    append_each(&journal, &entries(1..=100, 1));
+    let stats = journal.stats();
+    assert!(stats.rotations >= 4, "{stats:?}");
+    // The last one may have a spare behind it.
+    assert!([0, 1].contains(&(rotations(&disk, &before) - stats.rotations)), "{stats:?}");
+    assert_eq!(numbers(stats), (100, 100 + stats.rotations, stats.rotations, 0));
+}
+
+#[test]
+fn a_rotation_that_has_to_make_its_file_says_so() {
+    let disk = Disk::simulated();
+    disk.sim().queue_tasks(true);
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=100, 1));
+    let stats = journal.stats();
+    assert!(stats.rotations >= 4, "{stats:?}");
+    assert_eq!(stats.spare_not_ready, stats.rotations);
+    // With the work in the background done in time, no more are added.
+    for index in 101..=200 {
+        disk.sim().run_tasks();
+        append_each(&journal, &entries(index..=index, 1));
+    }
+    let later = journal.stats();
+    assert!(later.rotations >= stats.rotations + 4, "{later:?}");
+    assert_eq!(later.spare_not_ready, stats.spare_not_ready);
+}
+
+#[test]
+fn a_batch_that_the_spare_is_too_small_for_finds_none_ready() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    journal.append(&entries(1..=15, 1)).unwrap();
+    journal.append(&entries(16..=100, 1)).unwrap();
+    assert_eq!(numbers(journal.stats()), (2, 3, 1, 1));
+}
+
+#[test]
+fn an_append_that_waits_for_a_file_that_is_being_made_says_so() {
+    let disk = Disk::simulated();
+    disk.sim().queue_tasks(true);
+    let journal = disk.open();
+    let next = append_until_a_spare_is_due(&disk, &journal);
+    let hold = disk.sim().hold_syncs();
+    std::thread::scope(|scope| {
+        // Whoever makes the spare is held in its sync.
+        scope.spawn(|| disk.sim().run_tasks());
+        disk.sim().wait_for_held_syncs(1);
+        let appender = scope.spawn(|| {
+            (next..=next + 20).for_each(|index| drop(journal.append_pending(&entries(index..=index, 1)).unwrap()));
+        });
+        // It says so while it waits, and whoever asks does not wait for it.
+        while journal.stats().spare_not_ready == 0 {
+            std::thread::yield_now();
+        }
+        assert_eq!(journal.stats().rotations, 0);
+        drop(hold);
+        appender.join().unwrap();
+        journal.sync().unwrap();
+    });
+    assert!(journal.stats().rotations >= 1 && journal.stats().spare_not_ready >= 1);
+}
