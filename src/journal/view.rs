@@ -105,19 +105,24 @@ pub(crate) struct TailCache {
     entries: VecDeque<Entry>,
     bytes: usize,
     bytes_max: usize,
+    /// What a truncation took out, given up little by little: a thousand cold payloads take longer than its sync.
+    discarded: VecDeque<Entry>,
 }
 
 impl TailCache {
+    /// How many discarded entries go with each one that comes.
+    const GIVEN_UP_AT_A_TIME: usize = 4;
     /// What an entry takes beside its payload.
     const ENTRY_OVERHEAD_BYTES: usize = size_of::<Entry>();
 
     pub(crate) fn new(bytes_max: usize) -> Self {
-        TailCache { entries: VecDeque::new(), bytes: 0, bytes_max }
+        TailCache { entries: VecDeque::new(), bytes: 0, bytes_max, discarded: VecDeque::new() }
     }
 
     pub(crate) fn push(&mut self, entry: Entry) {
         self.bytes += entry.data.len() + Self::ENTRY_OVERHEAD_BYTES;
         self.entries.push_back(entry);
+        self.discarded.truncate(self.discarded.len().saturating_sub(Self::GIVEN_UP_AT_A_TIME));
         while self.bytes > self.bytes_max {
             let Some(oldest) = self.entries.pop_front() else { break };
             self.forget(&oldest);
@@ -130,18 +135,28 @@ impl TailCache {
 
     /// Forgets the entries from `index` on.
     pub(crate) fn truncate(&mut self, index: u64) {
-        while self.entries.back().is_some_and(|last| last.index >= index) {
-            let last = self.entries.pop_back();
-            last.iter().for_each(|last| self.forget(last));
-        }
+        let removed = self.entries.split_off(self.place_of(index));
+        self.discard(removed);
     }
 
     /// Forgets the entries below `index`.
     pub(crate) fn drop_head(&mut self, index: u64) {
-        while self.entries.front().is_some_and(|first| first.index < index) {
-            let first = self.entries.pop_front();
-            first.iter().for_each(|first| self.forget(first));
+        let kept = self.entries.split_off(self.place_of(index));
+        let removed = std::mem::replace(&mut self.entries, kept);
+        self.discard(removed);
+    }
+
+    fn discard(&mut self, removed: VecDeque<Entry>) {
+        removed.iter().for_each(|entry| self.forget(entry));
+        if !removed.is_empty() {
+            self.discarded = removed;
         }
+    }
+
+    /// Where `index` stands or would stand.
+    fn place_of(&self, index: u64) -> usize {
+        let first = self.entries.front().map_or(index, |first| first.index);
+        usize::try_from(index.saturating_sub(first)).unwrap_or(usize::MAX).min(self.entries.len())
     }
 
     pub(crate) fn get(&self, index: u64) -> Option<&Entry> {
