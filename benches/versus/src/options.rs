@@ -49,7 +49,7 @@ pub struct Options {
 /// How much work a round is.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// W1: durable appends.
+    /// W1: durable appends in a round.
     pub appends: u64,
     /// W1: durable appends into files of 1 MiB. Some 3,000 fill one.
     pub appends_small_files: u64,

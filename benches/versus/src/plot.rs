@@ -174,6 +174,7 @@ fn draw_panel(area: &Area<'_>, series: &Series, metric: &Metric) -> Result<()> {
     let mut chart = ChartBuilder::on(area)
         .caption(metric.label(), (FONT, 14))
         .margin(8)
+        .margin_right(30)
         .x_label_area_size(34)
         .y_label_area_size(60)
         .build_cartesian_2d((least * 0.8..most * 1.25).log_scale(), 0.0..top)

@@ -1,4 +1,4 @@
-//! Runs a workload: the contestants in turn, each round beginning with another one, a `sync` before each turn.
+//! Runs a workload: the contestants in turn, another one first each time, a `sync` before each turn.
 
 use anyhow::{Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -12,6 +12,30 @@ struct Entrant {
     contestant: &'static dyn Contestant,
     run: Option<Box<dyn Run>>,
     rounds: Vec<Figures>,
+}
+
+impl Entrant {
+    fn turn(&mut self, is_last: bool, counts: bool) -> Result<()> {
+        let Some(run) = &mut self.run else { return Ok(()) };
+        if !is_last {
+            return run.lap();
+        }
+        let figures = run.round()?;
+        if counts {
+            self.rounds.push(figures);
+        }
+        Ok(())
+    }
+}
+
+/// Who takes turns after whom: another one begins each time, and every second time it goes the other way round, so that
+/// nobody always comes after the same one and what that one has left in the background.
+fn order(number: usize, count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).map(|turn| (number + turn) % count).collect();
+    if number % 2 == 1 {
+        order.reverse();
+    }
+    order
 }
 
 /// Runs one workload and returns its table, and whether all went well.
@@ -41,23 +65,21 @@ pub fn run(
         entrants.push(Entrant { contestant, run, rounds: Vec::new() });
         progress.inc(1);
     }
+    let laps = workload.laps();
     // One round more than counted: the first one warms up.
     for round in 0..=rounds {
-        for turn in 0..entrants.len() {
-            let at = (round + turn) % entrants.len();
-            let entrant = &mut entrants[at];
-            progress.set_message(format!("{}: round {round} of {rounds}", entrant.contestant.name()));
-            rustix::fs::sync();
-            match entrant.run.as_mut().map(|run| run.round()) {
-                Some(Ok(figures)) if round > 0 => entrant.rounds.push(figures),
-                Some(Ok(_)) | None => {}
-                Some(Err(error)) => {
+        for lap in 0..=laps {
+            for at in order(round + lap, entrants.len()) {
+                let entrant = &mut entrants[at];
+                progress.set_message(format!("{}: round {round} of {rounds}", entrant.contestant.name()));
+                rustix::fs::sync();
+                if let Err(error) = entrant.turn(lap == laps, round > 0) {
                     failures.push(format!("{}: failed in round {round}: {error:#}", entrant.contestant.name()));
                     entrant.run = None;
                 }
             }
-            progress.inc(1);
         }
+        progress.inc(entrants.len() as u64);
     }
     for entrant in &mut entrants {
         if let Some(Err(error)) = entrant.run.take().map(|run| run.finish(stage)) {
@@ -102,4 +124,15 @@ pub fn progress_bar(name: &'static str, turns: u64) -> Result<ProgressBar> {
     let progress = ProgressBar::new(turns).with_style(style).with_prefix(name);
     progress.enable_steady_tick(std::time::Duration::from_secs(1));
     Ok(progress)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_begins_and_follows_others_in_turn() {
+        assert_eq!([order(0, 3), order(1, 3), order(2, 3)], [[0, 1, 2], [0, 2, 1], [2, 0, 1]]);
+        assert_eq!([order(3, 3), order(4, 3), order(5, 3)], [[2, 1, 0], [1, 2, 0], [1, 0, 2]]);
+    }
 }

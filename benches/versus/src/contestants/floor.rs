@@ -6,10 +6,10 @@ use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
 
 use crate::contestant::{Ability, Append, Contestant, Log, Tuning, When};
 use crate::result::FLOOR;
@@ -143,7 +143,8 @@ impl Log for FloorLog {
     }
 }
 
-/// One syncs for all who have written and wait.
+/// One syncs for all who have written and wait. With the locks that the journal uses: with those of the standard library,
+/// whose condition variable wakes all who wait at once, it is a quarter slower, and then no floor: okaywal is faster.
 struct Group {
     state: Mutex<GroupState>,
     done: Condvar,
@@ -162,13 +163,9 @@ struct GroupState {
 }
 
 impl Group {
-    fn lock(&self) -> MutexGuard<'_, GroupState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Hands out the next place.
     fn take(&self, bytes: u64) -> u64 {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.at + bytes > RING_BYTES {
             state.at = 0;
         }
@@ -178,20 +175,20 @@ impl Group {
 
     /// Returns when a sync that began after the caller's write has ended.
     fn wait_for_sync(&self, sync: impl Fn() -> Result<()>) -> Result<()> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         // Counted after the write: whoever leads from here on covers it.
         state.written += 1;
         let mine = state.written;
         while state.synced < mine {
             if state.syncing {
-                state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+                self.done.wait(&mut state);
                 continue;
             }
             state.syncing = true;
             let covered = state.written;
             drop(state);
             let result = sync();
-            state = self.lock();
+            state = self.state.lock();
             state.syncing = false;
             if result.is_ok() {
                 state.synced = covered;

@@ -23,7 +23,7 @@ impl Contestant for Redb {
 
     fn setting(&self) -> &'static str {
         "4.6. `Durability::Immediate` (W4: `None`), one transaction for each batch and each read, its own cache at \
-         its default, 1 GiB. Entries are values of their index"
+         its default, 1 GiB; no quick repair, which makes opening after a crash quick and every commit slow. Entries are values of their index"
     }
 
     fn lacks(&self, ability: Ability) -> Option<&'static str> {

@@ -1,5 +1,7 @@
 //! W1 and W2: durable appends by one thread.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::{Run, Stage, Workload};
@@ -13,6 +15,7 @@ use crate::subject::Subject;
 pub struct Single;
 
 const ENTRY_BYTES: usize = 256;
+const LAPS: usize = 7;
 const SMALL_FILE_BYTES: u64 = 1 << 20;
 
 impl Workload for Single {
@@ -36,6 +39,10 @@ impl Workload for Single {
         METRICS
     }
 
+    fn laps(&self) -> usize {
+        LAPS
+    }
+
     fn start(&self, stage: &mut Stage, contestant: &'static dyn Contestant) -> Result<Box<dyn Run>> {
         let tuning = Tuning::new(ENTRY_BYTES);
         let main = stage.fresh("w1", contestant, &tuning)?;
@@ -45,35 +52,70 @@ impl Workload for Single {
         } else {
             None
         };
-        let (appends, appends_small_files) = (stage.plan.appends, stage.plan.appends_small_files);
-        Ok(Box::new(SingleRun { main, small, appends, appends_small_files }))
+        let turns = LAPS as u64 + 1;
+        let appends = stage.plan.appends.div_ceil(turns);
+        let appends_small_files = stage.plan.appends_small_files.div_ceil(turns);
+        let (main, small) = (Timed::new(main)?, small.map(Timed::new).transpose()?);
+        Ok(Box::new(SingleRun { main, small, rotations: Vec::new(), appends, appends_small_files }))
+    }
+}
+
+/// A log, and the times of this round.
+struct Timed {
+    subject: Subject,
+    times: Times,
+}
+
+impl Timed {
+    fn new(subject: Subject) -> Result<Timed> {
+        Ok(Timed { subject, times: Times::new()? })
+    }
+
+    fn append(&mut self, count: u64) -> Result<Duration> {
+        let time = self.subject.append(count, When::Durable)?;
+        self.times.add(time);
+        Ok(time)
+    }
+
+    /// Ends the round: its times, and an empty log for the next one.
+    fn end_round(&mut self) -> Result<Times> {
+        self.subject.forget()?;
+        Ok(std::mem::replace(&mut self.times, Times::new()?))
     }
 }
 
 struct SingleRun {
-    main: Subject,
-    small: Option<Subject>,
+    main: Timed,
+    small: Option<Timed>,
+    /// The times, µs, of appends that went to another file than the one before.
+    rotations: Vec<f64>,
+    /// In a turn.
     appends: u64,
     appends_small_files: u64,
 }
 
 impl Run for SingleRun {
-    fn round(&mut self) -> Result<Figures> {
-        let mut times = Times::new()?;
+    fn lap(&mut self) -> Result<()> {
         for _ in 0..self.appends {
-            times.add(self.main.append(1, When::Durable)?);
+            self.main.append(1)?;
         }
-        self.main.forget()?;
+        if let Some(small) = &mut self.small {
+            self.rotations.append(&mut at_rotations(small, self.appends_small_files)?);
+        }
+        Ok(())
+    }
+
+    fn round(&mut self) -> Result<Figures> {
+        self.lap()?;
+        let times = self.main.end_round()?;
         let (p50, p99) = (times.percentile(50.0), times.percentile(99.0));
         let mut figures = vec![("p50", p50), ("p99", p99), ("p99.9", times.percentile(99.9))];
         let [p50_small, p99_small, rotation] = match &mut self.small {
             // The floor has no files that end: one figure serves for all.
-            None if self.main.is_floor() => [p50, p99, p50],
+            None if self.main.subject.is_floor() => [p50, p99, p50],
             None => return Ok(figures),
             Some(small) => {
-                let mut times = Times::new()?;
-                let rotations = at_rotations(small, self.appends_small_files, &mut times)?;
-                small.forget()?;
+                let (times, rotations) = (small.end_round()?, std::mem::take(&mut self.rotations));
                 [times.percentile(50.0), times.percentile(99.0), median(rotations).unwrap_or(f64::NAN)]
             }
         };
@@ -84,19 +126,18 @@ impl Run for SingleRun {
     }
 
     fn finish(self: Box<Self>, _stage: &mut Stage) -> Result<()> {
-        self.main.log.close()?;
-        self.small.map_or(Ok(()), |small| small.log.close())
+        self.main.subject.log.close()?;
+        self.small.map_or(Ok(()), |small| small.subject.log.close())
     }
 }
 
 /// Appends, and returns the times, µs, of those appends that went to another file than the one before.
-fn at_rotations(subject: &mut Subject, appends: u64, times: &mut Times) -> Result<Vec<f64>> {
+fn at_rotations(small: &mut Timed, appends: u64) -> Result<Vec<f64>> {
     let mut rotations = Vec::new();
-    let mut changes = subject.log.file_changes();
+    let mut changes = small.subject.log.file_changes();
     for _ in 0..appends {
-        let time = subject.append(1, When::Durable)?;
-        times.add(time);
-        let changes_now = subject.log.file_changes();
+        let time = small.append(1)?;
+        let changes_now = small.subject.log.file_changes();
         if changes_now != changes {
             changes = changes_now;
             rotations.push(time.as_secs_f64() * 1e6);
@@ -124,28 +165,34 @@ impl Workload for Batches {
         METRICS
     }
 
+    fn laps(&self) -> usize {
+        LAPS
+    }
+
     fn start(&self, stage: &mut Stage, contestant: &'static dyn Contestant) -> Result<Box<dyn Run>> {
         let subject = stage.fresh("w2", contestant, &Tuning::new(super::ENTRY_BYTES))?;
-        Ok(Box::new(BatchesRun { subject, batches: stage.plan.batches }))
+        Ok(Box::new(BatchesRun { log: Timed::new(subject)?, batches: stage.plan.batches.div_ceil(LAPS as u64 + 1) }))
     }
 }
 
 struct BatchesRun {
-    subject: Subject,
+    log: Timed,
+    /// In a turn.
     batches: u64,
 }
 
 impl Run for BatchesRun {
+    fn lap(&mut self) -> Result<()> {
+        (0..self.batches).try_for_each(|_| self.log.append(BATCH).map(drop))
+    }
+
     fn round(&mut self) -> Result<Figures> {
-        let mut times = Times::new()?;
-        for _ in 0..self.batches {
-            times.add(self.subject.append(BATCH, When::Durable)?);
-        }
-        self.subject.forget()?;
+        self.lap()?;
+        let times = self.log.end_round()?;
         Ok(vec![("p50", times.percentile(50.0)), ("p99", times.percentile(99.0))])
     }
 
     fn finish(self: Box<Self>, _stage: &mut Stage) -> Result<()> {
-        self.subject.log.close()
+        self.log.subject.log.close()
     }
 }

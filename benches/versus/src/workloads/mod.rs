@@ -31,6 +31,12 @@ pub trait Workload {
     /// What is measured.
     fn metrics(&self) -> &'static [Metric];
 
+    /// How often the contestants take turns before the last turn of a round, in which the round's figures are taken: where
+    /// times drift from second to second, short turns keep those comparable that are held against each other.
+    fn laps(&self) -> usize {
+        0
+    }
+
     /// Gets a contestant ready that can do at least one of the metrics.
     ///
     /// # Errors
@@ -41,7 +47,16 @@ pub trait Workload {
 
 /// A contestant at work.
 pub trait Run {
-    /// Does one round.
+    /// Does its part of a round in one of [`Workload::laps`] turns.
+    ///
+    /// # Errors
+    ///
+    /// The contestant's.
+    fn lap(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Does what is left of a round, and says what came of it.
     ///
     /// # Errors
     ///

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -56,10 +57,19 @@ struct OpenRun {
 
 impl OpenRun {
     fn open(&self, dir: &Path, options: &[&str]) -> Result<Opened> {
+        warm_up(dir)?;
         let entries = self.entries.to_string();
         let arguments = ["open", self.name, utf8(dir)?, &entries];
         child::ask(&[&arguments, options].concat())
     }
+}
+
+/// Reads all files, so that all of them are in the page cache.
+fn warm_up(dir: &Path) -> Result<()> {
+    for file in fs::read_dir(dir)? {
+        io::copy(&mut File::open(file?.path())?, &mut io::sink())?;
+    }
+    Ok(())
 }
 
 impl Run for OpenRun {
