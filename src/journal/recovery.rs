@@ -196,10 +196,10 @@ impl<'a> Walk<'a> {
 
     /// Takes in one segment.
     fn follow(&mut self, segment: &Arc<Segment>) -> Result<Next> {
-        let mut window = Window::new(segment);
-        if let Some((seal, summary)) = self.proven_seal(&mut window)? {
+        if let Some((seal, summary)) = self.proven_seal(segment)? {
             return self.take_sealed(segment, &seal, &summary);
         }
+        let mut window = Window::new(segment);
         let mark = self.source.meta.mark;
         if mark.sequence == segment.sequence && mark.index >= self.fold.end && mark.index != 0 {
             if recover::load_index(&mut window, &mut self.fold, mark.index, &mut self.seen)? {
@@ -245,15 +245,15 @@ impl<'a> Walk<'a> {
 
     /// The seal that the trailer points to, if what follows is chained to this very seal: a cut leaves stale seals and
     /// trailers behind.
-    fn proven_seal(&mut self, window: &mut Window<'_>) -> Result<Option<(BatchHeader, Summary)>> {
-        let Some((seal, summary)) = window.trailed_seal()? else { return Ok(None) };
+    fn proven_seal(&mut self, segment: &Segment) -> Result<Option<(BatchHeader, Summary)>> {
+        let Some((seal, summary)) = Window::glance(segment).trailed_seal()? else { return Ok(None) };
         let (sequence, salt) = summary.successor;
         if seal.offset < self.fold.end || seal.life < self.fold.life {
             return Ok(None);
         }
         let Ok(next) = self.open_in_chain(sequence, Some(salt))? else { return Ok(None) };
         let mark = self.source.meta.mark;
-        let first = Window::new(&next).header(next.data_start())?;
+        let first = Window::glance(&next).header(next.data_start())?;
         let chained = first.is_some_and(|first| first.chain == seal.check && first.life >= seal.life)
             || (mark.place() == (sequence, next.data_start()) && mark.chain == seal.check);
         #[cfg(mutate)]
@@ -315,7 +315,7 @@ impl<'a> Walk<'a> {
         let at = self.fold.end;
         let least = lives.least_at(at, self.fold.life);
         let beyond = self.headers_beyond(segment, window, least)?;
-        let was_sealed = window.trailer()?.is_some();
+        let was_sealed = Window::glance(segment).trailer()?.is_some();
         let later = self.later_file(segment.sequence, least, was_sealed)?;
         let place = (segment.sequence, at);
         let evidence = Evidence {
@@ -378,12 +378,12 @@ impl<'a> Walk<'a> {
     /// The first batch of a later file that authenticates: in one that was in use, if the very first is lost, too, one
     /// behind it. Where that loss was accepted, the log may have gone on in the middle of the file.
     fn first_header(&self, segment: &Segment, least: u32, in_use: bool) -> Result<Option<BatchHeader>> {
-        let (mut window, mut at) = (Window::new(segment), segment.data_start());
-        let first = window.header(at)?.filter(|first| first.life >= least);
+        let mut at = segment.data_start();
+        let first = Window::glance(segment).header(at)?.filter(|first| first.life >= least);
         if first.is_some() || !in_use {
             return Ok(first);
         }
-        let lives = self.lives_in(segment);
+        let (mut window, lives) = (Window::new(segment), self.lives_in(segment));
         while let Some(header) = window.next_header(at, least)? {
             if header.life >= lives.least_at(header.offset, least) {
                 return Ok(Some(header));

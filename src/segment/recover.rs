@@ -16,17 +16,26 @@ use crate::mutate::{self, Mutation};
 
 /// How much is read ahead of a scan.
 const WINDOW_BYTES: usize = 256 << 10;
+/// How much is read where only a few fields are looked at.
+const GLANCE_BYTES: usize = 4 << 10;
 
 /// A segment's bytes as a scan walks over them.
 pub(crate) struct Window<'a> {
     segment: &'a Segment,
+    /// How much is read at a time.
+    ahead: usize,
     start: u64,
     bytes: Bytes,
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(segment: &'a Segment) -> Self {
-        Window { segment, start: 0, bytes: Bytes::new() }
+        Window { segment, ahead: WINDOW_BYTES, start: 0, bytes: Bytes::new() }
+    }
+
+    /// For a header or a seal here and there, without what lies behind it.
+    pub(crate) fn glance(segment: &'a Segment) -> Self {
+        Window { ahead: GLANCE_BYTES, ..Window::new(segment) }
     }
 
     /// `len` bytes from `offset`; fewer only at the end of the file.
@@ -37,7 +46,7 @@ impl<'a> Window<'a> {
         }
         self.bytes = Bytes::new();
         let room = usize::try_from(u64::from(self.segment.size_bytes).saturating_sub(offset)).unwrap_or(usize::MAX);
-        let wanted = len.max(WINDOW_BYTES).min(room);
+        let wanted = len.max(self.ahead).min(room);
         let mut bytes = Vec::with_capacity(wanted);
         io::read_up_to(&*self.segment.file, &mut bytes, wanted, offset)
             .map_err(|error| Error::io("read", &self.segment.path, Some(offset), error))?;
