@@ -37,8 +37,15 @@ impl Pages {
     }
 
     fn remove(&self, number: usize) {
-        if let Some(page) = self.0.write().get_mut(number) {
+        let mut pages = self.0.write();
+        if let Some(page) = pages.get_mut(number) {
             *page = None;
+        }
+        while pages.last().is_some_and(Option::is_none) {
+            pages.pop();
+        }
+        if pages.is_empty() {
+            *pages = Vec::new();
         }
     }
 }
@@ -67,6 +74,14 @@ impl IndexCache {
         while kept.bytes > bytes_max {
             let Some((file, number, bytes)) = kept.order.pop_front() else { break };
             kept.bytes -= bytes;
+            file.upgrade().iter().for_each(|file| file.pages.remove(number));
+        }
+    }
+
+    /// Gives up all pages. Readers who bring in others meanwhile do not wait for it.
+    pub(crate) fn clear(&self) {
+        let kept = std::mem::take(&mut *self.0.lock());
+        for (file, number, _) in kept.order {
             file.upgrade().iter().for_each(|file| file.pages.remove(number));
         }
     }

@@ -132,6 +132,14 @@ impl Group {
         self.state.lock().ticket
     }
 
+    /// Gives up the room that many waiters and callbacks took, if there are none.
+    pub(crate) fn give_up_memory(&self) {
+        let mut state = self.state.lock();
+        state.replaced.shrink_to_fit();
+        state.waiters.shrink_to_fit();
+        state.callbacks.shrink_to_fit();
+    }
+
     /// How many writes were noted, and how many syncs have ended.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let state = self.state.lock();

@@ -1,7 +1,6 @@
 //! Files off the append path: the next segment is prepared before it is needed, removed ones are recycled or unlinked.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Core;
 use super::monitor::Monitor;
@@ -10,8 +9,6 @@ use crate::io::{Lane, Tasks};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 use crate::segment::{Recipe, Segment};
-use crate::stable_store::Changes;
-use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
 /// Segment files that are not part of the chain.
 #[derive(Debug)]
@@ -57,42 +54,7 @@ impl Files {
     }
 }
 
-/// How long a journal must have been left alone before its durable mark is written to `meta`.
-const IDLE_DELAY: Duration = Duration::from_millis(500);
-
-/// Whether somebody watches for the journal to fall idle, and what had been written when he last looked.
-#[derive(Debug, Default)]
-pub(crate) struct Idle {
-    is_watched: AtomicBool,
-    ticket: AtomicU64,
-}
-
 impl Core {
-    /// Sees to it that the durable mark reaches `meta` once nobody writes any more: until then nothing on the disk
-    /// could tell if the last acknowledged group were damaged.
-    pub(super) fn watch_for_idleness(self: &Arc<Self>) {
-        if self.idle.is_watched.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        // Weak: a journal that is closed meanwhile has written its mark.
-        let core = Arc::downgrade(self);
-        let look = move || core.upgrade().iter().for_each(Core::mark_if_idle);
-        self.tasks.after(IDLE_DELAY, Lane::Housekeeping, Box::new(look));
-    }
-
-    fn mark_if_idle(self: &Arc<Self>) {
-        self.idle.is_watched.store(false, Ordering::Release);
-        let ticket = self.group.newest_ticket();
-        if self.idle.ticket.swap(ticket, Ordering::AcqRel) != ticket {
-            return self.watch_for_idleness();
-        }
-        let Ok(mut meta) = self.meta_for_writing() else { return };
-        if let Some(meta) = meta.as_mut().filter(|meta| meta.state.mark.place() < self.view.read().mark().place()) {
-            // A failure poisons the journal, and the next write hears of it.
-            let _ = self.commit_state(meta, &Changes::new(), |_| {});
-        }
-    }
-
     /// Hands out the next segment, of at least `size_bytes_min`: the spare, or one that is made now.
     pub(super) fn take_successor(&self, size_bytes_min: u64) -> Result<Arc<Segment>> {
         let size = self.next_size(size_bytes_min)?;

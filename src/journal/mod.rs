@@ -6,6 +6,7 @@ mod commit;
 mod damage;
 mod evidence;
 mod housekeeping;
+mod idle;
 mod monitor;
 mod open;
 mod options;
@@ -33,7 +34,8 @@ use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, RwLock};
 use append::{Tail, Writer};
 use cache::IndexCache;
 use commit::Group;
-use housekeeping::{Files, Idle};
+use housekeeping::Files;
+use idle::Idle;
 use monitor::IoLock;
 pub use options::{Compression, OnDamage, OpenOptions};
 pub use report::{RecoveryReport, Suspect, TornTail};
@@ -184,12 +186,16 @@ impl LogStore for Journal {
 
     fn entry(&self, index: u64) -> Result<Entry> {
         self.core().check_open()?;
-        self.core().read_entry(index)
+        let entry = self.core().read_entry(index);
+        self.core().note_read();
+        entry
     }
 
     fn entries(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<Entry>> {
         self.core().check_open()?;
-        self.core().read_entries(range, bytes_max)
+        let entries = self.core().read_entries(range, bytes_max);
+        self.core().note_read();
+        entries
     }
 
     fn append(&self, entries: &[Entry]) -> Result<Position> {

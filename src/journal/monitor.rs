@@ -73,6 +73,11 @@ impl<T: Send + 'static> IoLock<T> {
         IoLock { what, value: Arc::new(Mutex::new(value)), tasks }
     }
 
+    /// The lock, unless somebody has it.
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.value.try_lock()
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         loop {
             if let Some(guard) = self.value.try_lock() {

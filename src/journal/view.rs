@@ -129,6 +129,12 @@ impl TailCache {
         }
     }
 
+    /// Takes all of them out.
+    pub(crate) fn take(&mut self) -> VecDeque<Entry> {
+        self.bytes = 0;
+        std::mem::take(&mut self.entries)
+    }
+
     fn forget(&mut self, entry: &Entry) {
         self.bytes -= entry.data.len() + Self::ENTRY_OVERHEAD_BYTES;
     }

@@ -203,3 +203,46 @@ fn read_what_is_removed() {
 fn a_file_that_is_read_is_not_used_again() {
     check(2_000, read_what_is_removed);
 }
+
+/// Both caches are given up, as often as time passes, while they are read and written to.
+fn read_while_memory_is_given_up() {
+    let disk = disk();
+    let large = |index| entry_of(index, 1, 3000);
+    {
+        let journal = options(&disk).open(DIR).unwrap();
+        (1..=4).for_each(|index| _ = journal.append(&[large(index)]).unwrap());
+        journal.close().unwrap();
+    }
+    let journal = options(&disk).open(DIR).unwrap();
+    let mut threads = Vec::new();
+    for first in [1, 3] {
+        let journal = journal.clone();
+        threads.push(thread::spawn(move || {
+            for _ in 0..2 {
+                assert_eq!(journal.entry(first).unwrap(), large(first));
+                let end = journal.state().next_index().unwrap();
+                assert_eq!(journal.entries(first..end, u64::MAX).unwrap(), (first..end).map(large).collect::<Vec<_>>());
+            }
+        }));
+    }
+    {
+        let disk = disk.clone();
+        threads.push(thread::spawn(move || (0..4).for_each(|_| _ = disk.pass_time())));
+    }
+    for index in 5..=6 {
+        journal.append(&[large(index)]).unwrap();
+        assert_eq!(journal.entry(index).unwrap(), large(index));
+    }
+    join(threads);
+    // A journal that somebody has used is watched until it is idle: then nobody watches any more.
+    disk.queue_tasks(true);
+    let looks = (0..20).take_while(|_| disk.pass_time() + disk.run_tasks() > 0).count();
+    assert!(looks < 20, "watched for ever");
+    journal.close().unwrap();
+    assert_eq!(log(&reopen(&disk)), (1..=6).map(large).collect::<Vec<_>>());
+}
+
+#[test]
+fn memory_may_be_given_up_under_readers_and_a_writer() {
+    check(500, read_while_memory_is_given_up);
+}
