@@ -72,6 +72,8 @@ fn run(options: &Options) -> Result<ExitCode> {
         stage.clear()?;
         println!("{}", report::table(&table));
         output.tables.push(table);
+        // What was measured stays, whatever ends the run early.
+        output.write(options)?;
         all_ok &= ok;
     }
     if !output.tables.is_empty() {
@@ -82,9 +84,9 @@ fn run(options: &Options) -> Result<ExitCode> {
             let series = measure(&stage, options.rounds)?;
             println!("{}", report::table(&series.table));
             output.series.push(series);
+            output.write(options)?;
         }
     }
-    output.write(options)?;
     root.close().context("the directory of the logs cannot be removed")?;
     Ok(if all_ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

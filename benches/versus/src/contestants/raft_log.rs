@@ -28,8 +28,8 @@ impl Contestant for DatabendRaftLog {
     }
 
     fn setting(&self) -> &'static str {
-        "0.4.6. `flush(true, …)` and waiting for its callback; no lingering before a sync (the default of 1 ms makes a \
-         lone append ten times slower), but 10 µs in W3, where without it every append gets a sync of its own; files of 64 MiB; its cache of the newest \
+        "0.4.6. `flush(true, …)` and waiting for its callback; no lingering before a sync (the default adds 1 ms to a \
+         lone append), but 10 µs in W3, where without it every append gets a sync of its own; files of 64 MiB; its cache of the newest \
          100,000 payloads as it is"
     }
 
