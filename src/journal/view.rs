@@ -150,6 +150,14 @@ impl TailCache {
         }
     }
 
+    /// The entries from `index` on, at most `count`; none if the first of them is not here.
+    pub(crate) fn range(&self, index: u64, count: usize) -> impl ExactSizeIterator<Item = &Entry> {
+        let first = self.entries.front().map_or(u64::MAX, |first| first.index);
+        let at = index.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        let at = at.unwrap_or(usize::MAX).min(self.entries.len());
+        self.entries.range(at..at.saturating_add(count).min(self.entries.len()))
+    }
+
     pub(crate) fn get(&self, index: u64) -> Option<&Entry> {
         let first = self.entries.front()?.index;
         self.entries.get(usize::try_from(index.checked_sub(first)?).ok()?)
