@@ -251,6 +251,55 @@ fn an_empty_append_asks_for_nothing() {
 }
 
 #[test]
+fn a_call_writes_its_payloads_and_little_beside() {
+    const BATCH_BYTES: u64 = 72;
+    const STORED_BYTES: u64 = 20 + 300;
+    let (disk, journal) = young();
+    let written = |call: &dyn Fn()| cost(&disk, call).bytes_written;
+    let append = |indexes| journal.append(&entries(indexes, 1)).map(drop).unwrap();
+    assert_eq!(written(&|| append(10..=10)), BATCH_BYTES + STORED_BYTES);
+    assert_eq!(written(&|| append(11..=40)), BATCH_BYTES + 30 * STORED_BYTES);
+    // In whole eights.
+    assert_eq!(written(&|| _ = journal.append(&[entry(41, 1, 301)]).unwrap()), BATCH_BYTES + STORED_BYTES + 8);
+    assert_eq!(written(&|| _ = journal.replace_tail(&entries(20..=21, 2)).unwrap()), BATCH_BYTES + 2 * STORED_BYTES);
+    assert_eq!(written(&|| journal.truncate_tail(10).unwrap()), BATCH_BYTES);
+    // Four copies of `meta` there are: a commit writes two.
+    let empty = written(&|| journal.truncate_head(Position::new(4, 1)).unwrap());
+    assert!(empty < 512, "{empty} bytes");
+    let vote = written(&|| journal.set(b"vote", b"me").unwrap());
+    assert_eq!(vote - empty, 2 * (3 + 4 + 2));
+}
+
+#[test]
+fn a_read_asks_for_its_entries_and_little_beside() {
+    const STORED_BYTES: u64 = 20 + 300;
+    let disk = Disk::simulated();
+    let open = |name: &str, segment_bytes| {
+        let options = disk.options().segment_bytes(segment_bytes).tail_cache_bytes(0);
+        let journal = options.open(disk.beside(name).dir).unwrap();
+        (1..=20).for_each(|batch| _ = journal.append(&entries(batch * 10 - 9..=batch * 10, 1)).unwrap());
+        journal
+    };
+    let (active, sealed) = (open("active", 256 << 10), open("sealed", 16 << 10));
+    assert_eq!((active.stats().rotations, sealed.stats().rotations), (0, 4));
+    for journal in [&active, &sealed] {
+        let read = |call: &dyn Fn()| cost(&disk, call).bytes_read;
+        let range = |first, end| assert_eq!(journal.entries(first..end, u64::MAX).unwrap().len() as u64, end - first);
+        // The page of the index.
+        journal.entry(1).unwrap();
+        assert_eq!(read(&|| _ = journal.entry(5).unwrap()), STORED_BYTES);
+        // Nothing says where the last one of a batch ends but the next one's start, a header later.
+        assert_eq!(read(&|| _ = journal.entry(10).unwrap()), STORED_BYTES + 72);
+        assert_eq!(read(&|| range(1, 10)), 9 * STORED_BYTES);
+        assert_eq!(read(&|| range(1, 15)), 14 * STORED_BYTES + 72);
+        assert_eq!(read(&|| range(5, 5)), 0);
+    }
+    // The page of another segment's index: 8 bytes for each entry.
+    let counts = cost(&disk, || sealed.entry(45).unwrap());
+    assert_eq!((counts.reads, counts.bytes_read), (2, 8 + 40 * 8 + STORED_BYTES));
+}
+
+#[test]
 fn waiters_during_a_sync_share_the_next_one() {
     let (disk, journal) = young();
     disk.sim().threaded_tasks();

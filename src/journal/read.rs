@@ -95,10 +95,11 @@ impl Core {
                     Some(_) => {}
                 }
                 rewrites = Some(view.rewrites);
-                let cached = (index..index + count as u64).map_while(|index| view.tail.get(index).cloned());
+                let cached = view.tail.range(index, count);
                 let before = gathered.entries.len();
+                gathered.entries.reserve(cached.len());
                 for entry in cached {
-                    gathered.push(entry);
+                    gathered.push(entry.clone());
                     if gathered.full {
                         break;
                     }
@@ -254,6 +255,7 @@ impl Core {
                 !slots[next].is_lost() && u64::from(end_of(next).saturating_sub(slot.offset)) <= wanted
             });
             let count = 1 + more.count();
+            gathered.entries.reserve(count);
             let span = u64::from(end_of(at + count - 1).saturating_sub(slot.offset)).min(READ_BYTES_MAX);
             let bytes = Bytes::from(read(segment, u64::from(slot.offset), span as usize)?);
             for (number, slot) in slots[at..at + count].iter().enumerate() {

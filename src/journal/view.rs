@@ -129,10 +129,12 @@ impl TailCache {
         }
     }
 
-    /// Takes all of them out.
+    /// Takes all of them out, and what was not given up yet.
     pub(crate) fn take(&mut self) -> VecDeque<Entry> {
         self.bytes = 0;
-        std::mem::take(&mut self.entries)
+        let mut taken = std::mem::take(&mut self.entries);
+        taken.append(&mut std::mem::take(&mut self.discarded));
+        taken
     }
 
     fn forget(&mut self, entry: &Entry) {
@@ -163,6 +165,14 @@ impl TailCache {
     fn place_of(&self, index: u64) -> usize {
         let first = self.entries.front().map_or(index, |first| first.index);
         usize::try_from(index.saturating_sub(first)).unwrap_or(usize::MAX).min(self.entries.len())
+    }
+
+    /// The entries from `index` on, at most `count`; none if the first of them is not here.
+    pub(crate) fn range(&self, index: u64, count: usize) -> impl ExactSizeIterator<Item = &Entry> {
+        let first = self.entries.front().map_or(u64::MAX, |first| first.index);
+        let at = index.checked_sub(first).and_then(|at| usize::try_from(at).ok());
+        let at = at.unwrap_or(usize::MAX).min(self.entries.len());
+        self.entries.range(at..at.saturating_add(count).min(self.entries.len()))
     }
 
     pub(crate) fn get(&self, index: u64) -> Option<&Entry> {
