@@ -40,6 +40,7 @@
 //! - `docs::crash_testing` (feature `sim`): your own node on a disk that loses power, and how this crate does it.
 //! - [`docs::format`]: every byte on the disk.
 //! - [`docs::operations`]: sizing, options, what each error and each line of the report asks for, platforms.
+//! - [`docs::performance`]: what calls cost beside the bare disk, how that is measured, and what was learnt.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -85,6 +86,8 @@ pub mod docs {
     pub mod crash_testing {}
     #[doc = include_str!("docs/operations.md")]
     pub mod operations {}
+    #[doc = include_str!("docs/performance.md")]
+    pub mod performance {}
 }
 
 /// The constants of the format, for the test that holds the format's page against them.

@@ -124,10 +124,11 @@ impl Run {
             }
             possible.push(model.clone());
             if !its.all(|(_, path, at, _)| is_header_hit(path, *at)) {
-                // Its header says where it begins. If what it replaced there is hit, too, nothing says more.
+                // Its header says where it begins, and it is told as cut. If some of what it replaced from there on is hit,
+                // too, nothing says more of it.
                 let mut older = batches.iter().filter(|(before, ..)| before < mutations);
                 let replaced = older.any(|(_, path, at, _)| is_header_hit(path, *at));
-                possible.extend(replaced.then(|| model.shared_with(newer)));
+                possible.extend(replaced.then(|| model.from_shared_with(newer)).into_iter().flatten());
                 break;
             }
             (newer, until) = (model, *mutations);

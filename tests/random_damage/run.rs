@@ -79,12 +79,16 @@ impl Model {
         self.purged = Some(position);
     }
 
-    /// The log up to where another one differs.
-    pub fn shared_with(&self, other: &Model) -> Model {
+    /// The log up to where another one differs, and all that lie between this and the whole.
+    pub fn from_shared_with(&self, other: &Model) -> Vec<Model> {
         let differs = |index: &u64| self.entries.get(index) != other.entries.get(index);
-        let mut shared = self.clone();
-        (self.first()..self.next()).find(differs).into_iter().for_each(|index| shared.truncate_tail(index));
-        shared
+        let shared = (self.first()..self.next()).find(differs).unwrap_or(self.next());
+        let up_to = |end: u64| {
+            let mut shorter = self.clone();
+            shorter.truncate_tail(end);
+            shorter
+        };
+        (shared..self.next()).map(up_to).collect()
     }
 
     /// Compares all that a journal holds.
