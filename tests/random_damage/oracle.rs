@@ -128,7 +128,7 @@ impl Run {
                 // too, nothing says more of it.
                 let mut older = batches.iter().filter(|(before, ..)| before < mutations);
                 let replaced = older.any(|(_, path, at, _)| is_header_hit(path, *at));
-                possible.extend(replaced.then(|| model.from_shared_with(newer)).into_iter().flatten());
+                possible.extend(replaced.then(|| model.ends_behind_shared_with(newer)).into_iter().flatten());
                 break;
             }
             (newer, until) = (model, *mutations);

@@ -80,7 +80,7 @@ impl Model {
     }
 
     /// The log up to where another one differs, and all that lie between this and the whole.
-    pub fn from_shared_with(&self, other: &Model) -> Vec<Model> {
+    pub fn ends_behind_shared_with(&self, other: &Model) -> Vec<Model> {
         let differs = |index: &u64| self.entries.get(index) != other.entries.get(index);
         let shared = (self.first()..self.next()).find(differs).unwrap_or(self.next());
         let up_to = |end: u64| {
