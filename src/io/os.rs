@@ -203,9 +203,9 @@ impl File for OsFile {
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn drop_cache(&self, range: Range<u64>) -> io::Result<bool> {
-        // Only folios that lie wholly within the range are dropped, and they grow up to 2 MiB: one that reached out of it
-        // would keep showing what a failed sync never wrote.
-        const FOLIO_BYTES_MAX: u64 = 2 << 20;
+        // Only folios that lie wholly within the range are dropped: one that reached out of it would keep showing what a
+        // failed sync never wrote. They grow up to 2048 pages; elsewhere pages may have 64 KiB.
+        const FOLIO_BYTES_MAX: u64 = if cfg!(target_arch = "x86_64") { 8 << 20 } else { 128 << 20 };
         let start = range.start / FOLIO_BYTES_MAX * FOLIO_BYTES_MAX;
         let end = range.end.saturating_add(FOLIO_BYTES_MAX - 1) / FOLIO_BYTES_MAX * FOLIO_BYTES_MAX;
         // Nothing stands for the file's end.

@@ -375,7 +375,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// Tells him. Called without locks.
+    /// Tells him.
     fn give(self) {
         *self.turn.lock() = self.now;
         self.turn.notify_all();

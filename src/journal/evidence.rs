@@ -81,8 +81,11 @@ impl Walk<'_> {
     fn headers_beyond(&mut self, segment: &Segment, window: &mut Window<'_>, least: u32) -> Result<Beyond> {
         let (mut beyond, mut at) = (Beyond::default(), self.fold.end);
         if self.source.is_closed && self.is_closed_at(segment, at) {
-            // No life began since: it would have begun with a newer `meta`.
-            return Ok(beyond);
+            // No life began since: it would have begun with a newer `meta`, and its first batch stood right here. Only
+            // where something unreadable does, that is worth a look.
+            if window.is_blank(at)? || window.header(at)?.is_some() {
+                return Ok(beyond);
+            }
         }
         let start = at;
         if let Some((_, _, found)) = self.searched.as_ref().filter(|known| (known.0, known.1) == (start, least)) {

@@ -102,7 +102,9 @@ impl OpenOptions {
         self
     }
 
-    /// How many bytes of the newest entries are kept in memory for readers; 0 for none.
+    /// How many bytes of the newest entries are kept in memory for readers; 0 for none. A payload of 1 KiB or more is kept
+    /// as the `Bytes` that was appended, without a copy, so that the whole buffer that it was sliced from stays as long; a
+    /// caller whose payloads are small parts of large buffers copies them first, or sets this lower.
     pub fn tail_cache_bytes(mut self, bytes: usize) -> Self {
         self.tail_cache_bytes = bytes;
         self

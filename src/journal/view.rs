@@ -112,6 +112,8 @@ pub(crate) struct TailCache {
 impl TailCache {
     /// How many discarded entries go with each one that comes.
     const GIVEN_UP_AT_A_TIME: usize = 4;
+    /// So many are given up at once.
+    const FEW: usize = 16;
     /// What an entry takes beside its payload.
     const ENTRY_OVERHEAD_BYTES: usize = size_of::<Entry>();
 
@@ -120,12 +122,12 @@ impl TailCache {
     }
 
     pub(crate) fn push(&mut self, entry: Entry) {
-        self.bytes += entry.data.len() + Self::ENTRY_OVERHEAD_BYTES;
+        self.bytes += Self::bytes_of(&entry);
         self.entries.push_back(entry);
         self.discarded.truncate(self.discarded.len().saturating_sub(Self::GIVEN_UP_AT_A_TIME));
         while self.bytes > self.bytes_max {
             let Some(oldest) = self.entries.pop_front() else { break };
-            self.forget(&oldest);
+            self.bytes -= Self::bytes_of(&oldest);
         }
     }
 
@@ -137,27 +139,30 @@ impl TailCache {
         taken
     }
 
-    fn forget(&mut self, entry: &Entry) {
-        self.bytes -= entry.data.len() + Self::ENTRY_OVERHEAD_BYTES;
+    fn bytes_of(entry: &Entry) -> usize {
+        entry.data.len() + Self::ENTRY_OVERHEAD_BYTES
     }
 
     /// Forgets the entries from `index` on.
     pub(crate) fn truncate(&mut self, index: u64) {
-        let removed = self.entries.split_off(self.place_of(index));
-        self.discard(removed);
+        let at = self.place_of(index);
+        self.entries.range(at..).for_each(|entry| self.bytes -= Self::bytes_of(entry));
+        if self.entries.len() - at <= Self::FEW {
+            self.entries.truncate(at);
+        } else {
+            self.discarded = self.entries.split_off(at);
+        }
     }
 
     /// Forgets the entries below `index`.
     pub(crate) fn drop_head(&mut self, index: u64) {
-        let kept = self.entries.split_off(self.place_of(index));
-        let removed = std::mem::replace(&mut self.entries, kept);
-        self.discard(removed);
-    }
-
-    fn discard(&mut self, removed: VecDeque<Entry>) {
-        removed.iter().for_each(|entry| self.forget(entry));
-        if !removed.is_empty() {
-            self.discarded = removed;
+        let at = self.place_of(index);
+        self.entries.range(..at).for_each(|entry| self.bytes -= Self::bytes_of(entry));
+        if at <= Self::FEW {
+            self.entries.drain(..at);
+        } else {
+            let kept = self.entries.split_off(at);
+            self.discarded = std::mem::replace(&mut self.entries, kept);
         }
     }
 
