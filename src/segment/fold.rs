@@ -121,10 +121,10 @@ impl Fold {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn batch(offset: u32, first_index: u64) -> BatchHeader {
+    pub(crate) fn batch(offset: u32, first_index: u64) -> BatchHeader {
         BatchHeader {
             kind: Kind::Entries,
             count: 0,

@@ -61,27 +61,9 @@ impl Unproven {
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::Kind;
+    use super::super::fold::tests::batch;
     use super::super::index::Slot;
     use super::*;
-
-    fn batch(offset: u32, first_index: u64) -> BatchHeader {
-        BatchHeader {
-            kind: Kind::Entries,
-            count: 0,
-            body_bytes: 0,
-            body_check: 0,
-            offset,
-            first_index,
-            chain: 0,
-            life: 1,
-            meta_generation: 0,
-            mark: (0, 0),
-            replacing: 0,
-            base: 0,
-            check: offset,
-        }
-    }
 
     #[test]
     fn a_fold_comes_back_as_it_was_before_any_batch_that_is_kept() {
