@@ -32,6 +32,8 @@
 //! - [`Error`] says where something went wrong and what to do about it.
 //! - [`io`] is the one door to the disk. With the feature `sim` it has a simulated disk that loses power on demand, for
 //!   crash tests of the nodes that are built on this crate.
+//! - With the feature `conformance`, `conformance` proves any implementation of the two traits in one call, and says of
+//!   each failure which promise broke.
 //! - With the feature `openraft-09`, `adapters::openraft_09` is a log store for openraft 0.9.
 //!
 //! # Documents
@@ -47,6 +49,8 @@
 #[cfg(feature = "openraft-09")]
 pub mod adapters;
 mod codec;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod entry;
 mod error;
 #[cfg(fuzzing)]
