@@ -35,6 +35,8 @@
 //! - With the feature `conformance`, `conformance` proves any implementation of the two traits in one call, and says of
 //!   each failure which promise broke.
 //! - With the feature `openraft-09`, `adapters::openraft_09` is a log store for openraft 0.9.
+//! - With the feature `replica`, `adapters::replica` is the log of a replica: a committed position and a watch on it,
+//!   named positions that hold the head back, and the way from a plain log to a Raft log.
 //!
 //! # Documents
 //!
@@ -46,7 +48,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-#[cfg(feature = "openraft-09")]
+#[cfg(any(feature = "openraft-09", feature = "replica"))]
 pub mod adapters;
 mod codec;
 #[cfg(feature = "conformance")]

@@ -5,3 +5,5 @@
 
 #[cfg(feature = "openraft-09")]
 pub mod openraft_09;
+#[cfg(feature = "replica")]
+pub mod replica;

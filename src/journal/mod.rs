@@ -7,7 +7,7 @@ mod damage;
 mod evidence;
 mod housekeeping;
 mod idle;
-mod monitor;
+pub(crate) mod monitor;
 mod open;
 mod options;
 mod read;
