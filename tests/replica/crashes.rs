@@ -2,11 +2,11 @@
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use raft_journal::Changes;
 use raft_journal::adapters::replica::{InitStatus, ReplicaLog};
-use raft_journal::io::sim::{Kinds, Schedule, Survival};
-use raft_journal::{Changes, StableStore};
+use raft_journal::io::sim::{Kinds, Survival};
 
-use crate::common::{Disk, entries};
+use crate::common::Disk;
 use crate::model::{Call, Model, call, perform};
 use crate::open;
 
@@ -92,41 +92,4 @@ fn power_lost_while_it_is_bootstrapped_leaves_a_log_that_is_or_can_be() {
             }
         }
     }
-}
-
-/// One thread commits entries that are not durable yet, another one makes commits of the journal's; then the power goes.
-fn race(seed: u64) -> Disk {
-    let disk = Disk::simulated();
-    let log = open(&disk);
-    log.bootstrap(Changes::new()).unwrap();
-    disk.sim().cut_power_at(disk.sim().mutations() + seed % 150);
-    let other = log.journal().clone();
-    let commit = move || {
-        for index in 1..=20 {
-            let appended = log.append(&entries(index..=index, 1)).map(drop).and_then(|()| log.set_committed(index));
-            if appended.is_err() {
-                return;
-            }
-        }
-    };
-    let set = move || {
-        for number in 0.. {
-            if other.set_u64(b"other", number).is_err() || number == 20 {
-                return;
-            }
-        }
-    };
-    Schedule::new(seed).thread("committer", commit).thread("setter", set).run().unwrap();
-    disk
-}
-
-#[test]
-fn what_is_stored_as_committed_is_never_beyond_what_is_durable() {
-    let mut committed = 0;
-    for seed in 0..3000 {
-        let log = open(&race(seed).after_power_cut(Survival::Nothing));
-        assert!(log.committed() <= log.last().map(|last| last.index), "seed {seed}");
-        committed += u64::from(log.committed().is_some());
-    }
-    assert!(committed > 300, "{committed} with a committed position");
 }

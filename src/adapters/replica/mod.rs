@@ -34,8 +34,8 @@
 //! | that the log is a Raft log | on return | [`InitStatus`] |
 //! | how far a backfill has come | with each batch of it | it goes on after a crash and writes no entry twice |
 //!
-//! What is lazy may fall back by a crash, never forward: a committed position is stored only as far as the log is durable,
-//! and after opening no named position is beyond it. Tell the replica anew what is committed, and consumers to be ready for
+//! What is lazy may fall back by a crash, but is never beyond the log: a commit of the journal first makes the entries
+//! durable that were there when the position was set. Tell the replica anew what is committed, and consumers to be ready for
 //! entries that they have seen.
 //!
 //! Append and truncate through this type only. The keys begin with `replica.`; all others of the journal's stable store are
@@ -115,30 +115,11 @@ struct State {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Nobody is left to hear of errors, and what is lazy may be lost.
-        let _settled = self.settle();
         self.end();
     }
 }
 
 impl Inner {
-    /// Stores the committed position as far as the log is durable: a commit under way may have synced the log before the
-    /// newest entries came, and would store this value all the same.
-    fn store_committed(&self) -> Result<()> {
-        let committed = self.state.lock().committed;
-        let durable = self.journal.state().durable.map(|durable| durable.index);
-        match committed.min(durable) {
-            Some(stored) => Ok(self.journal.set_lazy(COMMITTED_KEY.as_bytes(), &stored.to_le_bytes())?),
-            None => Ok(()),
-        }
-    }
-
-    /// Lets the stored committed position catch up with the one that is known.
-    fn settle(&self) -> Result<()> {
-        self.journal.sync()?;
-        self.store_committed()
-    }
-
     /// Tells those who wait that nothing will come.
     fn end(&self) {
         self.state.lock().closed = true;
@@ -233,8 +214,7 @@ impl ReplicaLog {
         self.0.state.lock().committed
     }
 
-    /// Moves the committed position up, and tells those who watch it. Lazy: durable with the next commit of the journal,
-    /// as far as the log is durable now.
+    /// Moves the committed position up, and tells those who watch it. Lazy: durable with the next commit of the journal.
     ///
     /// # Errors
     ///
@@ -250,9 +230,10 @@ impl ReplicaLog {
         if index >= next {
             return Err(ReplicaError::CommittedBeyondLog { requested: index, next });
         }
+        self.0.journal.set_lazy(COMMITTED_KEY.as_bytes(), &index.to_le_bytes())?;
         self.0.state.lock().committed = Some(index);
         self.0.state.notify_all();
-        self.0.store_committed()
+        Ok(())
     }
 
     /// Committed entries from `first` on, as many as fit `bytes_max` bytes of payload, and at least one if there is one.
@@ -330,7 +311,7 @@ impl ReplicaLog {
         positions.set(name.clone(), Some(index));
         self.0.journal.set_lazy(POSITIONS_KEY.as_bytes(), &positions.encode())?;
         self.0.state.lock().positions = positions;
-        self.0.store_committed()
+        Ok(())
     }
 
     /// How far one has come; `None` when it has acknowledged nothing yet.
@@ -431,10 +412,8 @@ impl ReplicaLog {
     ///
     /// The journal's own; the log is closed all the same.
     pub fn close(&self) -> Result<()> {
-        let settled = self.0.settle();
         self.0.end();
-        self.0.journal.close()?;
-        settled
+        Ok(self.0.journal.close()?)
     }
 
     /// The commit that makes a Raft log of what is there, all of which is committed.
