@@ -16,15 +16,15 @@ use crate::stable_store::Changes;
 use crate::sync::Mutex;
 
 /// How many drawn histories lose power at each of their moments.
-const HISTORIES: u64 = 3;
+const HISTORIES: u64 = 8;
 /// How many of the combinations of new and old are visited at each moment, and how many mixtures are drawn besides.
-const STATES_MAX: usize = 12;
+const STATES_MAX: usize = 16;
 const DRAWN: u64 = 3;
 /// How many crash loops there are, and how many crashes each has.
-const LOOPS: u64 = 40;
+const LOOPS: u64 = 100;
 const CRASHES: u64 = 5;
 /// How many mixtures are drawn of what is in flight.
-const IN_FLIGHT: u64 = 60;
+const IN_FLIGHT: u64 = 120;
 
 pub(super) fn cases<S: Store>() -> Cases<S> {
     let acknowledged = Promise::AcknowledgedIsDurable;
