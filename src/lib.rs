@@ -32,7 +32,8 @@
 //! - [`Error`] says where something went wrong and what to do about it.
 //! - [`io`] is the one door to the disk. With the feature `sim` it has a simulated disk that loses power on demand, for
 //!   crash tests of the nodes that are built on this crate.
-//! - With the feature `openraft-09`, `adapters::openraft_09` is a log store for openraft 0.9.
+//! - With the features `openraft-09` and `openraft-010`, `adapters::openraft_09` and `adapters::openraft_010` are log
+//!   stores for openraft.
 //!
 //! # Documents
 //!
@@ -44,7 +45,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-#[cfg(feature = "openraft-09")]
+#[cfg(any(feature = "openraft-09", feature = "openraft-010"))]
 pub mod adapters;
 mod codec;
 mod entry;
