@@ -40,6 +40,8 @@
 //! - [`docs::crash_safety`]: the promises, the assumptions about the disk, and how recovery decides.
 //! - `docs::crash_testing` (feature `sim`): your own node on a disk that loses power, and how this crate does it.
 //! - [`docs::format`]: every byte on the disk.
+//! - `docs::openraft` (features `openraft-09` and `openraft-010`): a node with openraft, from its first line to its worst
+//!   day.
 //! - [`docs::operations`]: sizing, options, what each error and each line of the report asks for, platforms.
 //! - [`docs::performance`]: what calls cost beside the bare disk, how that is measured, and what was learnt.
 #![forbid(unsafe_code)]
@@ -85,6 +87,9 @@ pub mod docs {
     #[cfg(feature = "sim")]
     #[doc = include_str!("docs/crash_testing.md")]
     pub mod crash_testing {}
+    #[cfg(all(feature = "openraft-09", feature = "openraft-010"))]
+    #[doc = include_str!("docs/openraft.md")]
+    pub mod openraft {}
     #[doc = include_str!("docs/operations.md")]
     pub mod operations {}
     #[doc = include_str!("docs/performance.md")]

@@ -15,6 +15,8 @@
 //! # }
 //! ```
 //!
+//! A whole node, and what it does on its worst day: `docs::openraft` (features `openraft-09` and `openraft-010`).
+//!
 //! | openraft asks for | what happens | durable |
 //! |---|---|---|
 //! | `append` | one write, on a thread of the journal's; another one syncs and completes the `IOFlushed` | when the callback says so |
@@ -31,8 +33,13 @@
 //!
 //! # openraft's rules
 //!
-//! Those of [openraft 0.9](crate::docs::openraft#openrafts-rules), in other words: `truncate_after` keeps the entry that
-//! it names, and `truncate_after(None)` removes all that are there.
+//! - A log starts wherever the first entry says.
+//! - Entries at or below the purged position are skipped by `append`: the snapshot has them.
+//! - Entries at or below the last one replace the tail, in one step.
+//! - `truncate_after` keeps the entry that it names; beyond the end it does nothing; with `None` it removes all entries.
+//! - `purge` beyond the end empties the log; below the purged position it does nothing.
+//! - `try_get_log_entries` answers what there is of a range, as it was at one moment. `limited_get_log_entries`, which
+//!   feeds followers, starts at `start` or, where that was purged meanwhile, answers nothing.
 //!
 //! # What is stored
 //!

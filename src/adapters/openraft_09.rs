@@ -7,23 +7,28 @@
 //! # extern crate openraft_09 as openraft;
 //! # use std::io::Cursor;
 //! # openraft::declare_raft_types!(pub Types: D = String, R = String);
-//! let journal = Journal::open("node-1")?;
-//! let log_store = LogStore::<Types>::new(journal.clone());
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let log_store = LogStore::<Types>::for_node(Journal::open("node-1")?, &1)?;
 //! // let raft = openraft::Raft::new(1, config, network, log_store, state_machine).await?;
 //! # drop(log_store);
-//! # Ok::<(), raft_journal::Error>(())
+//! # Ok(())
+//! # }
 //! ```
+//!
+//! A whole node, and what it does on its worst day: `docs::openraft` (features `openraft-09` and `openraft-010`).
 //!
 //! | openraft asks for | what happens | durable |
 //! |---|---|---|
-//! | `append` | one write on a thread of the journal's, which syncs and calls back | when the callback says so |
-//! | `save_vote` | one commit, on a thread of the journal's | on return |
-//! | `truncate` | one batch, on a thread of the journal's | on return |
-//! | `purge` | the head and the purged LogId in one commit, on a thread of the journal's | on return |
+//! | `append` | one write, on a thread of the journal's; another one syncs and calls back | when the callback says so |
+//! | `save_vote` | one commit, which first completes a sync of all appends before it | on return |
+//! | `truncate` | one batch | on return |
+//! | `purge` | the head and the purged LogId in one commit | on return |
 //! | `save_committed` | in memory | with the next commit |
 //! | reads | on the caller's thread: mostly of what was written a moment ago, from memory | – |
 //!
-//! So no write and no sync ever holds up a worker of the runtime, whatever the runtime is.
+//! All writes stand in one line, on threads of the journal's, and their answers leave in that order: also those of calls
+//! whose future was dropped, because a runtime shut down or a timeout came. No write and no sync ever holds up a worker of
+//! the runtime, whatever the runtime is.
 //!
 //! # openraft's rules
 //!
@@ -31,15 +36,16 @@
 //! - Entries at or below the purged position are skipped by `append`: the snapshot has them.
 //! - Entries at or below the last one replace the tail, in one step.
 //! - `purge` beyond the end empties the log; below the purged position it does nothing.
-//! - `try_get_log_entries` answers what there is of a range. `limited_get_log_entries`, which feeds followers, starts
-//!   at `start` or answers nothing: an answer from further up would leave a hole in a follower's log.
+//! - `try_get_log_entries` answers what there is of a range, as it was at one moment. `limited_get_log_entries`, which
+//!   feeds followers, starts at `start` or answers nothing: an answer from further up would leave a hole in a follower's
+//!   log.
 //!
 //! # What is stored
 //!
 //! Whole entries, votes and LogIds go through serde, as MessagePack behind one byte that names the encoding; the
 //! journal itself only needs an entry's index and term. Commands that carry raw bytes are smaller and faster with
-//! `serde_bytes`. The keys are `openraft.vote`, `openraft.committed` and `openraft.purged`. Purge and append through
-//! this adapter only.
+//! `serde_bytes`. The keys are `openraft.vote`, `openraft.committed` and `openraft.purged`, and those of the names that
+//! say whose the journal is: `adapter` and `adapter.node`. Purge and append through this adapter only.
 //!
 //! Two features of openraft matter: `single-term-leader` changes how LogIds are written, so choose before the first
 //! entry; `singlethreaded` takes away the `Send` that a callback on another thread needs, and does not build with this
