@@ -32,19 +32,22 @@
 //! - [`Error`] says where something went wrong and what to do about it.
 //! - [`io`] is the one door to the disk. With the feature `sim` it has a simulated disk that loses power on demand, for
 //!   crash tests of the nodes that are built on this crate.
-//! - With the feature `openraft-09`, `adapters::openraft_09` is a log store for openraft 0.9.
+//! - With the features `openraft-09` and `openraft-010`, `adapters::openraft_09` and `adapters::openraft_010` are log
+//!   stores for openraft.
 //!
 //! # Documents
 //!
 //! - [`docs::crash_safety`]: the promises, the assumptions about the disk, and how recovery decides.
 //! - `docs::crash_testing` (feature `sim`): your own node on a disk that loses power, and how this crate does it.
 //! - [`docs::format`]: every byte on the disk.
+//! - `docs::openraft` (features `openraft-09` and `openraft-010`): a node with openraft, from its first line to its worst
+//!   day.
 //! - [`docs::operations`]: sizing, options, what each error and each line of the report asks for, platforms.
 //! - [`docs::performance`]: what calls cost beside the bare disk, how that is measured, and what was learnt.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-#[cfg(feature = "openraft-09")]
+#[cfg(any(feature = "openraft-09", feature = "openraft-010"))]
 pub mod adapters;
 mod codec;
 mod entry;
@@ -84,6 +87,9 @@ pub mod docs {
     #[cfg(feature = "sim")]
     #[doc = include_str!("docs/crash_testing.md")]
     pub mod crash_testing {}
+    #[cfg(all(feature = "openraft-09", feature = "openraft-010"))]
+    #[doc = include_str!("docs/openraft.md")]
+    pub mod openraft {}
     #[doc = include_str!("docs/operations.md")]
     pub mod operations {}
     #[doc = include_str!("docs/performance.md")]

@@ -33,7 +33,7 @@ impl Node {
         let plug = Plug::default();
         let journal = OpenOptions::new().file_system(Arc::new(plug.clone())).open(dir.join("journal"))?;
         let machine = StateMachine::open(&dir)?;
-        let log_store = LogStore::<Types>::new(journal.clone());
+        let log_store = LogStore::<Types>::for_node(journal.clone(), &id)?;
         let raft = Raft::new(id, config()?, network.seen_by(id), log_store, machine.clone()).await?;
         network.connect(id, raft.clone());
         Ok(Node { id, raft, journal, machine, dir, network: network.clone(), plug })

@@ -229,8 +229,9 @@ pub trait Tasks: Send + Sync + Debug {
     /// when the process ends before. Call it without locks.
     fn after(&self, delay: Duration, lane: Lane, job: Job);
 
-    /// Runs what is queued on the calling thread, where background work is queued until somebody runs it; nothing
-    /// elsewhere. Called, without locks, by those who wait for a job to end.
+    /// Runs on the calling thread what is queued: where background work is queued until somebody runs it, and where the
+    /// calling thread is one of a lane's, whose others may all be waiting; nothing elsewhere. Called, without locks, by
+    /// those who wait for a job to end.
     fn help(&self) {}
 
     /// Lets other threads that could run go first, once.

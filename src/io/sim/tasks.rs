@@ -116,6 +116,9 @@ impl Tasks for SimTasks {
     fn help(&self) {
         if self.current().is_none() {
             self.run();
+            if self.mode() == Mode::Threads {
+                OsTasks.help();
+            }
         }
     }
 
