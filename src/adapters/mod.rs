@@ -5,3 +5,6 @@
 
 #[cfg(feature = "openraft-09")]
 pub mod openraft_09;
+mod owner;
+
+pub use self::owner::OwnerError;
