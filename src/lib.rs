@@ -44,7 +44,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-#[cfg(feature = "openraft-09")]
+#[cfg(any(feature = "openraft-09", feature = "raft-rs"))]
 pub mod adapters;
 mod codec;
 mod entry;

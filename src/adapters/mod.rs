@@ -6,5 +6,7 @@
 #[cfg(feature = "openraft-09")]
 pub mod openraft_09;
 mod owner;
+#[cfg(feature = "raft-rs")]
+pub mod raft_rs;
 
 pub use self::owner::OwnerError;
