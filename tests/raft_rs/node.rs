@@ -18,12 +18,14 @@ pub enum Step {
     Append { term: u64, before: u64, first: u64, end: u64, commit: u64 },
     /// Node 2 sends a snapshot.
     Snapshot { term: u64, index: u64 },
+    /// Node 2 sends a snapshot and, before the follower got round to it, what comes behind: one `Ready` brings both.
+    Both { term: u64, index: u64, end: u64, commit: u64 },
     /// The application forgets what was applied.
     Compact(u64),
 }
 
 /// A life in which every kind of `Ready` comes, with rotations, replaced tails and installed snapshots.
-pub const HISTORY: [Step; 19] = [
+pub const HISTORY: [Step; 20] = [
     Step::Vote { term: 1 },
     Step::Append { term: 1, before: 0, first: 1, end: 4, commit: 0 },
     Step::Append { term: 1, before: 1, first: 4, end: 60, commit: 3 },
@@ -43,6 +45,7 @@ pub const HISTORY: [Step; 19] = [
     Step::Compact(204),
     Step::Append { term: 7, before: 7, first: 204, end: 250, commit: 230 },
     Step::Snapshot { term: 8, index: 400 },
+    Step::Both { term: 9, index: 500, end: 540, commit: 520 },
 ];
 
 /// What a log store must hold.
@@ -135,6 +138,11 @@ impl<S: Backend> Follower<S> {
                 self.store.compact(index)?;
                 self.states.drain(..1);
             }
+            Step::Both { term, index, end, commit } => {
+                self.node.step(message(Step::Snapshot { term, index })).unwrap();
+                let behind = Step::Append { term, before: term, first: index + 1, end, commit };
+                self.node.step(message(behind)).unwrap();
+            }
             step => self.node.step(message(step)).unwrap(),
         }
         while self.node.has_ready() {
@@ -179,7 +187,7 @@ pub fn message(step: Step) -> Message {
             message.term = term;
             message.set_snapshot(snapshot(index, term));
         }
-        Step::Compact(_) => {}
+        Step::Compact(_) | Step::Both { .. } => {}
     }
     message
 }
@@ -212,8 +220,8 @@ fn whole_history_gives_what_the_model_says() {
         kinds[2] += usize::from(found.hard_state.vote == 3);
     }
     // Replaced tails, installed snapshots, votes: or the history proves little.
-    assert!(kinds[0] >= 2 && kinds[1] >= 2 && kinds[2] >= 4, "{kinds:?}");
-    assert_eq!(follower.store.hard_state(), hard_state(8, 0, 400));
+    assert!(kinds[0] >= 2 && kinds[1] >= 3 && kinds[2] >= 4, "{kinds:?}");
+    assert_eq!(follower.store.hard_state(), hard_state(9, 0, 520));
 }
 
 #[test]
