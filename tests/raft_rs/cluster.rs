@@ -90,12 +90,9 @@ impl Host {
         if !store.is_initialized() {
             store.initialize(voters())?;
         }
-        // A snapshot that came in as power was lost may be newer than the log.
-        let commit = store.hard_state().commit;
-        self.snapshots.lock().unwrap().retain(|snapshot| snapshot.get_metadata().index <= commit);
         let newest = self.snapshots.lock().unwrap().last().cloned().unwrap_or_default();
         let applied = newest.get_metadata().index;
-        store.verify(applied + 1..commit + 1)?;
+        store.resume(newest.get_metadata())?;
         let timeout = 10 + 4 * self.id as usize;
         let config = Config {
             applied,

@@ -10,6 +10,7 @@ mod encoding;
 mod node;
 mod power;
 mod reads;
+mod resume;
 mod storage;
 mod threads;
 

@@ -54,10 +54,11 @@ pub enum Error {
         /// The log's last index.
         last_index: u64,
     },
-    /// A snapshot that ends before the log begins, or before what is known to be committed.
+    /// A snapshot, or a state machine, that ends before the log begins; or a snapshot in the log's place that ends before
+    /// what is known to be committed.
     #[error(
         "the snapshot at {snapshot} is out of date: the log is purged up to {purged} and committed up to {commit}; \
-        ask for a newer one"
+        take the newest one, or let the leader send one"
     )]
     SnapshotOutOfDate {
         /// Where the snapshot ends.

@@ -47,7 +47,7 @@
 //! | it is lost, or is none | `Compacted`: it sends a snapshot, once there is one that covers the entry | `Other`: it panics |
 //! | reading failed otherwise | `LogTemporarilyUnavailable`: it tries again later | `Other`: it panics |
 //!
-//! Itself it needs what is committed and not yet applied. [`LogStore::verify`] reads that before a node starts, and
+//! Itself it needs what is committed and not yet applied. [`LogStore::resume`] reads that before a node starts, and
 //! [`LogStore::take_read_error`] tells what was kept from raft-rs.
 //!
 //! # What is stored
@@ -57,18 +57,19 @@
 
 mod codec;
 mod error;
+mod shared;
 mod storage;
 mod terms;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use protobuf::Message;
 use raft::Ready;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 
-use self::codec::{decode, decode_entry, encode, encode_entry, key_name};
+use self::codec::encode_entry;
 pub use self::error::{Error, Result};
+use self::shared::{Shared, State, Unread, check_commit, value};
 use self::terms::Terms;
 use super::owner;
 use crate::entry::Position;
@@ -98,29 +99,6 @@ type Snapshots = Arc<dyn Fn(u64, u64) -> Option<Snapshot> + Send + Sync>;
 pub struct LogStore<S = Journal> {
     shared: Arc<Shared<S>>,
     snapshots: Snapshots,
-}
-
-struct Shared<S> {
-    store: S,
-    /// Held by whoever writes, so that the state changes in the order of the store.
-    writing: Mutex<()>,
-    /// What raft-rs asks for all the time. Never locked during I/O.
-    state: RwLock<State>,
-    unread: Mutex<Unread>,
-}
-
-struct State {
-    terms: Terms,
-    hard_state: HardState,
-    conf_state: ConfState,
-}
-
-/// What could not be read, and was kept from raft-rs.
-#[derive(Default)]
-struct Unread {
-    error: Option<Error>,
-    /// The highest index that will never be read: only a snapshot from there on is of use to a follower.
-    lost: u64,
 }
 
 impl<S> Clone for LogStore<S> {
@@ -326,14 +304,30 @@ impl<S: Backend> LogStore<S> {
         Ok(metadata)
     }
 
-    /// Reads a half-open range of entries and throws them away: whether raft-rs could read them. Before a node starts,
-    /// for all that is committed and not yet applied, because raft-rs panics where it cannot read that:
-    /// `store.verify(applied + 1..store.hard_state().commit + 1)`.
+    /// Holds the log against the state machine that a node is about to start with, and makes one fit the other. `machine`
+    /// says what was applied last and which configuration it left, as the application's newest durable snapshot does, or
+    /// a state machine that is durable itself; the default value says that nothing was. Then start the node with
+    /// `Config::applied` at that index.
+    ///
+    /// - What was applied is committed, also where the crash took that index back.
+    /// - A snapshot that became durable right before the crash, and that the log does not know yet, takes the log's place.
+    /// - The configuration is the one that `machine` has: raft-rs gives the changes behind it once more.
+    /// - All that is committed and not yet applied is read once, because raft-rs panics where it cannot read that.
     ///
     /// # Errors
     ///
-    /// What is wrong with the first entry that cannot be read. Fetch it from another node: with `request_snapshot` from
-    /// the leader, before anything is applied.
+    /// [`Error::SnapshotOutOfDate`] where the log begins behind `machine`: the entries between are gone, nothing is
+    /// written, and only a newer snapshot helps. What [`verify`](Self::verify) finds.
+    pub fn resume(&self, machine: &SnapshotMetadata) -> Result<()> {
+        let applied = self.shared.resume(machine)?;
+        self.verify(applied + 1..self.hard_state().commit + 1)
+    }
+
+    /// Reads a half-open range of entries and throws them away: whether raft-rs could read them.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the first entry that cannot be read.
     pub fn verify(&self, range: Range<u64>) -> Result<()> {
         let mut next = range.start;
         while next < range.end {
@@ -347,162 +341,4 @@ impl<S: Backend> LogStore<S> {
     pub fn take_read_error(&self) -> Option<Error> {
         self.shared.unread.lock().error.take()
     }
-}
-
-impl<S: Backend> Shared<S> {
-    /// The first and the last index.
-    fn bounds(&self) -> Range<u64> {
-        let state = self.state.read();
-        state.terms.first_index()..state.terms.last_index()
-    }
-
-    /// Entries of a range that the log holds, as many as the budget allows and at least one. What cannot be read ends
-    /// the answer, or is an error where it comes first.
-    fn read(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<Entry>> {
-        let found = self.store.entries(range, bytes_max)?;
-        let mut entries = Vec::with_capacity(found.len());
-        for entry in &found {
-            match decode_entry(entry) {
-                Ok(entry) => entries.push(entry),
-                Err(_) if !entries.is_empty() => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(entries)
-    }
-
-    /// Appends or replaces; nothing for no entries.
-    fn write(&self, entries: &[crate::entry::Entry]) -> Result<Option<Pending>> {
-        let Some(first) = entries.first() else { return Ok(None) };
-        let (purged, last_index) = {
-            let state = self.state.read();
-            (state.terms.purged(), state.terms.last_index())
-        };
-        let index = first.index;
-        // An empty log that never was purged would take any first index.
-        if index <= purged.index {
-            return Err(StoreError::Purged { index, purged }.into());
-        }
-        if index > last_index + 1 {
-            return Err(StoreError::Gap { expected: last_index + 1, found: index }.into());
-        }
-        let pending = match index <= last_index {
-            true => self.store.replace_tail_pending(entries),
-            false => self.store.append_pending(entries),
-        }?;
-        self.state.write().terms.replace_tail(entries.iter().map(crate::entry::Entry::position));
-        Ok(Some(pending))
-    }
-
-    fn set_hard_state(&self, hard_state: &HardState) -> Result<()> {
-        let end = self.bounds();
-        check_commit(hard_state, end.start, end.end)?;
-        self.save(hard_state)
-    }
-
-    /// Stores a HardState: at once where term or vote are new, else with the next commit.
-    fn save(&self, hard_state: &HardState) -> Result<()> {
-        let is_lazy = {
-            let known = &self.state.read().hard_state;
-            known.term == hard_state.term && known.vote == hard_state.vote
-        };
-        if !is_lazy {
-            return self.commit_states(Changes::new(), Some(hard_state.clone()), None);
-        }
-        let value = encode(hard_state, || key_name(HARD_STATE_KEY))?;
-        self.store.set_lazy(HARD_STATE_KEY, &value)?;
-        self.state.write().hard_state = hard_state.clone();
-        Ok(())
-    }
-
-    /// One commit of what is given, and of changes that belong to it.
-    fn commit_states(
-        &self,
-        mut changes: Changes,
-        hard_state: Option<HardState>,
-        conf_state: Option<ConfState>,
-    ) -> Result<()> {
-        if let Some(hard_state) = &hard_state {
-            changes = changes.set(HARD_STATE_KEY, encode(hard_state, || key_name(HARD_STATE_KEY))?);
-        }
-        if let Some(conf_state) = &conf_state {
-            changes = changes.set(CONF_STATE_KEY, encode(conf_state, || key_name(CONF_STATE_KEY))?);
-        }
-        self.store.commit(&changes)?;
-        let mut state = self.state.write();
-        if let Some(hard_state) = hard_state {
-            state.hard_state = hard_state;
-        }
-        if let Some(conf_state) = conf_state {
-            state.conf_state = conf_state;
-        }
-        Ok(())
-    }
-
-    /// Puts a snapshot in the log's place, with the HardState that came with it, or the one that follows from it.
-    fn install(&self, metadata: &SnapshotMetadata, given: Option<&HardState>) -> Result<()> {
-        let snapshot = Position::new(metadata.index, metadata.term);
-        let (mut hard_state, is_kept) = {
-            let state = self.state.read();
-            let (purged, commit) = (state.terms.purged(), state.hard_state.commit);
-            if snapshot.index < purged.index.max(commit).max(1) {
-                return Err(Error::SnapshotOutOfDate { snapshot, purged, commit });
-            }
-            let is_kept = state.terms.term(snapshot.index) == Some(snapshot.term);
-            (given.unwrap_or(&state.hard_state).clone(), is_kept)
-        };
-        if hard_state.term < snapshot.term {
-            (hard_state.term, hard_state.vote) = (snapshot.term, 0);
-        }
-        // What it says beyond the snapshot is saved once the entries are there that it speaks of.
-        hard_state.commit = snapshot.index;
-        let changes = Changes::new().truncate_head(snapshot);
-        self.commit_states(changes, Some(hard_state), Some(metadata.get_conf_state().clone()))?;
-        let behind = {
-            let mut state = self.state.write();
-            match is_kept {
-                true => state.terms.truncate_head(snapshot),
-                false => state.terms = Terms::empty(snapshot),
-            }
-            state.terms.last_index() > snapshot.index
-        };
-        if behind {
-            // The log held the snapshot's last entry and went on, and a crash may leave it so, which does no harm. But
-            // raft-rs expects an end here.
-            self.store.truncate_tail(snapshot.index + 1)?;
-            self.state.write().terms = Terms::empty(snapshot);
-        }
-        Ok(())
-    }
-
-    fn compact(&self, compact_index: u64) -> Result<()> {
-        let (position, mut hard_state) = {
-            let state = self.state.read();
-            if compact_index <= state.terms.first_index() {
-                return Ok(());
-            }
-            let (index, last_index) = (compact_index - 1, state.terms.last_index());
-            let term = state.terms.term(index).ok_or(Error::CompactBeyondEnd { compact_index, last_index })?;
-            (Position::new(index, term), state.hard_state.clone())
-        };
-        // A crash must not leave a commit index that lies before the log: raft-rs would refuse to start.
-        hard_state.commit = hard_state.commit.max(position.index);
-        self.commit_states(Changes::new().truncate_head(position), Some(hard_state), None)?;
-        self.state.write().terms.truncate_head(position);
-        Ok(())
-    }
-}
-
-/// A HardState must not speak of entries that are not there.
-fn check_commit(hard_state: &HardState, first_index: u64, last_index: u64) -> Result<()> {
-    let commit = hard_state.commit;
-    if commit > last_index || commit + 1 < first_index {
-        return Err(Error::CommitOutside { commit, first_index, last_index });
-    }
-    Ok(())
-}
-
-/// The message under a key; the default one where there is none.
-fn value<M: Message + Default>(store: &impl StableStore, key: &[u8]) -> Result<M> {
-    store.get(key)?.map_or_else(|| Ok(M::default()), |bytes| decode(&bytes, || key_name(key)))
 }
