@@ -33,6 +33,7 @@
 //! - [`io`] is the one door to the disk. With the feature `sim` it has a simulated disk that loses power on demand, for
 //!   crash tests of the nodes that are built on this crate.
 //! - With the feature `openraft-09`, `adapters::openraft_09` is a log store for openraft 0.9.
+//! - With the feature `raft-rs`, `adapters::raft_rs` is a storage for raft-rs 0.7; `docs::raft_rs` is its guide.
 //!
 //! # Documents
 //!
@@ -88,6 +89,9 @@ pub mod docs {
     pub mod operations {}
     #[doc = include_str!("docs/performance.md")]
     pub mod performance {}
+    #[cfg(feature = "raft-rs")]
+    #[doc = include_str!("docs/raft_rs.md")]
+    pub mod raft_rs {}
 }
 
 /// The constants of the format, for the test that holds the format's page against them.

@@ -6,6 +6,7 @@ use raft_journal::adapters::raft_rs::{Error, LogStore, Result};
 use raft_journal::io::sim::SimFs;
 use raft_journal::{Entry, LogStore as _, MemoryStore, StableStore as _};
 
+use super::node::{Follower, Step, message};
 use super::{entries, entry, hard_state, log, memory, open, options, snapshot, voters};
 
 /// A node's directory with a life in it, closed.
@@ -150,4 +151,28 @@ fn log_that_begins_in_the_middle_is_refused() {
     store.append(&[Entry::new(5, 1, "raw")]).unwrap();
     let error = LogStore::open(store, 1).err().unwrap();
     assert!(matches!(error, Error::Store(raft_journal::Error::Gap { expected: 1, found: 5 })), "{error}");
+}
+
+#[test]
+fn ready_that_a_full_disk_refused_is_taken_once_there_is_room() {
+    let disk = SimFs::new();
+    let store = open(&disk).unwrap();
+    store.initialize(voters()).unwrap();
+    let mut follower = Follower::start(store.clone());
+    let append = |first, end| Step::Append { term: 1, before: u64::from(first > 1), first, end, commit: first - 1 };
+    follower.take(append(1, 400)).unwrap();
+    follower.wait().unwrap();
+    disk.set_capacity(Some(disk.bytes_used()));
+    follower.node.step(message(append(400, 800))).unwrap();
+    let ready = follower.node.ready();
+    let error = store.persist(&ready).err().unwrap();
+    assert!(matches!(&error, Error::Store(error) if error.is_no_space()), "{error}");
+    assert_eq!(log(&store), entries(1, 1..400));
+    store.compact(390).unwrap();
+    disk.set_capacity(None);
+    store.persist(&ready).unwrap().wait().unwrap();
+    follower.node.advance(ready);
+    assert_eq!(log(&store), entries(1, 390..800));
+    drop((store, follower));
+    assert_eq!(log(&open(&disk).unwrap()), entries(1, 390..800));
 }

@@ -47,7 +47,7 @@
 //! | it is lost, or is none | `Compacted`: it sends a snapshot, once there is one that covers the entry | `Other`: it panics |
 //! | reading failed otherwise | `LogTemporarilyUnavailable`: it tries again later | `Other`: it panics |
 //!
-//! Itself it needs what is committed and not yet applied. [`LogStore::resume`] reads that before a node starts, and
+//! Itself it needs what it has not applied yet. [`LogStore::resume`] reads that before a node starts, and
 //! [`LogStore::take_read_error`] tells what was kept from raft-rs.
 //!
 //! # What is stored
@@ -185,9 +185,10 @@ impl<S: Backend> LogStore<S> {
     ///
     /// # Errors
     ///
-    /// Nothing is written for [`Error::CommitOutside`], [`Error::SnapshotOutOfDate`] and what
-    /// [`LogStore::append`](crate::LogStore::append) refuses. After any error the node must stop: raft-rs takes the
-    /// `Ready` for written.
+    /// After [`NoSpace`](crate::Error::NoSpace) make room, by compaction or otherwise, and call this again with the same
+    /// `Ready`. After any other error the node must stop, because raft-rs goes on from what it handed out. Nothing is
+    /// written for [`Error::CommitOutside`], [`Error::SnapshotOutOfDate`] and what
+    /// [`LogStore::append`](crate::LogStore::append) refuses.
     pub fn persist(&self, ready: &Ready) -> Result<Pending> {
         let _writing = self.shared.writing.lock();
         let (snapshot, hard_state) = (ready.snapshot(), ready.hs());
@@ -312,7 +313,7 @@ impl<S: Backend> LogStore<S> {
     /// - What was applied is committed, also where the crash took that index back.
     /// - A snapshot that became durable right before the crash, and that the log does not know yet, takes the log's place.
     /// - The configuration is the one that `machine` has: raft-rs gives the changes behind it once more.
-    /// - All that is committed and not yet applied is read once, because raft-rs panics where it cannot read that.
+    /// - All that is not yet applied is read once, because raft-rs panics where it cannot read what is committed.
     ///
     /// # Errors
     ///
@@ -320,7 +321,7 @@ impl<S: Backend> LogStore<S> {
     /// written, and only a newer snapshot helps. What [`verify`](Self::verify) finds.
     pub fn resume(&self, machine: &SnapshotMetadata) -> Result<()> {
         let applied = self.shared.resume(machine)?;
-        self.verify(applied + 1..self.hard_state().commit + 1)
+        self.verify(applied + 1..self.shared.bounds().end + 1)
     }
 
     /// Reads a half-open range of entries and throws them away: whether raft-rs could read them.
