@@ -51,6 +51,8 @@ fn log_that_no_adapter_wrote_is_refused() {
 
 #[cfg(feature = "openraft-09")]
 mod other_adapter {
+    use std::io::Cursor;
+
     use openraft_09::Vote;
     use openraft_09::storage::RaftLogStorage;
     use raft_journal::adapters::openraft_09::LogStore as OpenraftStore;

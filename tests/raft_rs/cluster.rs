@@ -205,7 +205,7 @@ impl Node {
     fn compact(&mut self, snapshots: &Mutex<Vec<Snapshot>>) -> Result<()> {
         let mut snapshot = Snapshot::default();
         snapshot.set_metadata(self.store.metadata(self.applied)?);
-        snapshot.data = data_of(&self.machine).into();
+        snapshot.data = data_of(&self.machine);
         snapshots.lock().unwrap().push(snapshot);
         self.store.compact(self.applied.saturating_sub(5))
     }

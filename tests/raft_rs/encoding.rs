@@ -5,6 +5,8 @@ use raft::{GetEntriesContext, Storage};
 use raft_journal::adapters::raft_rs::LogStore;
 use raft_journal::{LogStore as _, MemoryStore};
 
+// With protobuf the bytes are of another type than with prost.
+#[allow(clippy::useless_conversion)]
 #[test]
 fn bytes_of_an_entry_are_the_same_with_either_codec() {
     let store = MemoryStore::new();

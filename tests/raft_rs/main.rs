@@ -25,7 +25,7 @@ use raft_journal::{Journal, MemoryStore, OpenOptions};
 
 /// An entry with a payload that no other place and term has.
 fn entry(index: u64, term: u64) -> Entry {
-    let data = format!("<entry {index} of term {term}>").into_bytes().into();
+    let data = format!("<entry {index} of term {term}>").into_bytes();
     Entry { index, term, data, ..Entry::default() }
 }
 
@@ -46,7 +46,7 @@ fn snapshot(index: u64, term: u64) -> Snapshot {
     let metadata = snapshot.mut_metadata();
     (metadata.index, metadata.term) = (index, term);
     metadata.set_conf_state(voters());
-    snapshot.data = format!("<all up to {index}>").into_bytes().into();
+    snapshot.data = format!("<all up to {index}>").into_bytes();
     snapshot
 }
 

@@ -180,7 +180,7 @@ pub fn message(step: Step) -> Message {
         Step::Append { term, before, first, end, commit } => {
             message.set_msg_type(MessageType::MsgAppend);
             (message.term, message.index, message.log_term, message.commit) = (term, first - 1, before, commit);
-            message.entries = entries(term, first..end).into();
+            message.entries = entries(term, first..end);
         }
         Step::Snapshot { term, index } => {
             message.set_msg_type(MessageType::MsgSnapshot);
@@ -214,7 +214,7 @@ fn whole_history_gives_what_the_model_says() {
         follower.take(step).unwrap();
         follower.wait().unwrap();
         let found = Model::found(&follower.store);
-        assert_eq!(follower.states, [found.clone()], "after {step:?}");
+        assert_eq!(follower.states, std::slice::from_ref(&found), "after {step:?}");
         kinds[0] += usize::from(found.log.last().is_some_and(|entry| entry.index < before));
         kinds[1] += usize::from(found.purged.index > before);
         kinds[2] += usize::from(found.hard_state.vote == 3);
