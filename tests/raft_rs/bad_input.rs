@@ -152,7 +152,7 @@ fn log_that_begins_in_the_middle_is_refused() {
     LogStore::open(store.clone(), 1).unwrap();
     store.append(&[Entry::new(5, 1, "raw")]).unwrap();
     let error = LogStore::open(store, 1).err().unwrap();
-    assert!(matches!(error, Error::Store(raft_journal::Error::Gap { expected: 1, found: 5 })), "{error}");
+    assert!(matches!(error, Error::BeginningLost { first_index: 5, expected: 1 }), "{error}");
 }
 
 #[test]

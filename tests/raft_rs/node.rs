@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use raft::eraftpb::{ConfState, Entry, HardState, Message, MessageType, Snapshot};
-use raft::{Config, RawNode, Ready};
+use raft::{Config, RawNode, Ready, Storage};
 use raft_journal::adapters::raft_rs::{Backend, LogStore, Result};
 use raft_journal::{Pending, Position};
 
@@ -241,4 +241,31 @@ fn snapshot_of_a_ready_carries_the_configuration() {
     assert!(follower.store.is_initialized());
     assert_eq!(&follower.store.conf_state(), joining.get_metadata().get_conf_state());
     assert_eq!(follower.store.metadata(9).unwrap(), *joining.get_metadata());
+}
+
+#[test]
+fn snapshot_that_was_asked_for_replaces_a_log_that_holds_its_last_entry() {
+    let store = super::memory();
+    store.initialize(voters()).unwrap();
+    let mut follower = Follower::start(store.clone());
+    follower.take(Step::Append { term: 1, before: 0, first: 1, end: 20, commit: 19 }).unwrap();
+    follower.wait().unwrap();
+    follower.node.request_snapshot().unwrap();
+    let asked = follower.node.raft.msgs.pop().unwrap();
+    assert_eq!((asked.to, asked.request_snapshot), (2, 19));
+    for (index, first) in [(19, 20), (30, 31)] {
+        if index == 30 {
+            // Once more, and by now others have gone on.
+            follower.take(Step::Append { term: 1, before: 1, first: 20, end: 22, commit: 20 }).unwrap();
+            follower.wait().unwrap();
+            follower.node.request_snapshot().unwrap();
+        }
+        follower.take(Step::Snapshot { term: 1, index }).unwrap();
+        follower.wait().unwrap();
+        assert_eq!((store.first_index(), store.last_index()), (Ok(first), Ok(index)));
+        assert_eq!(store.hard_state().commit, index);
+    }
+    follower.take(Step::Append { term: 1, before: 1, first: 31, end: 33, commit: 32 }).unwrap();
+    follower.wait().unwrap();
+    assert_eq!(log(&store), entries(1, 31..33));
 }

@@ -41,6 +41,18 @@ pub enum Error {
         /// What it says.
         inside: Position,
     },
+    /// A log that does not begin behind its purged position, nor at entry 1: something else wrote it, or its beginning was
+    /// lost and the loss accepted.
+    #[error(
+        "the log begins at entry {first_index}, not at {expected}: this adapter did not leave it so; \
+        let this node rejoin as a new member"
+    )]
+    BeginningLost {
+        /// Where it begins.
+        first_index: u64,
+        /// Where it should.
+        expected: u64,
+    },
     /// A HardState whose commit index is not within the log: it and the log are not of one node, or of one time.
     #[error(
         "a HardState says that entry {commit} is committed, the log reaches from {first_index} to {last_index}: \

@@ -107,13 +107,19 @@ impl<S> Clone for LogStore<S> {
     }
 }
 
+impl<S> std::fmt::Debug for LogStore<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogStore").finish_non_exhaustive()
+    }
+}
+
 impl<S: Backend> LogStore<S> {
     /// Takes a store for the node with this id; an empty one is the node's from now on.
     ///
     /// # Errors
     ///
-    /// [`Error::Owner`] for another node's store or another adapter's; [`Error::CommitOutside`], [`Error::Decode`] and
-    /// [`Error::TermsLost`] for one that raft-rs could not start from. Nothing is written then.
+    /// [`Error::Owner`] for another node's store or another adapter's; [`Error::CommitOutside`], [`Error::BeginningLost`],
+    /// [`Error::TermsLost`] and [`Error::Decode`] for one that raft-rs could not start from. Nothing is written then.
     pub fn open(store: S, node: u64) -> Result<Self> {
         owner::claim(&store, ADAPTER, Some(&node.to_string()))?;
         let terms = Terms::read(&store)?;

@@ -30,7 +30,7 @@ impl Terms {
         let mut terms = Terms::empty(state.purged.unwrap_or_default());
         let Some((first, last)) = state.first.zip(state.last) else { return Ok(terms) };
         if first != terms.first_index() {
-            return Err(StoreError::Gap { expected: terms.first_index(), found: first }.into());
+            return Err(Error::BeginningLost { first_index: first, expected: terms.first_index() });
         }
         terms.last_index = last.index;
         let mut at = terms.purged;
