@@ -44,7 +44,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ),
     // Doors for the fuzz targets, in their builds alone.
     ("fuzzing", &["codec", "entry", "error", "io", "meta", "segment"]),
-    (ROOF, &["entry", "error", "io", "journal", "log_store", "memory", "pending", "stable_store"]),
+    (ROOF, &["entry", "error", "io", "journal", "log_store", "memory", "pending", "stable_store", "sync"]),
 ];
 
 /// Adapters to Raft libraries stand on everything.
