@@ -34,6 +34,7 @@
 //!   crash tests of the nodes that are built on this crate.
 //! - With the features `openraft-09` and `openraft-010`, `adapters::openraft_09` and `adapters::openraft_010` are log
 //!   stores for openraft.
+//! - With the feature `raft-rs`, `adapters::raft_rs` is a storage for raft-rs 0.7; `docs::raft_rs` is its guide.
 //!
 //! # Documents
 //!
@@ -47,7 +48,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-#[cfg(any(feature = "openraft-09", feature = "openraft-010"))]
+#[cfg(any(feature = "openraft-09", feature = "openraft-010", feature = "raft-rs"))]
 pub mod adapters;
 mod codec;
 mod entry;
@@ -94,6 +95,9 @@ pub mod docs {
     pub mod operations {}
     #[doc = include_str!("docs/performance.md")]
     pub mod performance {}
+    #[cfg(feature = "raft-rs")]
+    #[doc = include_str!("docs/raft_rs.md")]
+    pub mod raft_rs {}
 }
 
 /// The constants of the format, for the test that holds the format's page against them.

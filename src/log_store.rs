@@ -137,4 +137,15 @@ pub trait LogStore: Send + Sync {
     ///
     /// [`Poisoned`](crate::Error::Poisoned) when a sync failed, now or earlier.
     fn sync(&self) -> Result<()>;
+
+    /// A [`Pending`] for everything written so far, by whomever: as [`sync`](Self::sync), for those who cannot wait. Its
+    /// callbacks come behind those of earlier writes, so it tells nothing before them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`sync`](Self::sync).
+    fn sync_pending(&self) -> Result<Pending> {
+        self.sync()?;
+        Ok(Pending::ready(self.state().last.unwrap_or_default()))
+    }
 }

@@ -10,5 +10,7 @@ pub mod openraft_010;
 #[cfg(feature = "openraft-09")]
 pub mod openraft_09;
 mod owner;
+#[cfg(feature = "raft-rs")]
+pub mod raft_rs;
 
 pub use self::owner::OwnerError;

@@ -237,6 +237,13 @@ impl LogStore for Journal {
         self.core().check_writable()?;
         self.core().group.sync_all()
     }
+
+    fn sync_pending(&self) -> Result<Pending> {
+        let core = self.core();
+        core.check_writable()?;
+        let end = core.view.read().end_position().unwrap_or_default();
+        Ok(Pending::new(end, Arc::clone(&core.group) as Arc<dyn Durability>, core.group.newest_ticket()))
+    }
 }
 
 impl StableStore for Journal {
