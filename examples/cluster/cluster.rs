@@ -48,8 +48,7 @@ pub struct Plan {
     pub clients: u64,
     /// How many keys a round has.
     pub keys: u64,
-    /// How many times in a round each kind of accident happens.
-    pub deals: u64,
+    /// The accidents of each round, in an order that is drawn.
     pub deck: Vec<Accident>,
     /// How long the nodes are left alone after an accident: up to so long.
     pub calm_max: Duration,
@@ -113,7 +112,7 @@ impl<S: Site> Cluster<S> {
         let round = self.tally.rounds;
         let keys = round * self.plan.keys..(round + 1) * self.plan.keys;
         let traffic = Traffic::start(&self.desk, round, self.plan.clients, keys, &mut self.rng);
-        let mut deck = Deck::new(&self.plan.deck, self.plan.deals, &mut self.rng);
+        let mut deck = Deck::new(&self.plan.deck, &mut self.rng);
         while let Some(accident) = deck.deal() {
             tokio::time::sleep(self.plan.calm_max.mul_f32(self.rng.f32())).await;
             self.suffer(accident).await?;

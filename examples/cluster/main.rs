@@ -2,18 +2,21 @@
 //! was acknowledged is lost, and whether the clients could tell the cluster from a single copy of the data.
 //!
 //! ```text
-//! cargo run --release --example cluster --features openraft-09 [-- --minutes 10] [DIRECTORY]
+//! cargo run --release --example cluster --features openraft-09 -- [--minutes 10] [DIRECTORY]
+//! cargo run --release --example cluster --features openraft-09 -- --power-cut [--minutes 10]
 //! ```
 //!
 //! The nodes are processes: this program starts itself three times more. They are killed, alone and together, cut off
 //! from each other, outrun until they need a snapshot, and their disks fill up. A kill proves in what order things are
-//! written, not that they are durable: with `--power-cut` the nodes run on simulated disks that lose power.
+//! written, not that they are durable: with `--power-cut` the nodes run in this process, on simulated disks that lose power,
+//! and `--without-syncs` beside it leaves the syncs out, which must show.
 
 mod clients;
 mod cluster;
 mod history;
 mod nemesis;
 mod node;
+mod power_cut;
 mod processes;
 mod report;
 mod rpc;
@@ -30,6 +33,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use cluster::{Cluster, Plan, Site};
 use nemesis::Accident;
+use power_cut::Disks;
 use processes::{Processes, Role};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -51,6 +55,12 @@ struct Arguments {
     /// How many clients write and read at the same time.
     #[arg(long, default_value_t = 16)]
     clients: u64,
+    /// Runs the nodes in this process, on simulated disks that lose power.
+    #[arg(long)]
+    power_cut: bool,
+    /// Leaves out every sync, so that the run must fail.
+    #[arg(long, requires = "power_cut")]
+    without_syncs: bool,
     /// Where the nodes keep their files; without it, a temporary directory.
     directory: Option<PathBuf>,
     #[command(subcommand)]
@@ -66,43 +76,56 @@ enum Task {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
-    match arguments.task {
-        Some(Task::Node(role)) => role.play().await,
-        None => kills(arguments).await,
+    let mut arguments = Arguments::parse();
+    if let Some(Task::Node(role)) = arguments.task.take() {
+        return role.play().await;
     }
-}
-
-/// The run with processes.
-async fn kills(arguments: Arguments) -> Result<ExitCode> {
-    let temporary = tempfile::tempdir()?;
-    let dir = arguments.directory.clone().unwrap_or_else(|| temporary.path().to_path_buf());
-    let plan = Plan {
-        duration: Duration::from_secs_f64(arguments.minutes * 60.0),
-        clients: arguments.clients,
-        keys: 64,
-        deals: 1,
-        deck: Accident::ALL_KINDS.to_vec(),
-        calm_max: Duration::from_millis(1200),
-    };
-    println!("three nodes, each a process of its own, in {}", dir.display());
-    let ok = run(Processes::new(&dir)?, plan, &arguments, "nodes killed").await;
-    if !ok {
-        println!("their directories are kept in {}", temporary.keep().display());
-    }
+    let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let seed = arguments.seed.unwrap_or_else(clock);
+    println!("{} clients; seed {seed}", arguments.clients);
+    let rng = Rng::with_seed(seed);
+    let ok = if arguments.power_cut { power_cuts(&arguments, rng).await } else { kills(&arguments, rng).await? };
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The run with processes.
+async fn kills(arguments: &Arguments, rng: Rng) -> Result<bool> {
+    let temporary = tempfile::tempdir()?;
+    let dir = arguments.directory.clone().unwrap_or_else(|| temporary.path().to_path_buf());
+    println!("three nodes, each a process of its own, in {}", dir.display());
+    let calm_max = Duration::from_millis(1200);
+    let ok = run(Processes::new(&dir)?, plan(arguments, calm_max), rng, "nodes killed").await;
+    if !ok {
+        println!("their directories are kept in {}", temporary.keep().display());
+    }
+    Ok(ok)
+}
+
+/// The run on simulated disks.
+async fn power_cuts(arguments: &Arguments, mut rng: Rng) -> bool {
+    let syncs = if arguments.without_syncs { "whose syncs are left out" } else { "which lose power" };
+    println!("three nodes in this process, on simulated disks {syncs}");
+    let disks = Disks::new(!arguments.without_syncs, &mut rng);
+    run(disks, plan(arguments, Duration::from_millis(300)), rng, "nodes without power").await
+}
+
+fn plan(arguments: &Arguments, calm_max: Duration) -> Plan {
+    Plan {
+        duration: Duration::try_from_secs_f64(arguments.minutes * 60.0).unwrap_or_default(),
+        clients: arguments.clients,
+        keys: 64,
+        deck: Accident::ALL_KINDS.to_vec(),
+        calm_max,
+    }
+}
+
 /// Runs a cluster and tells how it went; whether it went well.
-async fn run(site: impl Site, plan: Plan, arguments: &Arguments, struck: &str) -> bool {
-    let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    let seed = arguments.seed.unwrap_or_else(clock);
-    println!("{} clients; seed {seed}", plan.clients);
+async fn run(site: impl Site, plan: Plan, rng: Rng, struck: &str) -> bool {
     let bar = ProgressBar::new(plan.duration.as_secs());
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {elapsed}/{len}s: {msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {elapsed} of {len} s: {msg}") {
         bar.set_style(style);
     }
-    let mut cluster = Cluster::new(site, plan, Rng::with_seed(seed), bar);
+    let mut cluster = Cluster::new(site, plan, rng, bar);
     let outcome = cluster.run().await;
     print!("{}", cluster.tally.table(struck));
     let failure = outcome.err().map(|error| error.to_string());

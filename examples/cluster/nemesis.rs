@@ -42,14 +42,14 @@ impl Accident {
     ];
 }
 
-/// The accidents of a round: each kind of a list so many times, in an order that is drawn.
+/// The accidents of a round, in an order that is drawn.
 pub struct Deck {
     cards: Vec<Accident>,
 }
 
 impl Deck {
-    pub fn new(kinds: &[Accident], times: u64, rng: &mut Rng) -> Deck {
-        let mut cards: Vec<_> = (0..times).flat_map(|_| kinds.iter().copied()).collect();
+    pub fn new(cards: &[Accident], rng: &mut Rng) -> Deck {
+        let mut cards = cards.to_vec();
         rng.shuffle(&mut cards);
         Deck { cards }
     }
