@@ -5,17 +5,17 @@
 //! nor the state grows with the run.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use indicatif::ProgressBar;
 use raft_journal::{Entry, Journal, LogStore};
 
 use super::clients::{Desk, Traffic, key_name};
 use super::history::{Action, Call, History, Stamp};
 use super::nemesis::{Accident, Deck};
-use super::report::Tally;
+use super::report::{Progress, Tally};
 use super::rpc::{Book, CLIENT, ServiceClient, Status, Way};
 use super::state_machine::State;
 use super::{NODES, Result};
@@ -64,15 +64,15 @@ pub struct Cluster<S> {
     ways: Vec<Way>,
     running: Vec<u64>,
     rng: Rng,
-    bar: ProgressBar,
+    progress: Progress,
 }
 
 impl<S: Site> Cluster<S> {
-    pub fn new(site: S, plan: Plan, mut rng: Rng, bar: ProgressBar) -> Self {
+    pub fn new(site: S, plan: Plan, mut rng: Rng, progress: Progress) -> Self {
         let book = Book::new(rng.u64(..));
         let ways = (1..=NODES).map(|id| Way::new(&book, CLIENT, id)).collect();
         let desk = Desk::new(&book);
-        Cluster { site, tally: Tally::default(), plan, desk, ways, running: Vec::new(), rng, bar }
+        Cluster { site, tally: Tally::default(), plan, desk, ways, running: Vec::new(), rng, progress }
     }
 
     /// Round after round until the time is up, at least one; then the end, when the journals are compared.
@@ -80,16 +80,16 @@ impl<S: Site> Cluster<S> {
         let begun = Instant::now();
         let outcome = self.rounds(begun).await;
         self.tally.seconds = begun.elapsed().as_secs_f64();
-        self.tally.reads = self.desk.read.load(std::sync::atomic::Ordering::Relaxed);
-        self.tally.written = self.desk.written.load(std::sync::atomic::Ordering::Relaxed);
-        self.bar.finish_and_clear();
+        self.tally.reads = self.desk.read.load(Ordering::Relaxed);
+        self.tally.written = self.desk.written.load(Ordering::Relaxed);
+        self.progress.end();
         outcome
     }
 
     async fn rounds(&mut self, begun: Instant) -> Result<()> {
         self.found().await?;
         while self.tally.rounds == 0 || begun.elapsed() < self.plan.duration {
-            self.round(begun).await?;
+            self.round().await?;
         }
         self.end().await
     }
@@ -107,7 +107,7 @@ impl<S: Site> Cluster<S> {
         Ok(())
     }
 
-    async fn round(&mut self, begun: Instant) -> Result<()> {
+    async fn round(&mut self) -> Result<()> {
         self.tally.rounds += 1;
         let round = self.tally.rounds;
         let keys = round * self.plan.keys..(round + 1) * self.plan.keys;
@@ -119,9 +119,8 @@ impl<S: Site> Cluster<S> {
             if let Some(why) = self.site.ended().await {
                 return Err(why.into());
             }
-            let written = self.desk.written.load(std::sync::atomic::Ordering::Relaxed);
-            self.bar.set_position(begun.elapsed().as_secs());
-            self.bar.set_message(self.tally.progress(written));
+            let written = self.desk.written.load(Ordering::Relaxed);
+            self.progress.tell(|| self.tally.progress(written));
         }
         let history = traffic.ends().await?;
         let history = self.judge(history).await?;
@@ -387,6 +386,6 @@ fn read(journal: &Journal, first: u64, next: u64) -> Result<Vec<Entry>> {
 }
 
 /// Where the directory of a node lies.
-pub fn node_dir(parent: &Path, id: u64) -> std::path::PathBuf {
+pub fn node_dir(parent: &Path, id: u64) -> PathBuf {
     parent.join(format!("node-{id}"))
 }

@@ -78,12 +78,23 @@ impl Model for Register {
 /// What is wrong with a history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fault {
-    NotLinearizable { key: u64, calls: usize },
-    Undecided { key: u64, calls: usize },
+    NotLinearizable {
+        key: u64,
+        calls: usize,
+    },
+    Undecided {
+        key: u64,
+        calls: usize,
+    },
     /// An acknowledged write that a node's state machine has not applied.
-    Lost { stamp: Stamp, node: u64 },
+    Lost {
+        stamp: Stamp,
+        node: u64,
+    },
     /// A read that contradicts the history was planted, and accepted.
-    Blind { key: u64 },
+    Blind {
+        key: u64,
+    },
     /// No key had two writes one after the other: nothing could be planted, and little was checked.
     Nothing,
 }
@@ -215,5 +226,97 @@ fn fault(key: u64, calls: &[Call]) -> Option<Fault> {
         CheckResult::Ok => None,
         CheckResult::Illegal => Some(Fault::NotLinearizable { key, calls: calls.len() }),
         CheckResult::Unknown => Some(Fault::Undecided { key, calls: calls.len() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::state_machine::{Command, State};
+    use super::*;
+
+    const KEY: u64 = 7;
+
+    fn stamp(sequence: u64) -> Stamp {
+        Stamp { client: 1, sequence }
+    }
+
+    fn write(sequence: u64, called: u64, returned: Option<u64>) -> Call {
+        Call { key: KEY, action: Action::Write(stamp(sequence)), called, returned }
+    }
+
+    fn read(found: Option<u64>, called: u64, returned: u64) -> Call {
+        Call { key: KEY, action: Action::Read(found.map(stamp)), called, returned: Some(returned) }
+    }
+
+    fn faults(calls: &[Call]) -> Vec<Fault> {
+        let mut history = History::default();
+        history.add(calls.iter().copied());
+        history.faults()
+    }
+
+    /// Two writes one after the other, and reads of both.
+    fn sound() -> Vec<Call> {
+        let first = [read(None, 0, 5), write(1, 10, Some(20)), read(Some(1), 25, 30)];
+        first.into_iter().chain([write(2, 40, Some(50)), read(Some(2), 60, 70)]).collect()
+    }
+
+    #[test]
+    fn sound_history_has_no_fault() {
+        assert_eq!(faults(&sound()), []);
+    }
+
+    #[test]
+    fn planted_stale_read_is_rejected() {
+        let mut calls = sound();
+        calls.push(read(Some(1), 80, 90));
+        assert_eq!(faults(&calls), [Fault::NotLinearizable { key: KEY, calls: 6 }]);
+        calls.extend((10..30).map(|at| read(Some(2), at * 10, at * 10 + 5)));
+        let contradiction = first_contradiction(&calls);
+        assert!(contradiction.last().is_some_and(|call| call.called == 80), "{contradiction:?}");
+    }
+
+    #[test]
+    fn planted_lost_write_is_rejected() {
+        let mut calls = sound();
+        calls.extend([write(3, 80, Some(90)), read(Some(2), 100, 110)]);
+        assert_eq!(faults(&calls), [Fault::NotLinearizable { key: KEY, calls: 7 }]);
+        let mut history = History::default();
+        history.add(calls);
+        let mut state = State::default();
+        for sequence in [1, 2] {
+            state.apply(Command { client: 1, sequence, key: "key".to_owned(), value: stamp(sequence).value() });
+        }
+        assert_eq!(history.lost(2, &state), [Fault::Lost { stamp: stamp(3), node: 2 }]);
+    }
+
+    #[test]
+    fn read_of_what_nobody_wrote_is_rejected() {
+        let mut calls = sound();
+        calls.push(read(Some(9), 80, 90));
+        assert_eq!(faults(&calls), [Fault::NotLinearizable { key: KEY, calls: 6 }]);
+        let value = stamp(1).value();
+        assert_eq!(Stamp::of(&value), Some(stamp(1)));
+        assert_eq!(Stamp::of(&value.replacen("wrote", "wrotf", 1)), None);
+    }
+
+    #[test]
+    fn write_of_unknown_outcome_may_come_late_or_never() {
+        let with = |more: &[Call]| {
+            let mut calls = sound();
+            calls.push(write(3, 15, None));
+            calls.extend(more);
+            faults(&calls)
+        };
+        assert_eq!(with(&[]), []);
+        assert_eq!(with(&[read(Some(3), 80, 90)]), []);
+        // Once it has come about, it does not come about again.
+        let twice = [read(Some(3), 80, 90), write(4, 100, Some(110)), read(Some(3), 120, 130)];
+        assert_eq!(with(&twice), [Fault::NotLinearizable { key: KEY, calls: 9 }]);
+    }
+
+    #[test]
+    fn history_in_which_nothing_can_be_planted_is_a_fault() {
+        assert_eq!(faults(&[write(1, 10, Some(20)), write(2, 15, Some(30))]), [Fault::Nothing]);
+        assert_eq!(faults(&[]), [Fault::Nothing]);
     }
 }

@@ -4,12 +4,13 @@
 //! ```text
 //! cargo run --release --example cluster --features openraft-09 -- [--minutes 10] [DIRECTORY]
 //! cargo run --release --example cluster --features openraft-09 -- --power-cut [--minutes 10]
+//! cargo run --release --example cluster --features openraft-09 -- --throughput
 //! ```
 //!
 //! The nodes are processes: this program starts itself three times more. They are killed, alone and together, cut off
 //! from each other, outrun until they need a snapshot, and their disks fill up. A kill proves in what order things are
 //! written, not that they are durable: with `--power-cut` the nodes run in this process, on simulated disks that lose power,
-//! and `--without-syncs` beside it leaves the syncs out, which must show.
+//! and `--without-syncs` beside it leaves the syncs out, which must show. `--throughput` measures a cluster on journals beside one on stores in memory.
 
 mod clients;
 mod cluster;
@@ -22,6 +23,7 @@ mod report;
 mod rpc;
 mod server;
 mod state_machine;
+mod throughput;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,12 +31,12 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Parser, Subcommand};
 use fastrand::Rng;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use cluster::{Cluster, Plan, Site};
 use nemesis::Accident;
 use power_cut::Disks;
 use processes::{Processes, Role};
+use report::Progress;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -61,6 +63,9 @@ struct Arguments {
     /// Leaves out every sync, so that the run must fail.
     #[arg(long, requires = "power_cut")]
     without_syncs: bool,
+    /// Measures writes a second on journals, and on stores in memory.
+    #[arg(long, conflicts_with = "power_cut")]
+    throughput: bool,
     /// Where the nodes keep their files; without it, a temporary directory.
     directory: Option<PathBuf>,
     #[command(subcommand)]
@@ -79,6 +84,11 @@ async fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::parse();
     if let Some(Task::Node(role)) = arguments.task.take() {
         return role.play().await;
+    }
+    if arguments.throughput {
+        let temporary = tempfile::tempdir()?;
+        let dir = arguments.directory.as_deref().unwrap_or(temporary.path());
+        return throughput::run(dir).await.map(|()| ExitCode::SUCCESS);
     }
     let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let seed = arguments.seed.unwrap_or_else(clock);
@@ -121,11 +131,8 @@ fn plan(arguments: &Arguments, calm_max: Duration) -> Plan {
 
 /// Runs a cluster and tells how it went; whether it went well.
 async fn run(site: impl Site, plan: Plan, rng: Rng, struck: &str) -> bool {
-    let bar = ProgressBar::new(plan.duration.as_secs());
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {elapsed} of {len} s: {msg}") {
-        bar.set_style(style);
-    }
-    let mut cluster = Cluster::new(site, plan, rng, bar);
+    let progress = Progress::begin(plan.duration);
+    let mut cluster = Cluster::new(site, plan, rng, progress);
     let outcome = cluster.run().await;
     print!("{}", cluster.tally.table(struck));
     let failure = outcome.err().map(|error| error.to_string());

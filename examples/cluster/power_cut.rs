@@ -204,3 +204,30 @@ impl File for UnsyncedFile {
         self.0.drop_cache(range)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cluster::{Cluster, Plan};
+    use super::super::nemesis::Accident;
+    use super::super::report::Progress;
+    use super::*;
+
+    async fn outcome(with_syncs: bool) -> Result<()> {
+        let plan = Plan {
+            duration: Duration::ZERO,
+            clients: 4,
+            keys: 4,
+            deck: vec![Accident::All; 3],
+            calm_max: Duration::from_millis(100),
+        };
+        let mut rng = Rng::with_seed(1);
+        let disks = Disks::new(with_syncs, &mut rng);
+        Cluster::new(disks, plan, rng, Progress::begin(Duration::ZERO)).run().await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn cluster_outlives_power_cuts_only_with_its_syncs() {
+        outcome(true).await.unwrap();
+        outcome(false).await.unwrap_err();
+    }
+}

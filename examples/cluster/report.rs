@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
 
-use indicatif::HumanCount;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 use super::history::{Action, Fault, History};
 
@@ -91,5 +93,44 @@ impl fmt::Display for Table<'_> {
         ];
         writeln!(f, "{} rounds in {:.1} s", tally.rounds, tally.seconds)?;
         rows.iter().try_for_each(|(what, count)| writeln!(f, "  {what:<26}{:>12}", HumanCount(*count).to_string()))
+    }
+}
+
+/// How long nothing is said where nobody watches.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How far the run is: a bar for those who watch, a line a minute for those who look later.
+pub struct Progress {
+    begun: Instant,
+    told: Instant,
+    /// Where standard error is a terminal.
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    pub fn begin(duration: Duration) -> Progress {
+        let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(duration.as_secs()));
+        let style = ProgressStyle::with_template("{bar:30} {pos} of {len} s: {msg}");
+        if let (Some(bar), Ok(style)) = (&bar, style) {
+            bar.set_style(style);
+        }
+        Progress { begun: Instant::now(), told: Instant::now(), bar }
+    }
+
+    pub fn tell(&mut self, what: impl FnOnce() -> String) {
+        let seconds = self.begun.elapsed().as_secs();
+        if let Some(bar) = &self.bar {
+            bar.set_position(seconds);
+            bar.set_message(what());
+        } else if self.told.elapsed() >= SILENCE {
+            self.told = Instant::now();
+            eprintln!("{seconds} s: {}", what());
+        }
+    }
+
+    pub fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 }

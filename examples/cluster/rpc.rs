@@ -22,8 +22,8 @@ use openraft::raft::{
 };
 use openraft::{AnyError, BasicNode};
 use serde::{Deserialize, Serialize};
-use tarpc::server::incoming::{Incoming, spawn_incoming};
 use tarpc::server::BaseChannel;
+use tarpc::server::incoming::{Incoming, spawn_incoming};
 use tarpc::{client, context, serde_transport};
 use tokio::task::JoinHandle;
 use tokio_serde::formats::MessagePack;
@@ -263,9 +263,8 @@ impl RaftNetwork<Types> for Way {
         request: AppendEntriesRequest<Types>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<u64>, Failure> {
-        let question = |client: ServiceClient, context, route| async move {
-            client.append_entries(context, route, request).await
-        };
+        let question =
+            |client: ServiceClient, context, route| async move { client.append_entries(context, route, request).await };
         let answer = self.ask(option.hard_ttl(), question).await;
         self.told(answer)
     }

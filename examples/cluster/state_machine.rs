@@ -272,7 +272,8 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
             (SnapshotMeta { last_log_id, last_membership, snapshot_id }, machine.state.clone())
         };
         let data = rmp_serde::to_vec(&state).map_err(io::Error::other);
-        let data = data.and_then(|data| self.files.save(&meta, &data).map(|()| data)).map_err(|error| failed(&error))?;
+        let data =
+            data.and_then(|data| self.files.save(&meta, &data).map(|()| data)).map_err(|error| failed(&error))?;
         Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(data)) })
     }
 }
