@@ -31,6 +31,8 @@ pub trait Site {
     async fn start(&mut self, id: u64, book: &Book) -> Result<SocketAddr>;
     /// Takes nodes down without a warning, all at once.
     async fn strike(&mut self, ids: &[u64], rng: &mut Rng) -> Result<()>;
+    /// Starts a node that is down, and takes it down again before it is up.
+    async fn stumble(&mut self, id: u64, book: &Book, rng: &mut Rng) -> Result<()>;
     /// Fills a node's disk, so that there is almost no room left. Says whether the node ended because of it; it is
     /// down then, and its disk has room again.
     async fn fill(&mut self, id: u64, rng: &mut Rng) -> Result<bool>;
@@ -194,8 +196,12 @@ impl<S: Site> Cluster<S> {
             Accident::AllForAMoment => self.strike_for_a_moment(&(1..=NODES).collect::<Vec<_>>()).await?,
             Accident::Again => {
                 let one = self.any();
-                self.strike_for_a_moment(&[one]).await?;
-                self.strike(&[one]).await?;
+                self.take_down(&[one]).await?;
+                for _ in 0..2 {
+                    self.site.stumble(one, &self.desk.book, &mut self.rng).await?;
+                    self.tally.strikes += 1;
+                }
+                self.restart(&[one]).await?;
             }
             Accident::Away => self.outrun().await?,
             Accident::CutOffLeader => {
@@ -210,7 +216,7 @@ impl<S: Site> Cluster<S> {
                 let one = self.any();
                 if self.site.fill(one, &mut self.rng).await? {
                     self.tally.full_disks += 1;
-                    self.down(&[one]);
+                    self.are_down(&[one]);
                     self.restart(&[one]).await?;
                 }
             }
@@ -222,7 +228,14 @@ impl<S: Site> Cluster<S> {
         self.rng.u64(1..=NODES)
     }
 
-    fn down(&mut self, ids: &[u64]) {
+    async fn take_down(&mut self, ids: &[u64]) -> Result<()> {
+        self.site.strike(ids, &mut self.rng).await?;
+        self.tally.strikes += ids.len() as u64;
+        self.are_down(ids);
+        Ok(())
+    }
+
+    fn are_down(&mut self, ids: &[u64]) {
         self.running.retain(|id| !ids.contains(id));
         self.tally.installed += ids.iter().filter_map(|id| self.tally.installed_by.remove(id)).sum::<u64>();
     }
@@ -239,9 +252,7 @@ impl<S: Site> Cluster<S> {
     }
 
     async fn strike_for(&mut self, ids: &[u64], while_down: Duration) -> Result<()> {
-        self.site.strike(ids, &mut self.rng).await?;
-        self.tally.strikes += ids.len() as u64;
-        self.down(ids);
+        self.take_down(ids).await?;
         tokio::time::sleep(while_down).await;
         self.restart(ids).await
     }
@@ -256,9 +267,7 @@ impl<S: Site> Cluster<S> {
     /// Keeps one node down until the others have purged what it misses: it needs a snapshot when it is back.
     async fn outrun(&mut self) -> Result<()> {
         let one = self.any();
-        self.site.strike(&[one], &mut self.rng).await?;
-        self.tally.strikes += 1;
-        self.down(&[one]);
+        self.take_down(&[one]).await?;
         let leader = self.leader().await?;
         let applied = self.status(leader).await?.applied;
         let begun = Instant::now();

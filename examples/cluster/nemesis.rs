@@ -15,7 +15,7 @@ pub enum Accident {
     Two,
     All,
     AllForAMoment,
-    /// One is struck, and once more while it recovers.
+    /// One is struck, and twice more before it is up again.
     Again,
     /// One is struck, and away for so long that the others have purged what it misses.
     Away,

@@ -20,7 +20,7 @@ use super::{NODES, Result};
 /// The disks are fast, so elections may be.
 const HEARTBEAT_MS: u64 = 50;
 /// How long a node may take to find out that its disk is full.
-const FULL_MAX: Duration = Duration::from_secs(3);
+const FULL_MAX: Duration = Duration::from_secs(5);
 /// How long power that is to fail at a certain write waits for it.
 const WRITE_MAX: Duration = Duration::from_millis(30);
 
@@ -91,6 +91,19 @@ impl Site for Disks {
             self.disks.insert(*id, disk.after_power_cut(survival(rng)));
         }
         Ok(())
+    }
+
+    async fn stumble(&mut self, id: u64, book: &Book, rng: &mut Rng) -> Result<()> {
+        let disk = self.disk(id)?;
+        disk.cut_power_at(disk.mutations() + rng.u64(..10));
+        match self.start(id, book).await {
+            Ok(_) => self.strike(&[id], rng).await,
+            Err(_) if disk.is_power_off() => {
+                self.disks.insert(id, disk.after_power_cut(survival(rng)));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn fill(&mut self, id: u64, rng: &mut Rng) -> Result<bool> {

@@ -23,8 +23,10 @@ use super::{NODES, Result};
 const HEARTBEAT_MS: u64 = 80;
 /// How long a process may take to be up, or to stop in order.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a node is given that is not to be up: up to so long.
+const START_MAX: Duration = Duration::from_millis(40);
 /// How long a node may take to find out that its disk is full.
-const FULL_MAX: Duration = Duration::from_secs(3);
+const FULL_MAX: Duration = Duration::from_secs(5);
 /// How long one that has room again may take to end because it had none.
 const GRACE: Duration = Duration::from_millis(500);
 /// The last lines of a node's complaints that are kept.
@@ -50,6 +52,14 @@ impl Processes {
             Some(old) => Err(format!("{} is of an earlier run: name another directory", old.display()).into()),
             None => Ok(Processes { dir: dir.to_path_buf(), nodes: BTreeMap::new() }),
         }
+    }
+
+    fn spawn(&self, id: u64, book: &Book) -> Result<Process> {
+        // The signal that comes with a file grown too large would end the process; an ignored one stays so.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(std::env::current_exe()?).arg("node");
+        command.arg(id.to_string()).arg(book.table().cluster.to_string()).arg(&self.dir);
+        Process::spawn(command)
     }
 
     fn node(&mut self, id: u64) -> Result<&mut Process> {
@@ -100,11 +110,7 @@ impl Process {
 
 impl Site for Processes {
     async fn start(&mut self, id: u64, book: &Book) -> Result<SocketAddr> {
-        // The signal that comes with a file grown too large would end the process; an ignored one stays so.
-        let mut command = Command::new("sh");
-        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(std::env::current_exe()?).arg("node");
-        command.arg(id.to_string()).arg(book.table().cluster.to_string()).arg(&self.dir);
-        let mut process = Process::spawn(command)?;
+        let mut process = self.spawn(id, book)?;
         let address = process.address().await;
         let says = if address.is_err() { process.says().await } else { String::new() };
         self.nodes.insert(id, process);
@@ -120,6 +126,12 @@ impl Site for Processes {
             process.child.wait().await?;
         }
         Ok(())
+    }
+
+    async fn stumble(&mut self, id: u64, book: &Book, rng: &mut Rng) -> Result<()> {
+        let mut process = self.spawn(id, book)?;
+        tokio::time::sleep(START_MAX.mul_f32(rng.f32())).await;
+        Ok(process.child.kill().await?)
     }
 
     async fn fill(&mut self, id: u64, rng: &mut Rng) -> Result<bool> {

@@ -21,6 +21,8 @@ pub struct Tally {
     pub judged: u64,
     pub unknown: u64,
     pub keys: u64,
+    /// Stale reads that were planted in what was judged, and rejected.
+    pub planted: u64,
     /// Nodes that were killed, or lost power.
     pub strikes: u64,
     pub partitions: u64,
@@ -42,12 +44,14 @@ impl Tally {
         self.faults.extend(faults);
     }
 
+    /// Counts a history that has no fault.
     pub fn count(&mut self, history: &History) {
         for call in history.calls() {
             self.judged += 1;
             self.unknown += u64::from(call.returned.is_none() && matches!(call.action, Action::Write(_)));
         }
         self.keys += history.keys().len() as u64;
+        self.planted += 1;
     }
 
     /// What a run must have seen to be worth anything.
@@ -87,6 +91,7 @@ impl fmt::Display for Table<'_> {
             ("writes of unknown outcome", tally.unknown),
             ("calls judged", tally.judged),
             ("keys judged", tally.keys),
+            ("planted stale reads caught", tally.planted),
             ("log entries compared", tally.entries),
             ("acknowledged writes lost", lost),
             ("faults", tally.faults.len() as u64),

@@ -1,6 +1,10 @@
 //! What the journal costs a cluster: the same three nodes, on journals and on stores in memory, in turn.
 //!
 //! The nodes run in this process and talk over TCP. Snapshots are off: they would be the same on both.
+//!
+//! openraft-rocksstore 0.9 cannot take part. It implements openraft's older storage API, which is not there in a build
+//! with `storage-v2`, as this crate's adapter needs; and it syncs neither entries nor votes before it says that they
+//! are stored.
 
 use std::collections::BTreeMap;
 use std::path::Path;
