@@ -23,6 +23,8 @@ mod report;
 mod rpc;
 mod server;
 mod state_machine;
+#[cfg(test)]
+mod state_machine_tests;
 mod throughput;
 
 use std::path::PathBuf;
