@@ -20,8 +20,6 @@ use super::rpc::{Book, CLIENT, ServiceClient, Status, Way};
 use super::state_machine::State;
 use super::{NODES, Result};
 
-/// How long a step of the cluster may take, before the run counts as failed.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long one question to a node may take.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
@@ -54,6 +52,8 @@ pub struct Plan {
     pub deck: Vec<Accident>,
     /// How long the nodes are left alone after an accident: up to so long.
     pub calm_max: Duration,
+    /// How long a step of the cluster may take, before the run counts as failed.
+    pub patience: Duration,
 }
 
 /// The whole run.
@@ -104,7 +104,8 @@ impl<S: Site> Cluster<S> {
         let found = |client: ServiceClient, context, route| async move {
             client.found(context, route, (1..=NODES).collect()).await
         };
-        self.way(1)?.ask(PATIENCE, found).await??;
+        let patience = self.plan.patience;
+        self.way(1)?.ask(patience, found).await??;
         self.leader().await?;
         Ok(())
     }
@@ -272,7 +273,9 @@ impl<S: Site> Cluster<S> {
         let applied = self.status(leader).await?.applied;
         let begun = Instant::now();
         // A snapshot is made every 500 entries, and 100 entries below it are kept.
-        while begun.elapsed() < PATIENCE && self.status(leader).await?.applied < applied.map(|index| index + 1300) {
+        while begun.elapsed() < self.plan.patience
+            && self.status(leader).await?.applied < applied.map(|index| index + 1300)
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.restart(&[one]).await
@@ -322,7 +325,7 @@ impl<S: Site> Cluster<S> {
     /// The leader that most running nodes agree on, once they do.
     async fn leader(&mut self) -> Result<u64> {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < self.plan.patience {
             let mut votes = Vec::new();
             for id in self.running.clone() {
                 votes.extend(self.status(id).await.ok().and_then(|status| status.leader));
@@ -336,13 +339,13 @@ impl<S: Site> Cluster<S> {
                 return Err(why.into());
             }
         }
-        Err(format!("nodes {:?} found no leader in {} s", self.running, PATIENCE.as_secs()).into())
+        Err(format!("nodes {:?} found no leader in {} s", self.running, self.plan.patience.as_secs()).into())
     }
 
     /// Waits until every node has applied all that any has in its log.
     async fn settle(&mut self) -> Result<()> {
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE {
+        while begun.elapsed() < self.plan.patience {
             self.leader().await?;
             let mut positions = Vec::new();
             for id in 1..=NODES {
@@ -354,7 +357,7 @@ impl<S: Site> Cluster<S> {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Err(format!("the nodes did not come to agree in {} s", PATIENCE.as_secs()).into())
+        Err(format!("the nodes did not come to agree in {} s", self.plan.patience.as_secs()).into())
     }
 
     async fn states(&mut self) -> Result<Vec<(u64, State)>> {

@@ -128,6 +128,7 @@ fn plan(arguments: &Arguments, calm_max: Duration) -> Plan {
         keys: 64,
         deck: Accident::ALL_KINDS.to_vec(),
         calm_max,
+        patience: Duration::from_secs(30),
     }
 }
 

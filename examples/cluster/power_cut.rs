@@ -232,6 +232,8 @@ mod tests {
             keys: 4,
             deck: vec![Accident::All; 3],
             calm_max: Duration::from_millis(100),
+            // Nodes that have lost everything find no leader: it need not take long to say so.
+            patience: Duration::from_secs(10),
         };
         let mut rng = Rng::with_seed(1);
         let disks = Disks::new(with_syncs, &mut rng);
