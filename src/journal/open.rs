@@ -105,28 +105,43 @@ fn sync_parent(fs: &dyn Fs, dir: &Path) -> Result<()> {
     fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, None, error))
 }
 
-/// Recovers the log, begins a new life, and hands out the journal.
-fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Result<Arc<Core>> {
+/// What an open for writing found, before it changed anything.
+struct Found {
+    recovered: Option<Recovered>,
+    next_sequence: u64,
+    report: RecoveryReport,
+    outside: Outside,
+}
+
+/// Recovers the log and decides about every file. Changes nothing.
+fn find(options: &OpenOptions, dir: &Path, state: &State, health: Health, mode: Mode) -> Result<Found> {
     let fs = &*options.file_system;
-    let Loaded { mut store, mut state, health } = loaded;
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
-    let mut recovered = recover(options, dir, &state, health, &names, Mode::Write)?;
-    let next_sequence = next_sequence(dir, &state, &names, recovered.as_ref())?;
+    let mut recovered = recover(options, dir, state, health, &names, mode)?;
+    let next_sequence = next_sequence(dir, state, &names, recovered.as_ref())?;
     let (bytes, bytes_max) = (meta::format::pairs_bytes(&state.pairs), options.meta_bytes_max);
     if bytes > bytes_max {
         return Err(Error::StoreFull { bytes, bytes_max });
     }
-    if store.has_other_bound(bytes_max) {
-        state.generation += 1;
-        (store, state) = MetaStore::create(fs, dir, state, bytes_max)?;
-    }
     let mut report = recovered.as_mut().map(|recovered| std::mem::take(&mut recovered.report)).unwrap_or_default();
+    let mut outside = outside_chain(options, dir, state, &names, recovered.as_mut(), &mut report)?;
+    outside.remove.extend(unfinished(dir, &names));
+    report.leftover.clone_from(&outside.remove);
+    Ok(Found { recovered, next_sequence, report, outside })
+}
+
+/// Recovers the log, begins a new life, and hands out the journal.
+fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Result<Arc<Core>> {
+    let fs = &*options.file_system;
+    let Loaded { mut store, mut state, health } = loaded;
+    let Found { recovered, next_sequence, mut report, outside } = find(options, dir, &state, health, Mode::Write)?;
     report.describe(&state, health, created);
-    let outside = outside_chain(options, dir, &state, &names, recovered.as_mut(), &mut report)?;
+    if store.has_other_bound(options.meta_bytes_max) {
+        state.generation += 1;
+        (store, state) = MetaStore::create(fs, dir, state, options.meta_bytes_max)?;
+    }
     let (chain, accepted, next_sequence) = begin_chain(options, dir, &state, recovered, next_sequence)?;
-    let Outside { spare, mut remove } = outside;
-    remove.extend(unfinished(dir, &names));
-    report.leftover.clone_from(&remove);
+    let Outside { spare, remove } = outside;
     let files = Files::new(fs.tasks(), spare, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
     let core = assemble(options, dir, Some(store), state, chain, files, report);
@@ -372,17 +387,41 @@ impl RecoveryReport {
     }
 }
 
-/// Opens without a lock and without writing. A live writer may change files under the walk: then look again.
+/// Opens without a lock and without writing.
 fn open_read_only(options: &OpenOptions, dir: &Path) -> Result<Journal> {
-    // What looks like damage may be the writer at work: it is accepted only when it stays.
+    let core = look_often(options, |options| look(options, dir))?;
+    Ok(Journal(Arc::new(Handle { core })))
+}
+
+/// What an open for writing would find and do. Changes nothing.
+pub(super) fn preview(options: &OpenOptions, dir: &Path) -> Result<RecoveryReport> {
+    look_often(options, |options| foresee(options, dir))
+}
+
+/// Looks at files that a live writer may change meanwhile: what looks like damage may be the writer at work, and is
+/// accepted only when it stays.
+fn look_often<T>(options: &OpenOptions, look: impl Fn(&OpenOptions) -> Result<T>) -> Result<T> {
     let strict = options.clone().on_damage(OnDamage::Refuse);
     for _ in 1..READ_ONLY_TRIES {
-        match look(&strict, dir) {
+        match look(&strict) {
             Err(Error::Damaged(_) | Error::MetaOutdated { .. } | Error::MetaUnreadable { .. } | Error::Io { .. }) => {}
-            result => return result.map(|core| Journal(Arc::new(Handle { core }))),
+            result => return result,
         }
     }
-    look(options, dir).map(|core| Journal(Arc::new(Handle { core })))
+    look(options)
+}
+
+fn foresee(options: &OpenOptions, dir: &Path) -> Result<RecoveryReport> {
+    let fs = &*options.file_system;
+    match survey(fs, dir)? {
+        Survey::Fresh => Ok(RecoveryReport { created: true, life: 1, ..RecoveryReport::default() }),
+        Survey::Existing => {
+            let Loaded { state, health, .. } = MetaStore::open(fs, dir, Mode::Read)?;
+            let mut report = find(options, dir, &state, health, Mode::Read)?.report;
+            report.describe(&state, health, false);
+            Ok(report)
+        }
+    }
 }
 
 fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {

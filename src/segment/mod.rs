@@ -48,6 +48,7 @@ pub(crate) struct Segment {
     pub(crate) salt: Salted,
     pub(crate) size_bytes: u32,
     pub(crate) align: u32,
+    pub(crate) key_id: u32,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn File>,
 }
@@ -96,7 +97,16 @@ impl Segment {
     fn new(header: &Header, size_bytes: u32, path: PathBuf, file: Arc<dyn File>) -> Segment {
         let align = Self::align_for(header.flags & FLAG_ALIGNED != 0);
         let (sequence, salt_value) = (header.sequence, header.salt);
-        Segment { sequence, salt_value, salt: Salted::new(salt_value), size_bytes, align, path, file }
+        Segment {
+            sequence,
+            salt_value,
+            salt: Salted::new(salt_value),
+            size_bytes,
+            align,
+            key_id: header.key_id,
+            path,
+            file,
+        }
     }
 
     /// The unit in which a new file's batches are aligned.
