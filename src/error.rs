@@ -80,6 +80,27 @@ pub enum Error {
         /// The name of the lowest segment file.
         first_segment: String,
     },
+    /// A directory that cannot take a checkpoint. It was left alone.
+    #[error("{} cannot take the checkpoint: {why}; name an empty or a new directory, or an older checkpoint of this \
+        journal", dir.display())]
+    CheckpointTarget {
+        /// The directory.
+        dir: PathBuf,
+        /// What stands against it.
+        why: TargetFault,
+    },
+    /// A checkpoint that was interrupted, or is being made.
+    #[error("{} holds a checkpoint that is not finished: take it again into the same directory, or remove it", dir.display())]
+    UnfinishedCheckpoint {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The journal's writer has used a file again that a read-only handle still showed.
+    #[error("{} has been used again by the journal's writer: open the journal anew, and try again", path.display())]
+    Overtaken {
+        /// The segment file.
+        path: PathBuf,
+    },
     /// No slot of `meta` can be read: the term and vote are unknown.
     #[error("{}: neither slot can be read ({why}): the term and vote are unknown; \
         restore the file or let this node rejoin as a new member", path.display())]
@@ -380,6 +401,30 @@ pub enum DamageKind {
     /// The entry was lost earlier, and its loss accepted.
     #[error("the entry was lost earlier and its loss was accepted")]
     Accepted,
+}
+
+/// What stands against a directory as the target of a checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetFault {
+    /// Something is in it that is no checkpoint's.
+    #[error("it holds `{found}`")]
+    NotEmpty {
+        /// The name of one of the things in it.
+        found: String,
+    },
+    /// It is a journal: never a checkpoint, or opened for writing since it was one.
+    #[error("it is a journal in its own right")]
+    InUse,
+    /// It is another journal's checkpoint.
+    #[error("it belongs to journal {found}")]
+    OtherJournal {
+        /// That journal's id.
+        found: JournalId,
+    },
+    /// Its checkpoint is of a later moment than this journal has come to.
+    #[error("its checkpoint is newer than this journal")]
+    Newer,
 }
 
 /// A journal's identity, chosen at random when it is created and written into each of its files.

@@ -67,9 +67,10 @@ mod stats;
 mod sync;
 
 pub use entry::{Entry, Position};
-pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
+pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result, TargetFault};
 pub use journal::{
-    Compression, Journal, OnDamage, OpenOptions, RecoveryReport, SegmentInfo, SegmentRole, Suspect, TornTail,
+    Checkpoint, Compression, Journal, OnDamage, OpenOptions, RecoveryReport, SegmentInfo, SegmentRole, Suspect,
+    TornTail,
 };
 pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;

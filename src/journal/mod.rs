@@ -2,6 +2,7 @@
 
 mod append;
 mod cache;
+mod checkpoint;
 mod commit;
 mod damage;
 mod evidence;
@@ -28,12 +29,14 @@ use crate::entry::{Entry, Position};
 use crate::error::{Error, JournalId, Result};
 use crate::io::{Fs, Tasks};
 use crate::log_store::{LogState, LogStore};
+use crate::meta::State;
 use crate::pending::{Durability, Pending};
 use crate::stable_store::{Changes, StableStore};
 use crate::stats::Stats;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, RwLock};
 use append::{Tail, Writer};
 use cache::IndexCache;
+pub use checkpoint::Checkpoint;
 use commit::Group;
 use housekeeping::Files;
 use idle::Idle;
@@ -96,6 +99,8 @@ struct Core {
     writer: IoLock<Writer>,
     /// None in a journal that was opened read-only.
     meta: IoLock<Option<Meta>>,
+    /// What `meta` said when a read-only open looked at it; none in a journal that was opened for writing.
+    looked_at: Option<State>,
     view: RwLock<View>,
     /// The pairs as `get` sees them, lazy ones included.
     pairs: RwLock<BTreeMap<Bytes, Bytes>>,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::append::Writer;
 use super::cache::IndexCache;
+use super::checkpoint::MARKER_NAME;
 use super::commit::Group;
 use super::housekeeping::Files;
 use super::idle::Idle;
@@ -23,7 +24,7 @@ use crate::segment::{self, Opened, Recipe, Segment};
 use crate::stable_store::Changes;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 
-const LOCK_NAME: &str = "LOCK";
+pub(super) const LOCK_NAME: &str = "LOCK";
 /// How often a read-only open looks again when a live writer changed the files under it.
 const READ_ONLY_TRIES: usize = 8;
 
@@ -78,6 +79,9 @@ fn survey(fs: &dyn Fs, dir: &Path) -> Result<Survey> {
     if names.iter().any(|name| name == meta::FILE_NAME) {
         return Ok(Survey::Existing);
     }
+    if names.iter().any(|name| name == MARKER_NAME) {
+        return Err(Error::UnfinishedCheckpoint { dir: dir.to_path_buf() });
+    }
     if let Some(first) = recovery::lowest_segment(&names) {
         return Err(Error::SegmentsWithoutMeta { dir: dir.to_path_buf(), first_segment: first.clone() });
     }
@@ -100,7 +104,7 @@ fn create(options: &OpenOptions, dir: &Path) -> Result<Loaded> {
 }
 
 /// Without this, power loss can forget the directory with everything in it.
-fn sync_parent(fs: &dyn Fs, dir: &Path) -> Result<()> {
+pub(super) fn sync_parent(fs: &dyn Fs, dir: &Path) -> Result<()> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, None, error))
 }
@@ -111,6 +115,8 @@ struct Found {
     next_sequence: u64,
     report: RecoveryReport,
     outside: Outside,
+    /// Nobody has opened it for writing since it was made as a checkpoint.
+    is_checkpoint: bool,
 }
 
 /// Recovers the log and decides about every file. Changes nothing.
@@ -127,15 +133,23 @@ fn find(options: &OpenOptions, dir: &Path, state: &State, health: Health, mode: 
     let mut outside = outside_chain(options, dir, state, &names, recovered.as_mut(), &mut report)?;
     outside.remove.extend(unfinished(dir, &names));
     report.leftover.clone_from(&outside.remove);
-    Ok(Found { recovered, next_sequence, report, outside })
+    let is_checkpoint = names.iter().any(|name| name == MARKER_NAME);
+    Ok(Found { recovered, next_sequence, report, outside, is_checkpoint })
 }
 
 /// Recovers the log, begins a new life, and hands out the journal.
 fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Result<Arc<Core>> {
     let fs = &*options.file_system;
     let Loaded { mut store, mut state, health } = loaded;
-    let Found { recovered, next_sequence, mut report, outside } = find(options, dir, &state, health, Mode::Write)?;
+    let found = find(options, dir, &state, health, Mode::Write)?;
+    let Found { recovered, next_sequence, mut report, outside, is_checkpoint } = found;
     report.describe(&state, health, created);
+    if is_checkpoint {
+        let marker = dir.join(MARKER_NAME);
+        fs.remove(&marker).map_err(|error| Error::io("remove", &marker, None, error))?;
+        // Without this, power loss could bring it back, and a later checkpoint would replace what is written now.
+        fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, None, error))?;
+    }
     if store.has_other_bound(options.meta_bytes_max) {
         state.generation += 1;
         (store, state) = MetaStore::create(fs, dir, state, options.meta_bytes_max)?;
@@ -322,6 +336,7 @@ fn assemble(
     let view = View { purged, last, sealed, active, active_start, fold, index_batch, lost, rewrites, rotations, tail };
     let fs = Arc::clone(&options.file_system);
     let tasks = fs.tasks();
+    let looked_at = store.is_none().then(|| state.clone());
     Arc::new(Core {
         options: options.clone(),
         dir: dir.to_path_buf(),
@@ -334,6 +349,7 @@ fn assemble(
         pairs: RwLock::new(std::mem::take(&mut state.pairs)),
         committed_generation: AtomicU64::new(state.generation),
         meta: IoLock::new(Arc::clone(&tasks), "the lock of `meta`", store.map(|store| Meta { store, state })),
+        looked_at,
         files,
         idle: Idle::default(),
         index_cache: IndexCache::default(),
@@ -431,13 +447,15 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
         Survey::Fresh => return Err(not_yet("it is empty, and a read-only open makes nothing")),
         Survey::Existing => {}
     }
-    let Loaded { state, health, .. } = MetaStore::open(fs, dir, Mode::Read)?;
+    let Loaded { mut state, health, .. } = MetaStore::open(fs, dir, Mode::Read)?;
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
     let recovered = recover(options, dir, &state, health, &names, Mode::Read)?;
-    let Some(Recovered { active: Some(active), sealed, active_start, fold, index_batch, mut report, .. }) = recovered
+    let Some(Recovered { active: Some(active), sealed, active_start, fold, index_batch, accepted, mut report, .. }) =
+        recovered
     else {
         return Err(not_yet("the log has no segment to read from yet: open it for writing once"));
     };
+    state.accepted = accepted;
     report.describe(&state, health, false);
     report.life = state.life;
     let chain = Chain { sealed, active, active_start, fold, index_batch };

@@ -28,6 +28,11 @@ pub(crate) fn file_name(sequence: u64) -> String {
     format!("{sequence:020}{SUFFIX}")
 }
 
+/// Its name while it is being prepared.
+pub(crate) fn unfinished_name(sequence: u64) -> String {
+    format!("{sequence:020}{UNFINISHED_SUFFIX}")
+}
+
 /// The sequence in a segment file's name.
 pub(crate) fn sequence_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SUFFIX)?;
@@ -152,7 +157,7 @@ impl Segment {
     /// nothing may refer to the file.
     pub(crate) fn prepare(fs: &dyn Fs, dir: &Path, recipe: &Recipe, recycled: Option<&Path>) -> Result<Arc<Segment>> {
         let path = dir.join(file_name(recipe.sequence));
-        let unfinished = dir.join(format!("{:020}{UNFINISHED_SUFFIX}", recipe.sequence));
+        let unfinished = dir.join(unfinished_name(recipe.sequence));
         let source = recycled.unwrap_or(&unfinished);
         let mode = if recycled.is_some() { Mode::Write } else { Mode::Create };
         let file = fs.open(source, mode).map_err(|error| Error::io("open", source, None, error))?;
