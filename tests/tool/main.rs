@@ -1,5 +1,6 @@
 //! The program `raft-journal`, run as a process on small journals: sound, damaged, and open in this process.
 
+mod act;
 mod look;
 
 use std::path::{Path, PathBuf};

@@ -37,6 +37,10 @@ pub(super) enum Command {
     Dump(Dump),
     /// Says what opening the journal for writing would find and do, and changes nothing
     Recover(Recover),
+    /// Copies a journal into another directory as it is now, also while a node has it open
+    Checkpoint(Checkpoint),
+    /// Measures the disk under a directory: a write and a sync alone, a durable append, and what both mean for Raft
+    Bench(Bench),
     /// Prints a completion script for a shell
     Completions {
         /// The shell
@@ -75,6 +79,26 @@ pub(super) struct Recover {
     /// The node's bound on its small state, bytes
     #[arg(long, default_value_t = 16 << 10)]
     pub(super) meta_bytes_max: u64,
+}
+
+#[derive(Args)]
+pub(super) struct Checkpoint {
+    #[command(flatten)]
+    pub(super) journal: Journal,
+    /// An empty or a new directory, or one that holds an older checkpoint of the journal
+    pub(super) to: PathBuf,
+}
+
+#[derive(Args)]
+pub(super) struct Bench {
+    /// A directory on the disk that is meant; a new one is made in it, and removed afterwards
+    pub(super) dir: PathBuf,
+    /// How many appends are measured, and as many bare writes
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(super) appends: u64,
+    /// The payload of an entry, bytes
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(super) entry_bytes: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

@@ -100,5 +100,6 @@ pub(super) fn is_verdict(error: &Error) -> bool {
             | Error::MetaOutdated { .. }
             | Error::SegmentsWithoutMeta { .. }
             | Error::ForeignFile { .. }
+            | Error::UnfinishedCheckpoint { .. }
     )
 }

@@ -1,6 +1,8 @@
 //! The program `raft-journal`.
 
 mod arguments;
+mod bench;
+mod checkpoint;
 mod dump;
 mod failure;
 mod info;
@@ -39,6 +41,8 @@ fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         Command::Ls(journal) => list::run(&mut out, &journal.dir)?,
         Command::Dump(dump) => dump::run(&mut out, &dump)?,
         Command::Recover(recover) => recover::run(&mut out, &recover)?,
+        Command::Checkpoint(checkpoint) => checkpoint::run(&mut out, &checkpoint)?,
+        Command::Bench(bench) => bench::run(&mut out, &bench)?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "raft-journal", &mut script);
