@@ -47,6 +47,7 @@
 #[cfg(feature = "openraft-09")]
 pub mod adapters;
 mod codec;
+mod digest;
 mod entry;
 mod error;
 #[cfg(fuzzing)]
@@ -66,9 +67,11 @@ mod stable_store;
 mod stats;
 mod sync;
 
+pub use digest::RangeDigest;
 pub use entry::{Entry, Position};
 pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
 pub use journal::{Compression, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect, TornTail};
+pub use journal::{Fault, FaultCause, FaultPart, VerifyOptions, VerifyProgress, VerifyReport};
 pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;
 pub use pending::{Durability, DurableCallback, Pending};
