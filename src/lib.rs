@@ -47,6 +47,7 @@
 #[cfg(feature = "openraft-09")]
 pub mod adapters;
 mod codec;
+mod digest;
 mod entry;
 mod error;
 #[cfg(fuzzing)]
@@ -66,12 +67,14 @@ mod stable_store;
 mod stats;
 mod sync;
 
+pub use digest::RangeDigest;
 pub use entry::{Entry, Position};
 pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result, TargetFault};
 pub use journal::{
     Checkpoint, Compression, Journal, OnDamage, OpenOptions, RecoveryReport, SegmentInfo, SegmentRole, Suspect,
     TornTail,
 };
+pub use journal::{Fault, FaultCause, FaultPart, VerifyOptions, VerifyProgress, VerifyReport};
 pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;
 pub use pending::{Durability, DurableCallback, Pending};

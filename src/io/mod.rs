@@ -265,6 +265,17 @@ pub trait Tasks: Send + Sync + Debug {
     /// elsewhere. Called, without locks, by those who wait for a job to end.
     fn help(&self) {}
 
+    /// The time since some moment before the first call, for measuring; it never goes back. Simulated where threads are.
+    /// Called with locks held, so it must not wait.
+    fn now(&self) -> Duration {
+        os::now()
+    }
+
+    /// Lets the calling thread wait for so long. Called without locks.
+    fn sleep(&self, time: Duration) {
+        os::sleep(time);
+    }
+
     /// Lets other threads that could run go first, once.
     fn pause(&self) {}
 

@@ -243,6 +243,16 @@ impl File for OsFile {
     }
 }
 
+/// The time since the first call.
+pub(super) fn now() -> Duration {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    LazyLock::force(&FIRST).elapsed()
+}
+
+pub(super) fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(10);
 

@@ -71,6 +71,11 @@ impl Files {
         self.state.lock().linked.insert(sequence);
     }
 
+    /// The file that is ready to be the active segment's successor.
+    pub(super) fn spare(&self) -> Option<Arc<Segment>> {
+        self.state.lock().spare.clone()
+    }
+
     /// How many rotations found no file that was ready.
     pub(super) fn not_ready(&self) -> u64 {
         self.state.lock().not_ready

@@ -16,6 +16,7 @@ mod read;
 mod recovery;
 mod report;
 mod stable;
+mod verify;
 mod view;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,7 @@ use monitor::IoLock;
 pub use options::{Compression, OnDamage, OpenOptions};
 pub use report::{RecoveryReport, Suspect, TornTail};
 use stable::Meta;
+pub use verify::{Fault, FaultCause, FaultPart, VerifyOptions, VerifyProgress, VerifyReport};
 use view::View;
 
 /// A Raft node's journal: its log ([`LogStore`]) and its small state ([`StableStore`]) in one directory.

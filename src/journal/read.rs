@@ -203,7 +203,7 @@ impl Core {
         page
     }
 
-    fn read_page(&self, sealed: &SealedFile, number: u32) -> Result<Option<Page>> {
+    pub(super) fn read_page(&self, sealed: &SealedFile, number: u32) -> Result<Option<Page>> {
         let &Slots::Sealed { offset, life, summary_bytes, count } = &sealed.slots else { return Ok(None) };
         let (at, len) = index::page_span(summary_bytes, count, number);
         let at = u64::from(offset) + BATCH_BYTES as u64 + at;
@@ -212,7 +212,7 @@ impl Core {
     }
 
     /// The slots of a sealed segment whose seal is damaged, from its batches.
-    fn rescan(&self, sealed: &SealedFile) -> Result<Vec<Slot>> {
+    pub(super) fn rescan(&self, sealed: &SealedFile) -> Result<Vec<Slot>> {
         let segment = &sealed.segment;
         let start = &sealed.start;
         // Where the log was empty before is not known here: a hole that was legal then must stay so. The chain itself
@@ -274,7 +274,7 @@ impl Core {
 }
 
 /// One entry, whose end `limit` bounds.
-fn read_slot(segment: &Segment, slot: Slot, limit: u32, index: u64) -> Result<Entry> {
+pub(super) fn read_slot(segment: &Segment, slot: Slot, limit: u32, index: u64) -> Result<Entry> {
     if slot.is_lost() {
         return Err(damage(segment, slot, index, DamageKind::Accepted));
     }

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use crate::entry::Position;
 use crate::error::JournalId;
 
+pub(crate) use format::CopyFault;
 pub(crate) use recover::Health;
-pub(crate) use store::{FILE_NAME, Loaded, MetaStore, UNFINISHED_NAME};
+pub(crate) use store::{FILE_NAME, Inspected, Loaded, MetaStore, UNFINISHED_NAME};
 
 /// Everything that one generation of `meta` says.
 #[derive(Clone, PartialEq, Eq, Debug)]

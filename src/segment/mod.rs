@@ -114,6 +114,24 @@ impl Segment {
         }
     }
 
+    /// The same segment, through another handle on its file.
+    pub(crate) fn with_file(&self, file: Arc<dyn File>) -> Segment {
+        let &Segment { sequence, salt_value, ref salt, size_bytes, align, key_id, ref path, .. } = self;
+        Segment { sequence, salt_value, salt: salt.clone(), size_bytes, align, key_id, path: path.clone(), file }
+    }
+
+    /// Whether a header is this segment's.
+    pub(crate) fn is_headed_by(&self, header: &Header) -> bool {
+        (header.sequence, header.salt) == (self.sequence, self.salt_value)
+            && header.size_bytes == u64::from(self.size_bytes)
+            && Self::align_for(header.flags & FLAG_ALIGNED != 0) == self.align
+    }
+
+    /// Where the two copies of the header stand.
+    pub(crate) fn headers_at(&self) -> [u64; 2] {
+        [0, u64::from(self.size_bytes.saturating_sub(Self::edge_bytes(self.align)))]
+    }
+
     /// The unit in which a new file's batches are aligned.
     pub(crate) fn align_for(aligned: bool) -> u32 {
         if aligned { ALIGN_BYTES_ALIGNED } else { ALIGN_BYTES }
