@@ -67,7 +67,7 @@ mod stats;
 mod sync;
 
 pub use entry::{Entry, Position};
-pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
+pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, RepairFault, Result};
 pub use journal::{Compression, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect, TornTail};
 pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;

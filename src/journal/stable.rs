@@ -153,6 +153,10 @@ impl Core {
             }
             self.commit_state(meta, changes, |state| head.record(state))?;
             self.apply_head(&head);
+            let repairs = Arc::clone(&self.view.read().repairs);
+            if repairs.records() != meta.state.repaired {
+                self.show_repairs(repairs.only(&meta.state.repaired, &meta.state.accepted));
+            }
         }
         self.housekeep_soon();
         Ok(())
@@ -227,11 +231,13 @@ impl Head {
                 // What a lost file held may reach beyond the position, up to where the chain now starts.
                 let is_needed = |lost: &Accepted| lost.end > position.index + 1 && start.base > position.index + 1;
                 state.accepted.retain(|lost| lost.sequence >= start.sequence || is_needed(lost));
+                state.repaired.retain(|repaired| repaired.end > position.index + 1);
             }
             Head::Empty { position, start } => {
                 state.purged = Some(position);
                 state.start = Some(start);
                 state.accepted.clear();
+                state.repaired.clear();
                 state.mark = Mark {
                     sequence: start.sequence,
                     offset: start.offset,
