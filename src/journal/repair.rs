@@ -193,8 +193,7 @@ impl Core {
         let _turn = self.repairing.lock();
         self.check_writable()?;
         let planned = self.plan(entries)?;
-        let repairs = Arc::clone(&self.view.read().repairs);
-        let kept = self.view.read().needed(&repairs);
+        let kept = self.view.read().needed(0);
         let mut records = group(&planned);
         let ranges_max = REPAIRED_MAX;
         if kept.len() + records.len() > ranges_max {
@@ -233,7 +232,7 @@ impl Core {
         let meta: &mut Meta = meta.as_mut().ok_or_else(|| self.read_only_error())?;
         // Anew: the head may have been truncated meanwhile.
         let before = Arc::clone(&self.view.read().repairs);
-        let kept = self.view.read().needed(&before);
+        let kept = self.view.read().needed(0);
         let accepted: Vec<Accepted> = before.accepted.iter().filter(|lost| !healed.contains(lost)).copied().collect();
         let after = before.only(&kept, &accepted).with(records, file);
         self.commit_state(meta, &Changes::new(), |state| {

@@ -243,9 +243,9 @@ impl View {
         Some(start..end)
     }
 
-    /// The records of repairs that may still stand for an entry of the log.
-    pub(crate) fn needed(&self, repairs: &Repairs) -> Vec<Repaired> {
-        let (first, next) = (self.first().unwrap_or(u64::MAX), self.next());
+    /// The records of repairs that may still stand for an entry of the log, from `least` on.
+    pub(crate) fn needed(&self, least: u64) -> Vec<Repaired> {
+        let (first, next) = (self.first().unwrap_or(u64::MAX).max(least), self.next());
         let is_needed = |record: &&Repaired| {
             let (start, end) = (record.first.max(first), record.end.min(next));
             let overlaps = |held: Range<u64>| start.max(held.start) < end.min(held.end);
@@ -256,7 +256,7 @@ impl View {
                     || is_active && overlaps(self.fold.run.first..self.fold.run.end())
                     || record.place > Repaired::SEALED && self.has_gap(start..end))
         };
-        repairs.list.iter().map(|(record, _)| record).filter(is_needed).copied().collect()
+        self.repairs.list.iter().map(|(record, _)| record).filter(is_needed).copied().collect()
     }
 
     /// Whether some index of the range stands in no segment.

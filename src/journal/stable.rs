@@ -10,7 +10,7 @@ use super::view::{TermAt, View};
 use crate::entry::Position;
 use crate::error::{Error, Result};
 use crate::meta::format::pairs_bytes;
-use crate::meta::{Accepted, ChainStart, Mark, MetaStore, State};
+use crate::meta::{Accepted, ChainStart, Mark, MetaStore, Repaired, State};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 use crate::segment::Segment;
@@ -151,7 +151,11 @@ impl Core {
                 let gone = view.sealed.iter().filter(|sealed| sealed.segment.sequence < start.sequence);
                 gone.for_each(|sealed| _ = self.fs.remove(&sealed.segment.path));
             }
-            self.commit_state(meta, changes, |state| head.record(state))?;
+            let repaired = self.repairs_behind(&head);
+            self.commit_state(meta, changes, |state| {
+                head.record(state);
+                state.repaired = repaired;
+            })?;
             self.apply_head(&head);
             let repairs = Arc::clone(&self.view.read().repairs);
             if repairs.records() != meta.state.repaired {
@@ -204,6 +208,16 @@ impl Core {
         Ok(self.view.read().head(position, matches))
     }
 
+    /// What of the repairs a head truncation leaves.
+    fn repairs_behind(&self, head: &Head) -> Vec<Repaired> {
+        let view = self.view.read();
+        match head {
+            Head::Done => view.repairs.records(),
+            Head::Keep { position, .. } => view.needed(position.index + 1),
+            Head::Empty { .. } => Vec::new(),
+        }
+    }
+
     fn apply_head(&self, head: &Head) {
         let retired: Vec<Arc<Segment>> = {
             let mut view = self.view.write();
@@ -231,13 +245,11 @@ impl Head {
                 // What a lost file held may reach beyond the position, up to where the chain now starts.
                 let is_needed = |lost: &Accepted| lost.end > position.index + 1 && start.base > position.index + 1;
                 state.accepted.retain(|lost| lost.sequence >= start.sequence || is_needed(lost));
-                state.repaired.retain(|repaired| repaired.end > position.index + 1);
             }
             Head::Empty { position, start } => {
                 state.purged = Some(position);
                 state.start = Some(start);
                 state.accepted.clear();
-                state.repaired.clear();
                 state.mark = Mark {
                     sequence: start.sequence,
                     offset: start.offset,
