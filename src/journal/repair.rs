@@ -192,10 +192,13 @@ impl Core {
     fn repair(&self, entries: &[Entry]) -> Result<()> {
         let _turn = self.repairing.lock();
         self.check_writable()?;
-        let planned = self.plan(entries)?;
-        let kept = self.view.read().needed(0);
-        let mut records = group(&planned);
+        let mut planned = self.plan(entries)?;
+        let mut kept = self.view.read().needed(0);
         let ranges_max = REPAIRED_MAX;
+        if kept.len() + group(&planned).len() > ranges_max {
+            self.join(&mut planned, &mut kept)?;
+        }
+        let mut records = group(&planned);
         if kept.len() + records.len() > ranges_max {
             return Err(Error::RepairsFull { ranges_max });
         }
@@ -204,12 +207,35 @@ impl Core {
         for record in &mut records {
             (record.file, record.salt) = (file.segment.sequence, file.segment.salt_value);
         }
-        let result = self.commit_repair(&records, &file, entries);
+        let result = self.commit_repair(&kept, &records, &file, entries);
         if matches!(&result, Err(error) if !matches!(error, Error::Poisoned { .. })) {
             // No `meta` names it. After a failed commit one may.
             let _ = self.fs.remove(&file.segment.path);
         }
         result
+    }
+
+    /// Takes entries that were put back before, right beside these and for the same place, out of their own files: they
+    /// go to the new one, and one record will do for all.
+    fn join(&self, planned: &mut Vec<Planned>, kept: &mut Vec<Repaired>) -> Result<()> {
+        let repairs = Arc::clone(&self.view.read().repairs);
+        loop {
+            let groups = group(planned);
+            let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return Ok(()) };
+            let alike = |a: &Repaired, b: &Repaired| (a.sequence, a.place) == (b.sequence, b.place);
+            let below = |other: &Repaired| alike(other, first) && other.end == first.first;
+            let above = |other: &Repaired| alike(other, last) && other.first == last.end;
+            let at = kept.iter().position(|other| below(other) || above(other));
+            let Some(record) = at.map(|at| kept.swap_remove(at)) else { return Ok(()) };
+            let Some(patches) = repairs.patches(&record)? else {
+                kept.push(record);
+                return Ok(());
+            };
+            let Repaired { sequence, place, .. } = record;
+            let joined = patches.into_iter().map(|patch| Planned { patch, sequence, place, is_proven: true });
+            let at = if record.end == first.first { 0 } else { planned.len() };
+            planned.splice(at..at, joined);
+        }
     }
 
     fn write_repair(&self, patches: &[Patch]) -> Result<RepairFile> {
@@ -223,7 +249,13 @@ impl Core {
     }
 
     /// Names the file in `meta`; from then on readers find what is in it.
-    fn commit_repair(&self, records: &[Repaired], file: &Arc<RepairFile>, entries: &[Entry]) -> Result<()> {
+    fn commit_repair(
+        &self,
+        kept: &[Repaired],
+        records: &[Repaired],
+        file: &Arc<RepairFile>,
+        entries: &[Entry],
+    ) -> Result<()> {
         let before = Arc::clone(&self.view.read().repairs);
         let healed = self.healed(&before.with(records, file), records)?;
         // The writer lock: the last position may become known.
@@ -232,9 +264,8 @@ impl Core {
         let meta: &mut Meta = meta.as_mut().ok_or_else(|| self.read_only_error())?;
         // Anew: the head may have been truncated meanwhile.
         let before = Arc::clone(&self.view.read().repairs);
-        let kept = self.view.read().needed(0);
         let accepted: Vec<Accepted> = before.accepted.iter().filter(|lost| !healed.contains(lost)).copied().collect();
-        let after = before.only(&kept, &accepted).with(records, file);
+        let after = before.only(kept, &accepted).with(records, file);
         self.commit_state(meta, &Changes::new(), |state| {
             state.repaired = after.records();
             state.accepted.clone_from(&accepted);

@@ -12,7 +12,7 @@ use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
 use crate::io::{Fs, Mode};
 use crate::meta::{Accepted, Repaired, State};
 use crate::segment::index::Slot;
-use crate::segment::repair::{self, RepairFile};
+use crate::segment::repair::{self, Patch, RepairFile};
 use crate::segment::{self, Segment};
 
 /// Where a damaged entry stands.
@@ -161,6 +161,15 @@ impl Repairs {
             }
         }
         failed.map_or(Ok(None), Err)
+    }
+
+    /// The entries of a record, to be stored in another file with others; nothing where that cannot be done.
+    pub(crate) fn patches(&self, record: &Repaired) -> Result<Option<Vec<Patch>>> {
+        let Some((_, file)) = self.list.iter().find(|(known, _)| known == record) else { return Ok(None) };
+        match (record.first..record.end).map(|index| file.patch(index)).collect() {
+            Err(Error::Damaged(_)) => Ok(None),
+            patches => patches,
+        }
     }
 
     /// An entry that may be the one that a batch of a segment had at `index`: its bytes there, and its check.

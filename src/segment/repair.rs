@@ -116,6 +116,14 @@ impl RepairFile {
         reader::parse_entry(&self.segment.salt, index, slot, bytes).map_err(|why| self.damage(index, slot, why))
     }
 
+    /// The entry at `index` and how it is stored, for another file; nothing where this build would store it otherwise.
+    pub(crate) fn patch(&self, index: u64) -> Result<Option<Patch>> {
+        let (slot, _) = self.verified(index)?;
+        let entry = self.entry(index)?;
+        let compression = writer::stored_as(&self.segment.salt, &entry, slot.check);
+        Ok(compression.map(|compression| (entry, compression)))
+    }
+
     /// The entry's bytes as they would stand in a file with another salt, and their check there.
     pub(crate) fn stored(&self, salt: &Salted, index: u64) -> Result<(Vec<u8>, u32)> {
         let mut bytes = self.verified(index)?.1.to_vec();
