@@ -362,7 +362,9 @@ impl View {
             return None;
         }
         let below = self.sealed.iter().take(at).map(|sealed| sealed.live_end).max();
-        let behind = self.sealed.iter().skip(at).map(|sealed| sealed.first).find(|&first| first > index);
+        // Of some, nothing is left: where they began says nothing.
+        let left = self.sealed.iter().skip(at).filter(|sealed| sealed.first < sealed.live_end);
+        let behind = left.map(|sealed| sealed.first).find(|&first| first > index);
         let start = below.unwrap_or(0).max(self.first().unwrap_or(0));
         let end = behind.unwrap_or(u64::MAX).min(if run.first > index { run.first } else { u64::MAX });
         Some(start.min(index)..end.min(self.next()).max(index + 1))
