@@ -153,6 +153,28 @@ pub enum Error {
     /// Acknowledged bytes no longer check out.
     #[error("{0}")]
     Damaged(Arc<Damage>),
+    /// An entry to repair that can be read as it is.
+    #[error("entry {index} is not damaged: repair only what `damaged` names")]
+    NotDamaged {
+        /// The entry's index.
+        index: u64,
+    },
+    /// An entry to repair that cannot be the one that was lost. Nothing was written.
+    #[error("entry {index} of term {term} is not put back: {why}; fetch the entry from the leader")]
+    RepairRefused {
+        /// The entry's index.
+        index: u64,
+        /// The term that it was given with.
+        term: u64,
+        /// What contradicts it.
+        why: RepairFault,
+    },
+    /// More ranges of repaired entries than are kept track of. Truncate the head past some of them.
+    #[error("{ranges_max} ranges of entries have been repaired, the most there can be: truncate the head past some")]
+    RepairsFull {
+        /// The most ranges.
+        ranges_max: usize,
+    },
     /// An append that leaves a hole.
     #[error("append at index {found} leaves a hole: the next index is {expected}")]
     Gap {
@@ -425,6 +447,39 @@ pub enum TargetFault {
     /// Its checkpoint is of a later moment than this journal has come to.
     #[error("its checkpoint is newer than this journal")]
     Newer,
+}
+
+/// What contradicts an entry that is to be put back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepairFault {
+    /// The lost entry had another term.
+    #[error("the lost entry has term {known}")]
+    Term {
+        /// The lost entry's term.
+        known: u64,
+    },
+    /// An entry before it has a higher term.
+    #[error("an entry before it has term {least}, and terms never fall")]
+    TermBelow {
+        /// The least term that it can have.
+        least: u64,
+    },
+    /// An entry behind it has a lower term.
+    #[error("an entry behind it has term {most}, and terms never fall")]
+    TermAbove {
+        /// The highest term that it can have.
+        most: u64,
+    },
+    /// The lost entry's checksum is known, and is another one.
+    #[error("its checksum is not the lost entry's")]
+    Checksum,
+    /// It does not follow the entry that was given before it.
+    #[error("entry {expected} comes next")]
+    Gap {
+        /// The index that comes next.
+        expected: u64,
+    },
 }
 
 /// A journal's identity, chosen at random when it is created and written into each of its files.

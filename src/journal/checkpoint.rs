@@ -13,6 +13,7 @@ use crate::io::{self, File, Mode, PathKind};
 use crate::meta::{self, MetaStore, State};
 use crate::segment::format::{BatchHeader, HEADER_BYTES, Header, Kind};
 use crate::segment::recover::Window;
+use crate::segment::repair::{self, RepairFile};
 use crate::segment::{self, Opened, Segment};
 
 /// A file in each checkpoint, until it is opened for writing: without `meta` beside it, the checkpoint is not finished.
@@ -58,6 +59,16 @@ struct Piece {
     extent: Extent,
 }
 
+impl Piece {
+    /// The file's name, there as here.
+    fn name(&self) -> String {
+        match self.extent {
+            Extent::Repair => repair::file_name(self.segment.sequence),
+            Extent::Sealed(_) | Extent::Whole | Extent::Tail(_) => segment::file_name(self.segment.sequence),
+        }
+    }
+}
+
 /// How much of a segment file a checkpoint takes.
 #[derive(Clone, Copy)]
 enum Extent {
@@ -65,6 +76,8 @@ enum Extent {
     Sealed(u32),
     /// All of a file that is never written to again, and whose seal cannot be read.
     Whole,
+    /// All of a repair file: never written to again either.
+    Repair,
     /// The newest file, up to the mark.
     Tail(u32),
 }
@@ -160,15 +173,14 @@ impl Core {
         for piece in &cut.pieces {
             target.place(piece)?;
         }
-        for sequence in
-            wanted.into_iter().filter(|wanted| cut.pieces.iter().all(|piece| piece.segment.sequence != *wanted))
-        {
-            target.place_remains(sequence)?;
+        for name in wanted.iter().filter(|wanted| cut.pieces.iter().all(|piece| piece.name() != **wanted)) {
+            target.place_remains(name)?;
         }
         target.sync_names()?;
         // Only now: with `meta` the copy is whole.
         MetaStore::create(&*self.fs, dir, cut.state, self.options.meta_bytes_max)?;
-        Ok(Checkpoint { last: cut.last, segments: cut.pieces.len(), ..target.made })
+        let segments = cut.pieces.iter().filter(|piece| !matches!(piece.extent, Extent::Repair)).count();
+        Ok(Checkpoint { last: cut.last, segments, ..target.made })
     }
 
     /// Fixes what the checkpoint holds: everything that is durable now.
@@ -202,17 +214,24 @@ impl Core {
             let is_tail = segment.sequence == mark.sequence;
             Piece { segment: Arc::clone(segment), extent: if is_tail { Extent::Tail(mark.offset) } else { extent } }
         });
-        Ok(Cut { pieces: pieces.collect(), state, last })
+        let repairs =
+            view.repairs.files().map(|(_, file)| Piece { segment: Arc::clone(&file.segment), extent: Extent::Repair });
+        let mut pieces: Vec<Piece> = pieces.chain(repairs).collect();
+        // Several repairs may be in one file.
+        let mut names = BTreeSet::new();
+        pieces.retain(|piece| names.insert(piece.name()));
+        Ok(Cut { pieces, state, last })
     }
 
-    /// The sequences of the files that belong into the copy: where something was lost, also what remains of the files
-    /// that the log cannot use, so that the copy tells the same.
-    fn wanted(&self, cut: &Cut) -> Result<BTreeSet<u64>> {
-        let mut wanted: BTreeSet<u64> = cut.pieces.iter().map(|piece| piece.segment.sequence).collect();
+    /// The names of the files that belong into the copy: where something was lost, also what remains of the files that the
+    /// log cannot use, so that the copy tells the same.
+    fn wanted(&self, cut: &Cut) -> Result<BTreeSet<String>> {
+        let mut wanted: BTreeSet<String> = cut.pieces.iter().map(Piece::name).collect();
         if let (false, Some(start)) = (cut.state.accepted.is_empty(), cut.state.start) {
             let names = self.fs.list(&self.dir).map_err(|error| Error::io("list", &self.dir, None, error))?;
-            let sequences = names.iter().filter_map(|name| segment::sequence_of(name));
-            wanted.extend(sequences.filter(|sequence| (start.sequence..=cut.state.mark.sequence).contains(sequence)));
+            let chain = start.sequence..=cut.state.mark.sequence;
+            let in_chain = |name: &String| segment::sequence_of(name).is_some_and(|found| chain.contains(&found));
+            wanted.extend(names.into_iter().filter(in_chain));
         }
         Ok(wanted)
     }
@@ -289,9 +308,10 @@ impl Target<'_> {
     }
 
     /// Removes files that belong to an older checkpoint, or to one that was not finished.
-    fn remove_others(&mut self, wanted: &BTreeSet<u64>) -> Result<()> {
+    fn remove_others(&mut self, wanted: &BTreeSet<String>) -> Result<()> {
         for name in self.names()? {
-            let is_old = segment::sequence_of(&name).is_some_and(|sequence| !wanted.contains(&sequence));
+            let is_ours = segment::sequence_of(&name).or_else(|| repair::sequence_of(&name)).is_some();
+            let is_old = is_ours && !wanted.contains(&name);
             if is_old || segment::is_unfinished(&name) {
                 let path = self.dir.join(&name);
                 self.core.fs.remove(&path).map_err(|error| Error::io("remove", &path, None, error))?;
@@ -313,13 +333,13 @@ impl Target<'_> {
         if let Extent::Tail(end) = piece.extent {
             // The second copy of the header, behind the trailer page.
             let second = u64::from(segment.data_end()) + u64::from(segment.data_start());
-            return self.copy(segment, &[0..u64::from(end), second..size]);
+            return self.copy(segment, &piece.name(), &[0..u64::from(end), second..size]);
         }
         if self.has(piece)? {
             self.made.kept += 1;
             return Ok(());
         }
-        let path = self.dir.join(segment::file_name(segment.sequence));
+        let (name, path) = (piece.name(), self.dir.join(piece.name()));
         if !self.core.options.read_only {
             // An older file of that name would be in the way; without `meta` nobody misses it.
             let _ = self.core.fs.remove(&path);
@@ -329,18 +349,22 @@ impl Target<'_> {
                 return Ok(());
             }
         }
-        if self.clone_whole(segment)? {
+        if self.clone_whole(segment, &name)? {
             return Ok(());
         }
         match self.seal(segment, piece.extent)?.and_then(|seal| seal.end(segment.align)) {
-            Some(end) => self.copy(segment, &[0..u64::from(end), u64::from(segment.data_end())..size]),
-            None => self.copy(segment, &[0..size]),
+            Some(end) => self.copy(segment, &name, &[0..u64::from(end), u64::from(segment.data_end())..size]),
+            None => self.copy(segment, &name, &[0..size]),
         }
     }
 
     /// Whether the file is there already: the same one, and sealed with the same seal.
     fn has(&self, piece: &Piece) -> Result<bool> {
         let (ours, core) = (&*piece.segment, self.core);
+        if let Extent::Repair = piece.extent {
+            let named = (ours.sequence, ours.salt_value);
+            return Ok(RepairFile::open(&*core.fs, self.dir, named, core.journal_id, Mode::Read)?.is_ok());
+        }
         let Some(seal) = self.seal(ours, piece.extent)? else { return Ok(false) };
         let theirs = match Segment::open(&*core.fs, self.dir, ours.sequence, core.journal_id, Mode::Read) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(false),
@@ -356,51 +380,51 @@ impl Target<'_> {
             Extent::Sealed(offset) => {
                 Ok(Window::new(segment).header(offset)?.filter(|header| header.kind == Kind::Seal))
             }
-            Extent::Whole | Extent::Tail(_) => Ok(None),
+            Extent::Whole | Extent::Tail(_) | Extent::Repair => Ok(None),
         }
     }
 
     /// Lets a file share the blocks of a segment; `false` where that cannot be.
-    fn clone_whole(&mut self, segment: &Segment) -> Result<bool> {
-        let unfinished = self.dir.join(segment::unfinished_name(segment.sequence));
+    fn clone_whole(&mut self, segment: &Segment, name: &str) -> Result<bool> {
+        let unfinished = self.dir.join(segment::unfinished_name(name));
         if self.core.fs.reflink(&segment.path, &unfinished).is_err() {
             return Ok(false);
         }
         let file = self.core.fs.open(&unfinished, Mode::Write);
         let file = file.map_err(|error| Error::io("open", &unfinished, None, error))?;
-        self.finish(&*file, segment.sequence)?;
+        self.finish(&*file, name)?;
         self.check_identity(segment)?;
         self.made.cloned += 1;
         Ok(true)
     }
 
     /// Copies parts of a segment; what lies between them reads as zeros.
-    fn copy(&mut self, segment: &Segment, parts: &[Range<u64>]) -> Result<()> {
-        let file = self.create(segment.sequence, u64::from(segment.size_bytes))?;
+    fn copy(&mut self, segment: &Segment, name: &str, parts: &[Range<u64>]) -> Result<()> {
+        let file = self.create(name, u64::from(segment.size_bytes))?;
         for part in parts {
             self.copy_part(&*segment.file, &segment.path, &*file, part.clone())?;
         }
         self.check_identity(segment)?;
-        self.finish(&*file, segment.sequence)?;
+        self.finish(&*file, name)?;
         self.made.copied += 1;
         Ok(())
     }
 
     /// Copies what remains of a file that the log cannot use, if it is still there.
-    fn place_remains(&mut self, sequence: u64) -> Result<()> {
-        let path = self.core.dir.join(segment::file_name(sequence));
+    fn place_remains(&mut self, name: &str) -> Result<()> {
+        let path = self.core.dir.join(name);
         let source = match self.core.fs.open(&path, Mode::Read) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             source => source.map_err(|error| Error::io("open", &path, None, error))?,
         };
         let len = source.len().map_err(|error| Error::io("size", &path, None, error))?;
-        let file = self.create(sequence, len)?;
+        let file = self.create(name, len)?;
         self.copy_part(&*source, &path, &*file, 0..len)?;
-        self.finish(&*file, sequence)
+        self.finish(&*file, name)
     }
 
-    fn create(&self, sequence: u64, len: u64) -> Result<Arc<dyn File>> {
-        let path = self.dir.join(segment::unfinished_name(sequence));
+    fn create(&self, name: &str, len: u64) -> Result<Arc<dyn File>> {
+        let path = self.dir.join(segment::unfinished_name(name));
         let file = self.core.fs.open(&path, Mode::Create).map_err(|error| Error::io("create", &path, None, error))?;
         file.set_len(len).map_err(|error| Error::io("size", &path, None, error))?;
         Ok(file)
@@ -428,9 +452,8 @@ impl Target<'_> {
     }
 
     /// Makes a file durable, and only then gives it its name.
-    fn finish(&self, file: &dyn File, sequence: u64) -> Result<()> {
-        let (unfinished, path) = (segment::unfinished_name(sequence), segment::file_name(sequence));
-        let (unfinished, path) = (self.dir.join(unfinished), self.dir.join(path));
+    fn finish(&self, file: &dyn File, name: &str) -> Result<()> {
+        let (unfinished, path) = (self.dir.join(segment::unfinished_name(name)), self.dir.join(name));
         file.sync_data().map_err(|error| Error::io("sync", &unfinished, None, error))?;
         self.core.fs.rename(&unfinished, &path).map_err(|error| Error::io("rename", &unfinished, None, error))
     }

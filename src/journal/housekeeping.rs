@@ -137,12 +137,24 @@ impl Core {
             _ => recipe,
         };
         let result = Segment::prepare(&*self.fs, &self.dir, &recipe, recycled.as_ref().map(|old| old.path.as_path()));
-        // A directory whose sync failed may forget the names of files that the log is in. A file that cannot be synced
-        // is given up: nothing refers to it.
-        result.map_err(|error| match &error {
+        result.map_err(|error| self.mind_names(error))
+    }
+
+    /// A directory whose sync failed may forget the names of files that the log is in: that poisons. A file that cannot be
+    /// synced is given up, because nothing refers to it.
+    pub(super) fn mind_names(&self, error: Error) -> Error {
+        match &error {
             Error::Io { op: "sync", path, .. } if *path == self.dir => self.group.poison(error),
             _ => error,
-        })
+        }
+    }
+
+    /// A sequence for a new file.
+    pub(super) fn next_sequence(&self) -> u64 {
+        let mut state = self.files.state.lock();
+        let sequence = state.next_sequence;
+        state.next_sequence += 1;
+        sequence
     }
 
     /// Whether a file that nothing here refers to has no second name either, such as an earlier process's checkpoint gave

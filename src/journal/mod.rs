@@ -14,6 +14,8 @@ mod open;
 mod options;
 mod read;
 mod recovery;
+mod repair;
+mod repairs;
 mod report;
 mod stable;
 mod verify;
@@ -27,7 +29,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::entry::{Entry, Position};
-use crate::error::{Error, JournalId, Result};
+use crate::error::{Damage, Error, JournalId, Result};
 use crate::io::{Fs, Tasks};
 use crate::log_store::{LogState, LogStore};
 use crate::meta::State;
@@ -88,8 +90,8 @@ impl Drop for Handle {
 
 /// The journal itself.
 ///
-/// Locks are taken in this order: writer, meta, view, then any one of the others. (That of
-/// the index cache may have one segment's pages inside.) Only writer and meta are held during I/O.
+/// Locks are taken in this order: repairing, writer, meta, view, then any one of the others. (That of
+/// the index cache may have one segment's pages inside.) Only the first three are held during I/O.
 struct Core {
     options: OpenOptions,
     fs: Arc<dyn Fs>,
@@ -111,6 +113,10 @@ struct Core {
     files: Files,
     idle: Idle,
     index_cache: IndexCache,
+    /// Damage that reads have met, by index.
+    met: Mutex<BTreeMap<u64, Damage>>,
+    /// Held by the repair under way.
+    repairing: IoLock<()>,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }

@@ -12,6 +12,7 @@ use super::housekeeping::Files;
 use super::idle::Idle;
 use super::monitor::IoLock;
 use super::recovery::{self, Recovered, Source};
+use super::repairs::Repairs;
 use super::stable::Meta;
 use super::view::{Sealed, TailCache, View};
 use super::{Core, Handle, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect};
@@ -20,6 +21,7 @@ use crate::io::{Fs, Mode, PathKind};
 use crate::meta::{self, Accepted, ChainStart, Health, Loaded, MetaStore, State};
 use crate::segment::fold::Fold;
 use crate::segment::recover::Window;
+use crate::segment::repair;
 use crate::segment::{self, Opened, Recipe, Segment};
 use crate::stable_store::Changes;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
@@ -112,6 +114,7 @@ pub(super) fn sync_parent(fs: &dyn Fs, dir: &Path) -> Result<()> {
 /// What an open for writing found, before it changed anything.
 struct Found {
     recovered: Option<Recovered>,
+    repairs: Repairs,
     next_sequence: u64,
     report: RecoveryReport,
     outside: Outside,
@@ -123,18 +126,21 @@ struct Found {
 fn find(options: &OpenOptions, dir: &Path, state: &State, health: Health, mode: Mode) -> Result<Found> {
     let fs = &*options.file_system;
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
-    let mut recovered = recover(options, dir, state, health, &names, mode)?;
+    let (repairs, unmended) = Repairs::load(fs, dir, state, options.on_damage, mode)?;
+    let mut recovered = recover(options, dir, (state, health), &names, mode, &repairs)?;
     let next_sequence = next_sequence(dir, state, &names, recovered.as_ref())?;
     let (bytes, bytes_max) = (meta::format::pairs_bytes(&state.pairs), options.meta_bytes_max);
     if bytes > bytes_max {
         return Err(Error::StoreFull { bytes, bytes_max });
     }
     let mut report = recovered.as_mut().map(|recovered| std::mem::take(&mut recovered.report)).unwrap_or_default();
+    report.damaged.extend(unmended.into_iter().map(Arc::new));
     let mut outside = outside_chain(options, dir, state, &names, recovered.as_mut(), &mut report)?;
     outside.remove.extend(unfinished(dir, &names));
+    outside.remove.extend(repairs.unnamed(dir, &names));
     report.leftover.clone_from(&outside.remove);
     let is_checkpoint = names.iter().any(|name| name == MARKER_NAME);
-    Ok(Found { recovered, next_sequence, report, outside, is_checkpoint })
+    Ok(Found { recovered, repairs, next_sequence, report, outside, is_checkpoint })
 }
 
 /// Recovers the log, begins a new life, and hands out the journal.
@@ -142,7 +148,7 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let fs = &*options.file_system;
     let Loaded { mut store, mut state, health } = loaded;
     let found = find(options, dir, &state, health, Mode::Write)?;
-    let Found { recovered, next_sequence, mut report, outside, is_checkpoint } = found;
+    let Found { recovered, mut repairs, next_sequence, mut report, outside, is_checkpoint } = found;
     report.describe(&state, health, created);
     if is_checkpoint {
         let marker = dir.join(MARKER_NAME);
@@ -158,12 +164,13 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let Outside { spare, remove } = outside;
     let files = Files::new(fs.tasks(), spare, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
-    let core = assemble(options, dir, Some(store), state, chain, files, report);
+    repairs.accepted = accepted;
+    let core = assemble(options, dir, Some(store), state, chain, files, report, repairs);
     core.settle_end()?;
-    core.begin_life(chain_start, &accepted)?;
+    core.begin_life(chain_start)?;
     if health != Health::Sound {
         // A commit writes one slot, both copies: another one, and no bad copy is left in either.
-        core.begin_life(chain_start, &accepted)?;
+        core.begin_life(chain_start)?;
     }
     // Only now: until this life has begun, an open that fails leaves everything as it was.
     for path in &remove {
@@ -175,9 +182,11 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
 
 /// The sequence of the next file: behind every one that is there, and every one that anything names.
 fn next_sequence(dir: &Path, state: &State, names: &[String], recovered: Option<&Recovered>) -> Result<u64> {
-    let there = names.iter().filter_map(|name| segment::sequence_of(name));
+    let there = names.iter().filter_map(|name| segment::sequence_of(name).or_else(|| repair::sequence_of(name)));
+    let mending = state.repaired.iter().map(|repaired| repaired.file.max(repaired.sequence));
     let lost = state.accepted.iter().map(|accepted| accepted.sequence);
-    let highest = there.chain(lost).chain(recovered.map(|recovered| recovered.highest)).max().unwrap_or(0);
+    let highest =
+        there.chain(mending).chain(lost).chain(recovered.map(|recovered| recovered.highest)).max().unwrap_or(0);
     (highest < SEQUENCE_MAX).then(|| highest + 1).ok_or_else(|| {
         let why = format!("no segment can follow `{}`, which is not one of ours", segment::file_name(highest));
         Error::NotAJournal { dir: dir.to_path_buf(), why }
@@ -187,17 +196,17 @@ fn next_sequence(dir: &Path, state: &State, names: &[String], recovered: Option<
 fn recover(
     options: &OpenOptions,
     dir: &Path,
-    state: &State,
-    health: Health,
+    (state, health): (&State, Health),
     names: &[String],
     mode: Mode,
+    repairs: &Repairs,
 ) -> Result<Option<Recovered>> {
     let fs = &*options.file_system;
     match state.start {
         Some(start) => {
             let on_damage = options.on_damage;
             let is_closed = state.clean && health != Health::SlotLost;
-            recovery::recover(Source { fs, dir, meta: state, start, on_damage, mode, is_closed }).map(Some)
+            recovery::recover(Source { fs, dir, meta: state, start, on_damage, mode, is_closed, repairs }).map(Some)
         }
         None => check_unnamed(fs, dir, names, state).map(|()| None),
     }
@@ -326,14 +335,30 @@ fn assemble(
     mut state: State,
     chain: Chain,
     files: Files,
-    report: RecoveryReport,
+    mut report: RecoveryReport,
+    repairs: Repairs,
 ) -> Arc<Core> {
     let Chain { sealed, active, active_start, fold, index_batch } = chain;
     let tail = TailCache::new(options.tail_cache_bytes);
     let purged = state.purged;
+    let met = super::repair::met_at_open(&report);
     let lost = report.damaged.iter().map(|damage| damage.indexes).collect();
-    let (last, rewrites, rotations) = (None, 0, 0);
-    let view = View { purged, last, sealed, active, active_start, fold, index_batch, lost, rewrites, rotations, tail };
+    report.damaged = report.damaged.iter().flat_map(|damage| repairs.rest_of(dir, damage)).collect();
+    let (last, rewrites, rotations, repairs) = (None, 0, 0, Arc::new(repairs));
+    let view = View {
+        purged,
+        last,
+        sealed,
+        active,
+        active_start,
+        fold,
+        index_batch,
+        lost,
+        repairs,
+        rewrites,
+        rotations,
+        tail,
+    };
     let fs = Arc::clone(&options.file_system);
     let tasks = fs.tasks();
     let looked_at = store.is_none().then(|| state.clone());
@@ -353,6 +378,8 @@ fn assemble(
         files,
         idle: Idle::default(),
         index_cache: IndexCache::default(),
+        met: Mutex::new(met),
+        repairing: IoLock::new(Arc::clone(&tasks), "the lock of repairs", ()),
         closed: AtomicBool::new(false),
         lock: Mutex::new(None),
         tasks,
@@ -374,13 +401,15 @@ impl Core {
 
     /// Commits the next life, with the mark at the end of the adopted log: from here on, what earlier lives left
     /// behind it is neither a batch nor evidence.
-    fn begin_life(&self, start: ChainStart, accepted: &[Accepted]) -> Result<()> {
+    fn begin_life(&self, start: ChainStart) -> Result<()> {
+        let repairs = Arc::clone(&self.view.read().repairs);
         let mut meta = self.meta.lock();
         let Some(meta) = meta.as_mut() else { return Ok(()) };
         let begun = self.commit_state(meta, &Changes::new(), |state| {
             state.life = self.life;
             state.start = Some(start);
-            state.accepted = accepted.to_vec();
+            state.accepted.clone_from(&repairs.accepted);
+            state.repaired = repairs.records();
         });
         begun.map_err(|error| match error {
             Error::Poisoned { cause } => Error::clone(&cause),
@@ -449,17 +478,20 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
     }
     let Loaded { mut state, health, .. } = MetaStore::open(fs, dir, Mode::Read)?;
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
-    let recovered = recover(options, dir, &state, health, &names, Mode::Read)?;
+    let (mut repairs, unmended) = Repairs::load(fs, dir, &state, options.on_damage, Mode::Read)?;
+    let recovered = recover(options, dir, (&state, health), &names, Mode::Read, &repairs)?;
     let Some(Recovered { active: Some(active), sealed, active_start, fold, index_batch, accepted, mut report, .. }) =
         recovered
     else {
         return Err(not_yet("the log has no segment to read from yet: open it for writing once"));
     };
-    state.accepted = accepted;
+    state.accepted.clone_from(&accepted);
+    repairs.accepted = accepted;
     report.describe(&state, health, false);
+    report.damaged.extend(unmended.into_iter().map(Arc::new));
     report.life = state.life;
     let chain = Chain { sealed, active, active_start, fold, index_batch };
-    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), report);
+    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), report, repairs);
     core.settle_end()?;
     Ok(core)
 }

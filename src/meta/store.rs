@@ -15,6 +15,8 @@ pub(crate) const FILE_NAME: &str = "meta";
 pub(crate) const UNFINISHED_NAME: &str = "meta.tmp";
 /// Room in each copy for records of accepted damage.
 const ACCEPTED_MAX: usize = 64;
+/// Room in each copy for records of repairs.
+pub(crate) const REPAIRED_MAX: usize = 32;
 
 /// The longest copy that is read into memory: more than the largest bound on the pairs gives.
 const COPY_BYTES_MAX: usize = 80 << 20;
@@ -50,7 +52,8 @@ pub(crate) struct Inspected {
 /// The length of one copy for a bound on the pairs.
 fn copy_bytes_for(pairs_bytes_max: u64) -> usize {
     let pairs = usize::try_from(pairs_bytes_max).unwrap_or(usize::MAX / 8);
-    (FIXED_BYTES + ACCEPTED_MAX * format::ACCEPTED_BYTES + pairs).next_multiple_of(COPY_ALIGN_BYTES)
+    let records = ACCEPTED_MAX * format::ACCEPTED_BYTES + REPAIRED_MAX * format::REPAIRED_BYTES;
+    (FIXED_BYTES + records + pairs).next_multiple_of(COPY_ALIGN_BYTES)
 }
 
 impl MetaStore {
@@ -106,7 +109,7 @@ impl MetaStore {
             }
             Decision::Adopt(state, health) => Ok(Loaded { store, state: *state, health }),
             Decision::Newer(found) => {
-                Err(Error::UnsupportedVersion { path: store.path, found, supported: format::VERSION })
+                Err(Error::UnsupportedVersion { path: store.path, found, supported: format::VERSION_REPAIRED })
             }
             Decision::Lost => {
                 let why = format!("{len} bytes, no copy has a right checksum");

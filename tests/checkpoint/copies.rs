@@ -1,6 +1,6 @@
 //! What is in a copy, and what becomes of it.
 
-use raft_journal::{Journal, LogStore, Position, StableStore};
+use raft_journal::{Error, Journal, LogStore, Position, StableStore};
 
 use crate::common::{Disk, append_each, entries, log, on_both};
 use crate::{assert_same, churn, filled};
@@ -124,6 +124,34 @@ fn journals_of_every_shape_can_be_copied() {
             journal.checkpoint(&backup.dir).unwrap();
             assert_same(&backup.open(), &journal);
         }
+    });
+}
+
+#[test]
+fn what_was_put_back_here_is_there() {
+    on_both(|disk| {
+        let journal = filled(disk);
+        let expected = log(&journal);
+        journal.close().unwrap();
+        drop(journal);
+        let (name, at) = disk.find(&entries(20..=20, 1)[0].data);
+        disk.flip(&name, at);
+        let journal = disk.open();
+        assert!(matches!(journal.entry(20), Err(Error::Damaged(_))));
+        journal.repair(&entries(20..=20, 1)).unwrap();
+        let (backup, second) = (disk.beside("backup"), disk.beside("second"));
+        let made = journal.checkpoint(&backup.dir).unwrap();
+        assert_eq!(made.linked, made.segments, "all but the newest, and the repair file");
+        assert_eq!(journal.checkpoint(&backup.dir).unwrap().kept, made.segments);
+        disk.open_read_only().checkpoint(&second.dir).unwrap();
+        assert_eq!(log(&backup.open()), expected);
+        // When the head has passed it, the file goes from both.
+        journal.truncate_head(Position::new(60, 1)).unwrap();
+        churn(disk, &journal);
+        journal.checkpoint(&second.dir).unwrap();
+        assert!(!second.names().iter().any(|name| name.ends_with(".rep")), "{:?}", second.names());
+        assert_same(&second.open(), &journal);
+        assert_eq!(log(&backup.open()), expected);
     });
 }
 

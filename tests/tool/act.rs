@@ -66,3 +66,39 @@ fn bench_measures_and_leaves_nothing_behind() {
     assert!(code == 3 && text.contains("missing"), "{text}");
     assert_eq!(run(&["bench", path(temporary.path()), "--appends", "0"]).status.code(), Some(2));
 }
+
+#[test]
+fn repair_puts_back_what_another_journal_has() {
+    let (sample, other) = (Sample::new(), Sample::new());
+    sample.spoil(20);
+    sample.spoil(21);
+    sample.spoil(40);
+    other.spoil(40);
+    let before = sample.files();
+    let (told, code) = json(&sample.dir, "repair", &["--from", path(&other.dir), "--dry-run"]);
+    assert_eq!((code, &told["repairable"], &told["left"]), (1, &json!(2), &json!(1)));
+    assert_eq!(sample.files(), before);
+    let (told, code) = json(&sample.dir, "repair", &["--from", path(&other.dir)]);
+    assert_eq!((code, &told["repaired"], &told["left"]), (1, &json!(2), &json!(1)), "{told}");
+    assert_eq!((&told["runs"][0]["first"], &told["runs"][0]["end"]), (&json!(20), &json!(22)));
+    // The rest from a third node.
+    let third = Sample::new();
+    let (text, code) = on(&sample.dir, "repair", &["--from", path(&third.dir)]);
+    assert!(code == 0 && text.contains("all repaired: 1"), "{text}");
+    assert_eq!(on(&sample.dir, "dump", &[]), on(&third.dir, "dump", &[]));
+    let (text, code) = on(&sample.dir, "repair", &["--from", path(&third.dir)]);
+    assert!(code == 0 && text.contains("nothing is damaged"), "{text}");
+    // A copy has what was put back.
+    let backup = sample.dir.with_file_name("backup");
+    assert_eq!(on(&sample.dir, "checkpoint", &[path(&backup)]).1, 0);
+    assert_eq!(on(&backup, "dump", &[]), on(&third.dir, "dump", &[]));
+}
+
+#[test]
+fn repair_waits_for_no_node() {
+    let (sample, other) = (Sample::new(), Sample::new());
+    let journal = options().open(&sample.dir).unwrap();
+    let (text, code) = complaint(&["repair", path(&sample.dir), "--from", path(&other.dir)]);
+    assert!(code == 3 && text.contains("is held by another opener") && text.contains("stop the node"), "{text}");
+    journal.close().unwrap();
+}

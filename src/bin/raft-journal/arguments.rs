@@ -8,8 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Looks into a raft-journal, checks it, copies it, and measures the disk under it.
 ///
-/// Every command but `checkpoint`, `repair` and `bench` only reads, needs no lock, and may run beside the node that has
-/// the journal open.
+/// Every command but `repair` only reads the journal, needs no lock, and may run beside the node that has it open.
 #[derive(Parser)]
 #[command(name = "raft-journal", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(super) struct Arguments {
@@ -35,6 +34,10 @@ pub(super) enum Command {
     Ls(Journal),
     /// Prints entries
     Dump(Dump),
+    /// Reads every file and checks every checksum
+    Verify(Verify),
+    /// Puts damaged entries back, as another node's journal has them. The node must be stopped
+    Repair(Repair),
     /// Says what opening the journal for writing would find and do, and changes nothing
     Recover(Recover),
     /// Copies a journal into another directory as it is now, also while a node has it open
@@ -64,6 +67,30 @@ pub(super) struct Dump {
     /// How an entry is printed
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: Format,
+}
+
+#[derive(Args)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    pub(super) journal: Journal,
+    /// Reads no more than so many MiB a second
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    pub(super) mib_per_second: Option<u64>,
+}
+
+#[derive(Args)]
+pub(super) struct Repair {
+    #[command(flatten)]
+    pub(super) journal: Journal,
+    /// The journal of another node of the same Raft group, or a checkpoint of it: best the leader's. It is only read
+    #[arg(long)]
+    pub(super) from: PathBuf,
+    /// Only says what is damaged, and what the other journal has of it
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// The node's bound on its small state, bytes
+    #[arg(long, default_value_t = 16 << 10)]
+    pub(super) meta_bytes_max: u64,
 }
 
 #[derive(Args)]

@@ -71,8 +71,8 @@ impl Failure {
         let Failure::Journal(error) = self else { return None };
         Some(match error {
             Error::Damaged(_) => {
-                "`raft-journal recover --dry-run --accept-damage DIR` says what would be lost, and \
-                `raft-journal dump DIR` prints what can still be read"
+                "`raft-journal verify DIR` names all that is lost, and \
+                `raft-journal repair DIR --from OTHER_DIR` puts it back as another node has it"
             }
             Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 "run it as the user that the node runs as"

@@ -9,6 +9,8 @@ mod info;
 mod list;
 mod output;
 mod recover;
+mod repair;
+mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -40,6 +42,8 @@ fn run(arguments: Arguments) -> Result<Outcome, Failure> {
         Command::Info(journal) => info::run(&mut out, &journal.dir)?,
         Command::Ls(journal) => list::run(&mut out, &journal.dir)?,
         Command::Dump(dump) => dump::run(&mut out, &dump)?,
+        Command::Verify(verify) => verify::run(&mut out, &verify)?,
+        Command::Repair(repair) => repair::run(&mut out, &repair)?,
         Command::Recover(recover) => recover::run(&mut out, &recover)?,
         Command::Checkpoint(checkpoint) => checkpoint::run(&mut out, &checkpoint)?,
         Command::Bench(bench) => bench::run(&mut out, &bench)?,
