@@ -51,6 +51,7 @@
 #[cfg(any(feature = "openraft-09", feature = "openraft-010", feature = "raft-rs"))]
 pub mod adapters;
 mod codec;
+mod digest;
 mod entry;
 mod error;
 #[cfg(fuzzing)]
@@ -70,9 +71,14 @@ mod stable_store;
 mod stats;
 mod sync;
 
+pub use digest::RangeDigest;
 pub use entry::{Entry, Position};
-pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
-pub use journal::{Compression, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect, TornTail};
+pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, RepairFault, Result, TargetFault};
+pub use journal::{
+    Checkpoint, Compression, Journal, OnDamage, OpenOptions, RecoveryReport, SegmentInfo, SegmentRole, Suspect,
+    TornTail,
+};
+pub use journal::{Fault, FaultCause, FaultPart, VerifyOptions, VerifyProgress, VerifyReport};
 pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;
 pub use pending::{Durability, DurableCallback, Pending};

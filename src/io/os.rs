@@ -64,6 +64,27 @@ impl Fs for OsFs {
     }
 
     #[cfg(unix)]
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    #[cfg(unix)]
+    fn links(&self, path: &Path) -> io::Result<u64> {
+        Ok(std::os::unix::fs::MetadataExt::nlink(&fs::metadata(path)?))
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn reflink(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let source = fs::File::open(from)?;
+        let file = fs::File::create_new(to)?;
+        rustix::fs::ioctl_ficlone(&file, &source).map_err(|error| {
+            // The empty file would be in the way of whoever copies instead.
+            let _ = fs::remove_file(to);
+            error.into()
+        })
+    }
+
+    #[cfg(unix)]
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         // The empty path is how `Path::parent` spells the working directory.
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
@@ -221,6 +242,16 @@ impl File for OsFile {
     fn drop_cache(&self, _range: Range<u64>) -> io::Result<bool> {
         Ok(false)
     }
+}
+
+/// The time since the first call.
+pub(super) fn now() -> Duration {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    LazyLock::force(&FIRST).elapsed()
+}
+
+pub(super) fn sleep(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// How long a thread without work stays.

@@ -236,8 +236,9 @@ impl Loss {
         match self.what {
             What::Index => {}
             What::Payloads { header, parts, end } => {
-                let entry = |(term, slot, right)| (term, if right { slot } else { Slot::LOST });
-                let entries: Vec<(u64, Slot)> = parts.into_iter().map(entry).collect();
+                // A slot whose check is known stays known, though what it speaks of is lost: what is put back for it is
+                // held against it.
+                let entries: Vec<(u64, Slot)> = parts.into_iter().map(|(term, slot, _)| (term, slot)).collect();
                 fold.apply(&header, end, &entries);
             }
             What::Range => {
