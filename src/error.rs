@@ -80,6 +80,27 @@ pub enum Error {
         /// The name of the lowest segment file.
         first_segment: String,
     },
+    /// A directory that cannot take a checkpoint. It was left alone.
+    #[error("{} cannot take the checkpoint: {why}; name an empty or a new directory, or an older checkpoint of this \
+        journal", dir.display())]
+    CheckpointTarget {
+        /// The directory.
+        dir: PathBuf,
+        /// What stands against it.
+        why: TargetFault,
+    },
+    /// A checkpoint that was interrupted, or is being made.
+    #[error("{} holds a checkpoint that is not finished: take it again into the same directory, or remove it", dir.display())]
+    UnfinishedCheckpoint {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The journal's writer has used a file again that a read-only handle still showed.
+    #[error("{} has been used again by the journal's writer: open the journal anew, and try again", path.display())]
+    Overtaken {
+        /// The segment file.
+        path: PathBuf,
+    },
     /// No slot of `meta` can be read: the term and vote are unknown.
     #[error("{}: neither slot can be read ({why}): the term and vote are unknown; \
         restore the file or let this node rejoin as a new member", path.display())]
@@ -132,6 +153,28 @@ pub enum Error {
     /// Acknowledged bytes no longer check out.
     #[error("{0}")]
     Damaged(Arc<Damage>),
+    /// An entry to repair that can be read as it is.
+    #[error("entry {index} is not damaged: repair only what `damaged` names")]
+    NotDamaged {
+        /// The entry's index.
+        index: u64,
+    },
+    /// An entry to repair that cannot be the one that was lost. Nothing was written.
+    #[error("entry {index} of term {term} is not put back: {why}; fetch the entry from the leader")]
+    RepairRefused {
+        /// The entry's index.
+        index: u64,
+        /// The term that it was given with.
+        term: u64,
+        /// What contradicts it.
+        why: RepairFault,
+    },
+    /// More ranges of repaired entries than are kept track of. Truncate the head past some of them.
+    #[error("{ranges_max} ranges of entries have been repaired, the most there can be: truncate the head past some")]
+    RepairsFull {
+        /// The most ranges.
+        ranges_max: usize,
+    },
     /// An append that leaves a hole.
     #[error("append at index {found} leaves a hole: the next index is {expected}")]
     Gap {
@@ -380,6 +423,63 @@ pub enum DamageKind {
     /// The entry was lost earlier, and its loss accepted.
     #[error("the entry was lost earlier and its loss was accepted")]
     Accepted,
+}
+
+/// What stands against a directory as the target of a checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetFault {
+    /// Something is in it that is no checkpoint's.
+    #[error("it holds `{found}`")]
+    NotEmpty {
+        /// The name of one of the things in it.
+        found: String,
+    },
+    /// It is a journal: never a checkpoint, or opened for writing since it was one.
+    #[error("it is a journal in its own right")]
+    InUse,
+    /// It is another journal's checkpoint.
+    #[error("it belongs to journal {found}")]
+    OtherJournal {
+        /// That journal's id.
+        found: JournalId,
+    },
+    /// Its checkpoint is of a later moment than this journal has come to.
+    #[error("its checkpoint is newer than this journal")]
+    Newer,
+}
+
+/// What contradicts an entry that is to be put back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepairFault {
+    /// The lost entry had another term.
+    #[error("the lost entry has term {known}")]
+    Term {
+        /// The lost entry's term.
+        known: u64,
+    },
+    /// An entry before it has a higher term.
+    #[error("an entry before it has term {least}, and terms never fall")]
+    TermBelow {
+        /// The least term that it can have.
+        least: u64,
+    },
+    /// An entry behind it has a lower term.
+    #[error("an entry behind it has term {most}, and terms never fall")]
+    TermAbove {
+        /// The highest term that it can have.
+        most: u64,
+    },
+    /// The lost entry's checksum is known, and is another one.
+    #[error("its checksum is not the lost entry's")]
+    Checksum,
+    /// It does not follow the entry that was given before it.
+    #[error("entry {expected} comes next")]
+    Gap {
+        /// The index that comes next.
+        expected: u64,
+    },
 }
 
 /// A journal's identity, chosen at random when it is created and written into each of its files.

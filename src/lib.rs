@@ -34,7 +34,9 @@
 //!   crash tests of the nodes that are built on this crate.
 //! - With the feature `conformance`, `conformance` proves any implementation of the two traits in one call, and says of
 //!   each failure which promise broke.
-//! - With the feature `openraft-09`, `adapters::openraft_09` is a log store for openraft 0.9.
+//! - With the features `openraft-09` and `openraft-010`, `adapters::openraft_09` and `adapters::openraft_010` are log
+//!   stores for openraft.
+//! - With the feature `raft-rs`, `adapters::raft_rs` is a storage for raft-rs 0.7; `docs::raft_rs` is its guide.
 //! - With the feature `replica`, `adapters::replica` is the log of a replica: a committed position and a watch on it,
 //!   named positions that hold the head back, and the way from a plain log to a Raft log.
 //!
@@ -43,17 +45,20 @@
 //! - [`docs::crash_safety`]: the promises, the assumptions about the disk, and how recovery decides.
 //! - `docs::crash_testing` (feature `sim`): your own node on a disk that loses power, and how this crate does it.
 //! - [`docs::format`]: every byte on the disk.
+//! - `docs::openraft` (features `openraft-09` and `openraft-010`): a node with openraft, from its first line to its worst
+//!   day.
 //! - [`docs::operations`]: sizing, options, what each error and each line of the report asks for, platforms.
 //! - [`docs::your_own_engine`]: a Raft engine on a journal: what must be durable when, what to do with what recovery finds.
 //! - [`docs::performance`]: what calls cost beside the bare disk, how that is measured, and what was learnt.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-#[cfg(any(feature = "openraft-09", feature = "replica"))]
+#[cfg(any(feature = "openraft-09", feature = "openraft-010", feature = "raft-rs", feature = "replica"))]
 pub mod adapters;
 mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod digest;
 mod entry;
 mod error;
 #[cfg(fuzzing)]
@@ -73,9 +78,14 @@ mod stable_store;
 mod stats;
 mod sync;
 
+pub use digest::RangeDigest;
 pub use entry::{Entry, Position};
-pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
-pub use journal::{Compression, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect, TornTail};
+pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, RepairFault, Result, TargetFault};
+pub use journal::{
+    Checkpoint, Compression, Journal, OnDamage, OpenOptions, RecoveryReport, SegmentInfo, SegmentRole, Suspect,
+    TornTail,
+};
+pub use journal::{Fault, FaultCause, FaultPart, VerifyOptions, VerifyProgress, VerifyReport};
 pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;
 pub use pending::{Durability, DurableCallback, Pending};
@@ -91,10 +101,16 @@ pub mod docs {
     #[cfg(feature = "sim")]
     #[doc = include_str!("docs/crash_testing.md")]
     pub mod crash_testing {}
+    #[cfg(all(feature = "openraft-09", feature = "openraft-010"))]
+    #[doc = include_str!("docs/openraft.md")]
+    pub mod openraft {}
     #[doc = include_str!("docs/operations.md")]
     pub mod operations {}
     #[doc = include_str!("docs/performance.md")]
     pub mod performance {}
+    #[cfg(feature = "raft-rs")]
+    #[doc = include_str!("docs/raft_rs.md")]
+    pub mod raft_rs {}
     #[doc = include_str!("docs/your_own_engine.md")]
     pub mod your_own_engine {}
 }

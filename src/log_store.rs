@@ -85,7 +85,8 @@ pub trait LogStore: Send + Sync {
         self.append_pending(entries)?.wait()
     }
 
-    /// Appends entries; they are written and readable when it returns, and durable when the [`Pending`] says so.
+    /// Appends entries; they are written and readable when it returns, and durable when the [`Pending`] says so. Nobody
+    /// has to wait for it: a later sync takes them along.
     ///
     /// # Errors
     ///
@@ -136,4 +137,15 @@ pub trait LogStore: Send + Sync {
     ///
     /// [`Poisoned`](crate::Error::Poisoned) when a sync failed, now or earlier.
     fn sync(&self) -> Result<()>;
+
+    /// A [`Pending`] for everything written so far, by whomever: as [`sync`](Self::sync), for those who cannot wait. Its
+    /// callbacks come behind those of earlier writes, so it tells nothing before them.
+    ///
+    /// # Errors
+    ///
+    /// As for [`sync`](Self::sync).
+    fn sync_pending(&self) -> Result<Pending> {
+        self.sync()?;
+        Ok(Pending::ready(self.state().last.unwrap_or_default()))
+    }
 }

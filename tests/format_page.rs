@@ -109,7 +109,7 @@ fn layouts() -> Vec<Layout> {
                 ("life", m::LIFE_AT),
                 ("accepted", m::ACCEPTED_AT),
                 ("pairs", m::PAIRS_AT),
-                ("zero", m::ZERO_AT),
+                ("repaired", m::REPAIRED_AT),
                 ("mark sequence", m::MARK_SEQUENCE_AT),
                 ("mark offset", m::MARK_OFFSET_AT),
                 ("mark chain", m::MARK_CHAIN_AT),
@@ -133,6 +133,11 @@ fn layouts() -> Vec<Layout> {
             fields: &[("sequence", 0), ("offset", 8), ("first", 12), ("end", 20)],
             bytes: m::ACCEPTED_BYTES,
         },
+        Layout {
+            heading: "Repair",
+            fields: &[("sequence", 0), ("place", 8), ("first", 12), ("end", 20), ("file", 28), ("salt", 36)],
+            bytes: m::REPAIRED_BYTES,
+        },
         Layout { heading: "Pair", fields: &[("key length", 0), ("value length", 1)], bytes: m::PAIR_HEAD_BYTES },
     ]
 }
@@ -149,6 +154,7 @@ fn constants() -> Vec<(&'static str, &'static str, String)> {
         ("A segment file", "EDGE_BYTES", segment::EDGE_BYTES.to_string()),
         ("`meta`", "MAGIC", text(meta::MAGIC)),
         ("`meta`", "VERSION", meta::VERSION.to_string()),
+        ("`meta`", "VERSION_REPAIRED", meta::VERSION_REPAIRED.to_string()),
         ("`meta`", "COPY_ALIGN_BYTES", meta::COPY_ALIGN_BYTES.to_string()),
         ("`meta`", "COPIES", meta::COPIES.to_string()),
     ]

@@ -4,9 +4,9 @@
 //! entries of the journal up to the committed mark, and learns from the leader what was committed since.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Cursor, Write};
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openraft_09 as openraft;
@@ -16,12 +16,16 @@ use openraft::{
     AnyError, Entry, EntryPayload, LogId, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageError,
     StorageIOError, StoredMembership,
 };
+use raft_journal::io::{Fs, Mode, OsFs, PathKind, read_up_to, write_all_at};
 use serde::{Deserialize, Serialize};
 
 openraft::declare_raft_types!(
     /// What the three nodes agree on: commands in, the number of commands applied so far out.
     pub Types: D = Command, R = u64
 );
+
+/// How many clients a generation has room for: client numbers of the same multiple of it belong together.
+pub const GENERATION: u64 = 1 << 16;
 
 /// A write. A client sends one at a time and repeats it until it is answered; the machine applies it once.
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
@@ -32,12 +36,19 @@ pub struct Command {
     pub value: String,
 }
 
-/// What all nodes must agree on, byte for byte.
-#[derive(Serialize, Deserialize, Clone, Default)]
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+struct Value {
+    client: u64,
+    value: String,
+}
+
+/// What all nodes must agree on, byte for byte: the values and the clients of the two newest generations.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Default, Debug)]
 pub struct State {
-    values: BTreeMap<String, String>,
-    /// The last sequence number of each client.
-    answered: BTreeMap<u64, u64>,
+    generation: u64,
+    values: BTreeMap<String, Value>,
+    /// The sequence numbers that were applied, client by client: runs of them, first and last.
+    applied: BTreeMap<u64, Vec<(u64, u64)>>,
     /// How many commands were applied.
     pub commands: u64,
     /// A sum over all commands that depends on their order.
@@ -45,18 +56,52 @@ pub struct State {
 }
 
 impl State {
-    fn apply(&mut self, command: Command) {
-        let answered = self.answered.entry(command.client).or_default();
-        if command.sequence <= *answered {
+    pub fn apply(&mut self, command: Command) {
+        let generation = command.client / GENERATION;
+        if generation > self.generation {
+            self.begin(generation);
+        }
+        if generation + 1 < self.generation {
             return;
         }
-        *answered = command.sequence;
+        let runs = self.applied.entry(command.client).or_default();
+        // Applied before, or given up before a later one.
+        if runs.last().is_some_and(|&(_, last)| command.sequence <= last) {
+            return;
+        }
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == command.sequence => *last = command.sequence,
+            _ => runs.push((command.sequence, command.sequence)),
+        }
         self.commands += 1;
         let words = [&command.client.to_le_bytes(), &command.sequence.to_le_bytes(), command.value.as_bytes()];
         for byte in words.into_iter().flatten() {
             self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        self.values.insert(command.key, command.value);
+        self.values.insert(command.key, Value { client: command.client, value: command.value });
+    }
+
+    /// A new generation of clients: what those before the last one wrote is forgotten, so that the state stays small.
+    fn begin(&mut self, generation: u64) {
+        self.generation = generation;
+        let oldest = generation.saturating_sub(1) * GENERATION;
+        self.applied = self.applied.split_off(&oldest);
+        self.values.retain(|_, value| value.client >= oldest);
+    }
+
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(|value| value.value.as_str())
+    }
+
+    /// Whether a command of a client's was applied.
+    pub fn has_applied(&self, client: u64, sequence: u64) -> bool {
+        let runs = self.applied.get(&client).map_or(&[][..], Vec::as_slice);
+        runs.iter().any(|(first, last)| (*first..=*last).contains(&sequence))
+    }
+
+    /// The state that these bytes of a snapshot, or of [`StateMachine::bytes`], hold.
+    pub fn from_bytes(bytes: &[u8]) -> io::Result<State> {
+        rmp_serde::from_slice(bytes).map_err(io::Error::other)
     }
 }
 
@@ -74,14 +119,22 @@ type Answer<T> = Result<T, StorageError<u64>>;
 #[derive(Clone)]
 pub struct StateMachine {
     machine: Arc<Mutex<Machine>>,
-    snapshot: PathBuf,
+    files: Arc<Files>,
+    installed: Arc<AtomicU64>,
 }
 
 impl StateMachine {
     /// The state machine whose snapshot, if there is one, lies in `dir`.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let new = StateMachine { machine: Arc::default(), snapshot: dir.join("snapshot") };
-        if let Some((meta, data)) = new.saved()? {
+        Self::open_on(Arc::new(OsFs), dir)
+    }
+
+    /// The state machine whose snapshot, if there is one, lies in `dir` of a file system.
+    pub fn open_on(fs: Arc<dyn Fs>, dir: &Path) -> io::Result<Self> {
+        let files = Files { fs, dir: dir.to_path_buf(), saved: Mutex::default() };
+        let new = StateMachine { machine: Arc::default(), files: Arc::new(files), installed: Arc::default() };
+        if let Some((meta, data)) = new.files.load()? {
+            *new.files.lock() = meta.last_log_id;
             new.adopt(&meta, &data)?;
         }
         Ok(new)
@@ -92,9 +145,14 @@ impl StateMachine {
         rmp_serde::to_vec(&self.lock().state).map_err(io::Error::other)
     }
 
-    /// How many commands were applied.
-    pub fn commands(&self) -> u64 {
-        self.lock().state.commands
+    /// What a key was last set to.
+    pub fn value(&self, key: &str) -> Option<String> {
+        self.lock().state.value(key).map(str::to_owned)
+    }
+
+    /// How many snapshots of another node this one has installed since it was started.
+    pub fn installed(&self) -> u64 {
+        self.installed.load(Ordering::Relaxed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Machine> {
@@ -102,32 +160,53 @@ impl StateMachine {
     }
 
     fn adopt(&self, meta: &Meta, data: &[u8]) -> io::Result<()> {
-        let state = rmp_serde::from_slice(data).map_err(io::Error::other)?;
+        let state = State::from_bytes(data)?;
         let (applied, membership) = (meta.last_log_id, meta.last_membership.clone());
         *self.lock() = Machine { applied, membership, state };
         Ok(())
     }
+}
 
-    fn saved(&self) -> io::Result<Option<(Meta, Vec<u8>)>> {
-        match fs::read(&self.snapshot) {
-            Ok(bytes) => rmp_serde::from_slice(&bytes).map(Some).map_err(io::Error::other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+/// Where the snapshot lies.
+struct Files {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    /// What the file covers. Held while it is replaced: openraft may build a snapshot while it installs another one.
+    saved: Mutex<Option<LogId<u64>>>,
+}
+
+impl Files {
+    fn lock(&self) -> MutexGuard<'_, Option<LogId<u64>>> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces the snapshot in one durable step: openraft purges the log up to it as soon as this returns.
-    fn save(&self, meta: &Meta, data: &[u8]) -> io::Result<()> {
-        let bytes = rmp_serde::to_vec(&(meta, data)).map_err(io::Error::other)?;
-        let new = self.snapshot.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.snapshot)?;
-        match self.snapshot.parent() {
-            Some(dir) if cfg!(unix) => File::open(dir)?.sync_all(),
-            _ => Ok(()),
+    fn load(&self) -> io::Result<Option<(Meta, Vec<u8>)>> {
+        let path = self.dir.join("snapshot");
+        if self.fs.kind(&path)? == PathKind::Missing {
+            return Ok(None);
         }
+        let file = self.fs.open(&path, Mode::Read)?;
+        let (len, mut bytes) = (file.len()?, Vec::new());
+        read_up_to(&*file, &mut bytes, usize::try_from(len).map_err(io::Error::other)?, 0)?;
+        rmp_serde::from_slice(&bytes).map(Some).map_err(io::Error::other)
+    }
+
+    /// Replaces the snapshot in one durable step: openraft purges the log up to it as soon as this returns. An older
+    /// one never takes a newer one's place, whose log is gone.
+    fn save(&self, meta: &Meta, data: &[u8]) -> io::Result<()> {
+        let mut saved = self.lock();
+        if meta.last_log_id < *saved {
+            return Ok(());
+        }
+        let bytes = rmp_serde::to_vec(&(meta, data)).map_err(io::Error::other)?;
+        let new = self.dir.join("snapshot.new");
+        let file = self.fs.open(&new, Mode::Create)?;
+        write_all_at(&*file, &bytes, 0).map_err(|(_, error)| error)?;
+        file.sync_data()?;
+        self.fs.rename(&new, &self.dir.join("snapshot"))?;
+        self.fs.sync_dir(&self.dir)?;
+        *saved = meta.last_log_id;
+        Ok(())
     }
 }
 
@@ -173,11 +252,13 @@ impl RaftStateMachine<Types> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &Meta, snapshot: Box<Cursor<Vec<u8>>>) -> Answer<()> {
         let data = snapshot.into_inner();
-        self.save(meta, &data).and_then(|()| self.adopt(meta, &data)).map_err(|error| failed(&error))
+        self.files.save(meta, &data).and_then(|()| self.adopt(meta, &data)).map_err(|error| failed(&error))?;
+        self.installed.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Answer<Option<Snapshot<Types>>> {
-        let saved = self.saved().map_err(|error| failed(&error))?;
+        let saved = self.files.load().map_err(|error| failed(&error))?;
         Ok(saved.map(|(meta, data)| Snapshot { meta, snapshot: Box::new(Cursor::new(data)) }))
     }
 }
@@ -191,7 +272,8 @@ impl RaftSnapshotBuilder<Types> for StateMachine {
             (SnapshotMeta { last_log_id, last_membership, snapshot_id }, machine.state.clone())
         };
         let data = rmp_serde::to_vec(&state).map_err(io::Error::other);
-        let data = data.and_then(|data| self.save(&meta, &data).map(|()| data)).map_err(|error| failed(&error))?;
+        let data =
+            data.and_then(|data| self.files.save(&meta, &data).map(|()| data)).map_err(|error| failed(&error))?;
         Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(data)) })
     }
 }

@@ -89,6 +89,38 @@ pub trait Fs: Send + Sync + Debug {
     /// The operating system's.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Gives a file one more name, which nothing may have yet: both are the same file from then on.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's; [`Unsupported`](io::ErrorKind::Unsupported) where names cannot be counted, as here, unless
+    /// [`links`](Fs::links) is implemented, too.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// How many names the file at a path has.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn links(&self, path: &Path) -> io::Result<u64> {
+        let _ = path;
+        Ok(1)
+    }
+
+    /// Makes a file, which must not exist yet, that shares the blocks of another until either is written to, where the
+    /// file system can (Btrfs, XFS and bcachefs on Linux).
+    ///
+    /// # Errors
+    ///
+    /// The operating system's; [`Unsupported`](io::ErrorKind::Unsupported) where there is no such call, as here.
+    fn reflink(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Makes every creation, rename and removal in a directory durable.
     ///
     /// # Errors
@@ -231,9 +263,21 @@ pub trait Tasks: Send + Sync + Debug {
     /// when the process ends before. Call it without locks.
     fn after(&self, delay: Duration, lane: Lane, job: Job);
 
-    /// Runs what is queued on the calling thread, where background work is queued until somebody runs it; nothing
-    /// elsewhere. Called, without locks, by those who wait for a job to end.
+    /// Runs on the calling thread what is queued: where background work is queued until somebody runs it, and where the
+    /// calling thread is one of a lane's, whose others may all be waiting; nothing elsewhere. Called, without locks, by
+    /// those who wait for a job to end.
     fn help(&self) {}
+
+    /// The time since some moment before the first call, for measuring; it never goes back. Simulated where threads are.
+    /// Called with locks held, so it must not wait.
+    fn now(&self) -> Duration {
+        os::now()
+    }
+
+    /// Lets the calling thread wait for so long. Called without locks.
+    fn sleep(&self, time: Duration) {
+        os::sleep(time);
+    }
 
     /// Lets other threads that could run go first, once.
     fn pause(&self) {}

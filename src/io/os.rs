@@ -1,5 +1,6 @@
 //! The operating system's files, threads and random bits: the only file of the crate that names them.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::{File, Fs, Job, Lane, Mode, PathKind, Tasks};
 #[cfg(shuttle)]
 use crate::sync::thread;
-use crate::sync::{Condvar, LazyLock, Mutex, MutexGuard};
+use crate::sync::{Condvar, LazyLock, Mutex, MutexGuard, thread_local};
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Default, Debug)]
@@ -60,6 +61,27 @@ impl Fs for OsFs {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    #[cfg(unix)]
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    #[cfg(unix)]
+    fn links(&self, path: &Path) -> io::Result<u64> {
+        Ok(std::os::unix::fs::MetadataExt::nlink(&fs::metadata(path)?))
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn reflink(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let source = fs::File::open(from)?;
+        let file = fs::File::create_new(to)?;
+        rustix::fs::ioctl_ficlone(&file, &source).map_err(|error| {
+            // The empty file would be in the way of whoever copies instead.
+            let _ = fs::remove_file(to);
+            error.into()
+        })
     }
 
     #[cfg(unix)]
@@ -222,6 +244,16 @@ impl File for OsFile {
     }
 }
 
+/// The time since the first call.
+pub(super) fn now() -> Duration {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    LazyLock::force(&FIRST).elapsed()
+}
+
+pub(super) fn sleep(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// How long a thread without work stays.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -231,14 +263,18 @@ pub(super) struct OsTasks;
 
 impl Tasks for OsTasks {
     fn submit(&self, lane: Lane, job: Job) {
-        static URGENT: LazyLock<Queue> = LazyLock::new(|| Queue::new("raft-journal-sync", Lane::Urgent.threads_max()));
-        static HOUSEKEEPING: LazyLock<Queue> =
-            LazyLock::new(|| Queue::new("raft-journal-files", Lane::Housekeeping.threads_max()));
-        let queue = match lane {
-            Lane::Urgent => &URGENT,
-            Lane::Housekeeping => &HOUSEKEEPING,
-        };
-        LazyLock::force(queue).submit(job);
+        Queue::of(lane).submit(job);
+    }
+
+    fn help(&self) {
+        // All of a lane's threads may wait for jobs that stand behind their own, as when each drops the last handle of a
+        // journal: then there is nobody else to run them.
+        if OF_A_LANE.with(Cell::get) {
+            for lane in [Lane::Urgent, Lane::Housekeeping] {
+                let job = Queue::of(lane).state.lock().jobs.pop_front();
+                job.into_iter().for_each(run);
+            }
+        }
     }
 
     fn pause(&self) {
@@ -319,6 +355,11 @@ impl Timers {
     }
 }
 
+thread_local! {
+    /// Whether this thread works for a lane.
+    static OF_A_LANE: Cell<bool> = const { Cell::new(false) };
+}
+
 /// One lane's jobs and threads.
 struct Queue {
     thread_name: &'static str,
@@ -337,6 +378,16 @@ struct QueueState {
 }
 
 impl Queue {
+    fn of(lane: Lane) -> &'static Queue {
+        static URGENT: LazyLock<Queue> = LazyLock::new(|| Queue::new("raft-journal-sync", Lane::Urgent.threads_max()));
+        static HOUSEKEEPING: LazyLock<Queue> =
+            LazyLock::new(|| Queue::new("raft-journal-files", Lane::Housekeeping.threads_max()));
+        match lane {
+            Lane::Urgent => &URGENT,
+            Lane::Housekeeping => &HOUSEKEEPING,
+        }
+    }
+
     fn new(thread_name: &'static str, threads_max: usize) -> Self {
         Self { thread_name, threads_max, state: Mutex::default(), job_came: Condvar::new() }
     }
@@ -375,6 +426,7 @@ impl Queue {
 
     /// A thread's life: runs jobs until there were none for [`IDLE`].
     fn work(&self) {
+        OF_A_LANE.with(|of_a_lane| of_a_lane.set(true));
         let mut state = self.state.lock();
         loop {
             let until = Instant::now() + IDLE;

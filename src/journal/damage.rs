@@ -84,6 +84,13 @@ impl FarSide {
     }
 }
 
+/// The accepted loss of what followed where `walk` stands, in the file with this sequence. A later file that goes on right
+/// from here is the one that an open began when it accepted that. In an empty log its first entry may have any index: that
+/// makes the loss no greater, nor does it bring back what the lost file may have superseded.
+fn stand_in<'a>(walk: &'a Walk<'_>, sequence: u64) -> Option<&'a Accepted> {
+    walk.accepted.iter().find(|known| (known.sequence, known.offset) == (sequence, walk.fold.end))
+}
+
 fn count_max(segment: &Segment) -> u64 {
     u64::from(segment.size_bytes) / ENTRY_BYTES as u64
 }
@@ -105,10 +112,14 @@ impl Loss {
         let far = next.map_or_else(|| FarSide::at_mark(walk), |(found, y)| FarSide::at_batch(found, &y));
         let is_next = far.sequence != sequence && !walk.has_between(sequence, far.sequence);
         let is_start = walk.data_start_of(far.sequence) == Some(far.resume.offset);
+        let goes_on = is_start && far.sequence != sequence && far.resume.chain == walk.fold.chain;
+        let begun = stand_in(walk, sequence).filter(|_| goes_on);
         let what = match () {
             () if far.sequence == sequence => What::Range,
+            // The file that an open began when it accepted the loss of what followed here.
+            () if begun.is_some() => What::File,
             // The chain value there is the one here: an index was lost, and no entry.
-            () if is_start && far.resume.chain == walk.fold.chain => What::Index,
+            () if goes_on => What::Index,
             // A file's first batch carries what its predecessor came to.
             () if is_next && is_start && next.is_some() => What::Range,
             () => What::File,
@@ -118,7 +129,10 @@ impl Loss {
             What::File => walk.first_behind_purged(),
             What::Index | What::Payloads { .. } => at,
         };
-        let end = if matches!(what, What::Index) { first } else { far.index.max(first) };
+        let end = match what {
+            What::Index => first,
+            _ => begun.map_or(far.index, |known| known.end).max(first),
+        };
         let resume = (far.sequence == sequence || walk.is_whole(far.sequence)).then_some(far.resume);
         // The entries before it take slots, too.
         let kept = first.saturating_sub(walk.fold.run.first).min(walk.fold.run.slots.len() as u64);
@@ -159,12 +173,8 @@ impl Loss {
         let at_mark = Resume { sequence: mark.sequence, offset: mark.offset, chain: mark.chain };
         let (end, is_open, resume) = match later {
             Some((found, y)) => {
-                // A file that goes on right from the break is the one that an open began when it accepted the loss. In
-                // an empty log its first entry may have any index: that makes the loss no greater.
-                let stands_in = |known: &&Accepted| {
-                    (known.sequence, known.offset) == (sequence, walk.fold.end) && y.chain == walk.fold.chain
-                };
-                let end = walk.accepted.iter().find(stands_in).map_or(y.first_index, |known| known.end);
+                let begun = stand_in(walk, sequence).filter(|_| y.chain == walk.fold.chain);
+                let end = begun.map_or(y.first_index, |known| known.end);
                 (end, false, Some(Resume { sequence: found, offset: y.offset, chain: y.chain }))
             }
             None if walk.is_whole(mark.sequence) && mark.sequence > sequence => (mark.next, false, Some(at_mark)),
@@ -226,8 +236,9 @@ impl Loss {
         match self.what {
             What::Index => {}
             What::Payloads { header, parts, end } => {
-                let entry = |(term, slot, right)| (term, if right { slot } else { Slot::LOST });
-                let entries: Vec<(u64, Slot)> = parts.into_iter().map(entry).collect();
+                // A slot whose check is known stays known, though what it speaks of is lost: what is put back for it is
+                // held against it.
+                let entries: Vec<(u64, Slot)> = parts.into_iter().map(|(term, slot, _)| (term, slot)).collect();
                 fold.apply(&header, end, &entries);
             }
             What::Range => {

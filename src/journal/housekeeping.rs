@@ -1,5 +1,6 @@
 //! Files off the append path: the next segment is prepared before it is needed, removed ones are recycled or unlinked.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Core;
@@ -8,7 +9,9 @@ use crate::error::{Error, Result};
 use crate::io::{Lane, Tasks};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
+use crate::pending::Durability;
 use crate::segment::{Recipe, Segment};
+use crate::sync::Ordering;
 
 /// Segment files that are not part of the chain.
 #[derive(Debug)]
@@ -30,6 +33,11 @@ struct State {
     preparing: bool,
     /// A background job is queued or running.
     job: bool,
+    /// Checkpoints that are being made.
+    pins: usize,
+    /// The sequences of the files that were given a second name. Never cleared of those that are gone: they are few, and
+    /// sequences are never used again.
+    linked: BTreeSet<u64>,
     /// The journal is closed: its files are somebody else's from now on.
     closed: bool,
 }
@@ -43,9 +51,31 @@ impl Files {
             not_ready: 0,
             preparing: false,
             job: false,
+            pins: 0,
+            linked: BTreeSet::new(),
             closed: false,
         };
         Files { state: Monitor::new(tasks, state) }
+    }
+
+    /// Lets nobody close the journal and give up its files until the pin is dropped.
+    pub(super) fn pin(&self) -> Result<Pin<'_>> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Error::Closed);
+        }
+        state.pins += 1;
+        Ok(Pin(self))
+    }
+
+    /// Notes that a file gets a second name: it is never written to again, whatever becomes of that name.
+    pub(super) fn note_linked(&self, sequence: u64) {
+        self.state.lock().linked.insert(sequence);
+    }
+
+    /// The file that is ready to be the active segment's successor.
+    pub(super) fn spare(&self) -> Option<Arc<Segment>> {
+        self.state.lock().spare.clone()
     }
 
     /// How many rotations found no file that was ready.
@@ -54,7 +84,24 @@ impl Files {
     }
 }
 
+/// A sync begins in the background once so many bytes of the log are not durable: what nobody waits for must not grow
+/// without bound. A crash loses no more of it, the next open reads no more from the disk, and a rotation syncs no more.
+const BEHIND_BYTES_MAX: u32 = 4 << 20;
+
 impl Core {
+    /// Begins a sync of everything up to `ticket` where the durable mark has fallen far behind. Called without locks.
+    pub(super) fn catch_up(&self, ticket: u64) {
+        let durable = self.group.durable().1.place();
+        let written = self.view.read().mark().place();
+        let is_far = written.0 == durable.0 && written.1.saturating_sub(durable.1) >= BEHIND_BYTES_MAX;
+        if !is_far || self.is_catching_up.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let is_catching_up = Arc::clone(&self.is_catching_up);
+        // A failure poisons the journal, and the next write hears of it.
+        self.group.on_durable(ticket, Box::new(move |_| is_catching_up.store(false, Ordering::Release)));
+    }
+
     /// Hands out the next segment, of at least `size_bytes_min`: the spare, or one that is made now.
     pub(super) fn take_successor(&self, size_bytes_min: u64) -> Result<Arc<Segment>> {
         let size = self.next_size(size_bytes_min)?;
@@ -97,9 +144,10 @@ impl Core {
             let mut state = self.files.state.lock();
             let sequence = state.next_sequence;
             state.next_sequence += 1;
-            let recycled = if recycle { state.take_unused(|segment| segment.size_bytes == size_bytes) } else { None };
+            let recycled = if recycle { state.take_recyclable(size_bytes) } else { None };
             (sequence, recycled)
         };
+        let recycled = recycled.filter(|old| self.is_ours_alone(old));
         let aligned = self.options.aligned;
         let recipe = Recipe { sequence, size_bytes, salt: self.fs.entropy(), journal_id: self.journal_id, aligned };
         #[cfg(mutate)]
@@ -108,12 +156,35 @@ impl Core {
             _ => recipe,
         };
         let result = Segment::prepare(&*self.fs, &self.dir, &recipe, recycled.as_ref().map(|old| old.path.as_path()));
-        // A directory whose sync failed may forget the names of files that the log is in. A file that cannot be synced
-        // is given up: nothing refers to it.
-        result.map_err(|error| match &error {
+        result.map_err(|error| self.mind_names(error))
+    }
+
+    /// A directory whose sync failed may forget the names of files that the log is in: that poisons. A file that cannot be
+    /// synced is given up, because nothing refers to it.
+    pub(super) fn mind_names(&self, error: Error) -> Error {
+        match &error {
             Error::Io { op: "sync", path, .. } if *path == self.dir => self.group.poison(error),
             _ => error,
-        })
+        }
+    }
+
+    /// A sequence for a new file.
+    pub(super) fn next_sequence(&self) -> u64 {
+        let mut state = self.files.state.lock();
+        let sequence = state.next_sequence;
+        state.next_sequence += 1;
+        sequence
+    }
+
+    /// Whether a file that nothing here refers to has no second name either, such as an earlier process's checkpoint gave
+    /// it. One that has is left to its other owner.
+    fn is_ours_alone(&self, old: &Segment) -> bool {
+        let alone = self.fs.links(&old.path).is_ok_and(|links| links == 1);
+        if !alone {
+            // A name that stays is removed by the next open.
+            let _ = self.fs.remove(&old.path);
+        }
+        alone
     }
 
     /// Gives up segments that the chain no longer has; `meta` says so already.
@@ -180,17 +251,39 @@ impl Core {
         self.files.state.notify_all();
     }
 
-    /// Lets no background work begin any more, and waits until none is under way.
+    /// Lets no background work and no checkpoint begin any more, and waits until none is under way.
     pub(super) fn end_housekeeping(&self) {
         let mut state = self.files.state.lock();
         state.closed = true;
-        while state.job {
-            self.files.state.wait_for_job(&mut state, "housekeeping", |state| !state.job);
+        while state.is_at_work() {
+            self.files.state.wait_for_job(&mut state, "housekeeping", |state| !state.is_at_work());
         }
     }
 }
 
+/// While it is there, the journal's files are not given up.
+pub(super) struct Pin<'a>(&'a Files);
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().pins -= 1;
+        self.0.state.notify_all();
+    }
+}
+
 impl State {
+    fn is_at_work(&self) -> bool {
+        self.job || self.pins > 0
+    }
+
+    /// A retired file of this size that may be used anew.
+    fn take_recyclable(&mut self, size_bytes: u32) -> Option<Arc<Segment>> {
+        let linked = std::mem::take(&mut self.linked);
+        let taken = self.take_unused(|old| old.size_bytes == size_bytes && !linked.contains(&old.sequence));
+        self.linked = linked;
+        taken
+    }
+
     /// Whether some retired file has no reader left.
     fn has_unused(&self) -> bool {
         self.retired.iter().any(|segment| Arc::strong_count(segment) == 1)

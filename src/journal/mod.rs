@@ -2,18 +2,23 @@
 
 mod append;
 mod cache;
+mod checkpoint;
 mod commit;
 mod damage;
 mod evidence;
 mod housekeeping;
 mod idle;
+mod inspect;
 pub(crate) mod monitor;
 mod open;
 mod options;
 mod read;
 mod recovery;
+mod repair;
+mod repairs;
 mod report;
 mod stable;
+mod verify;
 mod view;
 
 use std::collections::BTreeMap;
@@ -24,22 +29,26 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::entry::{Entry, Position};
-use crate::error::{Error, JournalId, Result};
+use crate::error::{Damage, Error, JournalId, Result};
 use crate::io::{Fs, Tasks};
 use crate::log_store::{LogState, LogStore};
+use crate::meta::State;
 use crate::pending::{Durability, Pending};
 use crate::stable_store::{Changes, StableStore};
 use crate::stats::Stats;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, RwLock};
 use append::{Tail, Writer};
 use cache::IndexCache;
+pub use checkpoint::Checkpoint;
 use commit::Group;
 use housekeeping::Files;
 use idle::Idle;
+pub use inspect::{SegmentInfo, SegmentRole};
 use monitor::IoLock;
 pub use options::{Compression, OnDamage, OpenOptions};
 pub use report::{RecoveryReport, Suspect, TornTail};
 use stable::Meta;
+pub use verify::{Fault, FaultCause, FaultPart, VerifyOptions, VerifyProgress, VerifyReport};
 use view::View;
 
 /// A Raft node's journal: its log ([`LogStore`]) and its small state ([`StableStore`]) in one directory.
@@ -81,8 +90,8 @@ impl Drop for Handle {
 
 /// The journal itself.
 ///
-/// Locks are taken in this order: writer, meta, view, then any one of the others. (That of
-/// the index cache may have one segment's pages inside.) Only writer and meta are held during I/O.
+/// Locks are taken in this order: repairing, writer, meta, view, then any one of the others. (That of
+/// the index cache may have one segment's pages inside.) Only the first three are held during I/O.
 struct Core {
     options: OpenOptions,
     fs: Arc<dyn Fs>,
@@ -94,6 +103,8 @@ struct Core {
     writer: IoLock<Writer>,
     /// None in a journal that was opened read-only.
     meta: IoLock<Option<Meta>>,
+    /// What `meta` said when a read-only open looked at it; none in a journal that was opened for writing.
+    looked_at: Option<State>,
     view: RwLock<View>,
     /// The pairs as `get` sees them, lazy ones included.
     pairs: RwLock<BTreeMap<Bytes, Bytes>>,
@@ -101,7 +112,13 @@ struct Core {
     group: Arc<Group>,
     files: Files,
     idle: Idle,
+    /// A sync that nobody waits for is under way.
+    is_catching_up: Arc<AtomicBool>,
     index_cache: IndexCache,
+    /// Damage that reads have met, by index.
+    met: Mutex<BTreeMap<u64, Damage>>,
+    /// Held by the repair under way.
+    repairing: IoLock<()>,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
@@ -234,6 +251,13 @@ impl LogStore for Journal {
         self.core().group.refuse_in_callback("sync")?;
         self.core().check_writable()?;
         self.core().group.sync_all()
+    }
+
+    fn sync_pending(&self) -> Result<Pending> {
+        let core = self.core();
+        core.check_writable()?;
+        let end = core.view.read().end_position().unwrap_or_default();
+        Ok(Pending::new(end, Arc::clone(&core.group) as Arc<dyn Durability>, core.group.newest_ticket()))
     }
 }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use super::append::Writer;
 use super::cache::IndexCache;
+use super::checkpoint::MARKER_NAME;
 use super::commit::Group;
 use super::housekeeping::Files;
 use super::idle::Idle;
 use super::monitor::IoLock;
 use super::recovery::{self, Recovered, Source};
+use super::repairs::Repairs;
 use super::stable::Meta;
 use super::view::{Sealed, TailCache, View};
 use super::{Core, Handle, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect};
@@ -19,11 +21,12 @@ use crate::io::{Fs, Mode, PathKind};
 use crate::meta::{self, Accepted, ChainStart, Health, Loaded, MetaStore, State};
 use crate::segment::fold::Fold;
 use crate::segment::recover::Window;
+use crate::segment::repair;
 use crate::segment::{self, Opened, Recipe, Segment};
 use crate::stable_store::Changes;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 
-const LOCK_NAME: &str = "LOCK";
+pub(super) const LOCK_NAME: &str = "LOCK";
 /// How often a read-only open looks again when a live writer changed the files under it.
 const READ_ONLY_TRIES: usize = 8;
 
@@ -78,6 +81,9 @@ fn survey(fs: &dyn Fs, dir: &Path) -> Result<Survey> {
     if names.iter().any(|name| name == meta::FILE_NAME) {
         return Ok(Survey::Existing);
     }
+    if names.iter().any(|name| name == MARKER_NAME) {
+        return Err(Error::UnfinishedCheckpoint { dir: dir.to_path_buf() });
+    }
     if let Some(first) = recovery::lowest_segment(&names) {
         return Err(Error::SegmentsWithoutMeta { dir: dir.to_path_buf(), first_segment: first.clone() });
     }
@@ -100,41 +106,71 @@ fn create(options: &OpenOptions, dir: &Path) -> Result<Loaded> {
 }
 
 /// Without this, power loss can forget the directory with everything in it.
-fn sync_parent(fs: &dyn Fs, dir: &Path) -> Result<()> {
+pub(super) fn sync_parent(fs: &dyn Fs, dir: &Path) -> Result<()> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     fs.sync_dir(parent).map_err(|error| Error::io("sync", parent, None, error))
+}
+
+/// What an open for writing found, before it changed anything.
+struct Found {
+    recovered: Option<Recovered>,
+    repairs: Repairs,
+    next_sequence: u64,
+    report: RecoveryReport,
+    outside: Outside,
+    /// Nobody has opened it for writing since it was made as a checkpoint.
+    is_checkpoint: bool,
+}
+
+/// Recovers the log and decides about every file. Changes nothing.
+fn find(options: &OpenOptions, dir: &Path, state: &State, health: Health, mode: Mode) -> Result<Found> {
+    let fs = &*options.file_system;
+    let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
+    let (repairs, unmended) = Repairs::load(fs, dir, state, options.on_damage, mode)?;
+    let mut recovered = recover(options, dir, (state, health), &names, mode, &repairs)?;
+    let next_sequence = next_sequence(dir, state, &names, recovered.as_ref())?;
+    let (bytes, bytes_max) = (meta::format::pairs_bytes(&state.pairs), options.meta_bytes_max);
+    if bytes > bytes_max {
+        return Err(Error::StoreFull { bytes, bytes_max });
+    }
+    let mut report = recovered.as_mut().map(|recovered| std::mem::take(&mut recovered.report)).unwrap_or_default();
+    report.damaged.extend(unmended.into_iter().map(Arc::new));
+    let mut outside = outside_chain(options, dir, state, &names, recovered.as_mut(), &mut report)?;
+    outside.remove.extend(unfinished(dir, &names));
+    outside.remove.extend(repairs.unnamed(dir, &names));
+    report.leftover.clone_from(&outside.remove);
+    let is_checkpoint = names.iter().any(|name| name == MARKER_NAME);
+    Ok(Found { recovered, repairs, next_sequence, report, outside, is_checkpoint })
 }
 
 /// Recovers the log, begins a new life, and hands out the journal.
 fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Result<Arc<Core>> {
     let fs = &*options.file_system;
     let Loaded { mut store, mut state, health } = loaded;
-    let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
-    let mut recovered = recover(options, dir, &state, health, &names, Mode::Write)?;
-    let next_sequence = next_sequence(dir, &state, &names, recovered.as_ref())?;
-    let (bytes, bytes_max) = (meta::format::pairs_bytes(&state.pairs), options.meta_bytes_max);
-    if bytes > bytes_max {
-        return Err(Error::StoreFull { bytes, bytes_max });
-    }
-    if store.has_other_bound(bytes_max) {
-        state.generation += 1;
-        (store, state) = MetaStore::create(fs, dir, state, bytes_max)?;
-    }
-    let mut report = recovered.as_mut().map(|recovered| std::mem::take(&mut recovered.report)).unwrap_or_default();
+    let found = find(options, dir, &state, health, Mode::Write)?;
+    let Found { recovered, mut repairs, next_sequence, mut report, outside, is_checkpoint } = found;
     report.describe(&state, health, created);
-    let outside = outside_chain(options, dir, &state, &names, recovered.as_mut(), &mut report)?;
+    if is_checkpoint {
+        let marker = dir.join(MARKER_NAME);
+        fs.remove(&marker).map_err(|error| Error::io("remove", &marker, None, error))?;
+        // Without this, power loss could bring it back, and a later checkpoint would replace what is written now.
+        fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, None, error))?;
+    }
+    if store.has_other_bound(options.meta_bytes_max) {
+        state.generation += 1;
+        (store, state) = MetaStore::create(fs, dir, state, options.meta_bytes_max)?;
+    }
     let (chain, accepted, next_sequence) = begin_chain(options, dir, &state, recovered, next_sequence)?;
-    let Outside { spare, mut remove } = outside;
-    remove.extend(unfinished(dir, &names));
-    report.leftover.clone_from(&remove);
+    let Outside { spare, remove } = outside;
     let files = Files::new(fs.tasks(), spare, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
-    let core = assemble(options, dir, Some(store), state, chain, files, report);
+    repairs.accepted = accepted;
+    let core = assemble(options, dir, Some(store), state, chain, files, report, repairs);
     core.settle_end()?;
-    core.begin_life(chain_start, &accepted)?;
+    core.begin_life(chain_start)?;
     if health != Health::Sound {
         // A commit writes one slot, both copies: another one, and no bad copy is left in either.
-        core.begin_life(chain_start, &accepted)?;
+        core.begin_life(chain_start)?;
     }
     // Only now: until this life has begun, an open that fails leaves everything as it was.
     for path in &remove {
@@ -146,9 +182,11 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
 
 /// The sequence of the next file: behind every one that is there, and every one that anything names.
 fn next_sequence(dir: &Path, state: &State, names: &[String], recovered: Option<&Recovered>) -> Result<u64> {
-    let there = names.iter().filter_map(|name| segment::sequence_of(name));
+    let there = names.iter().filter_map(|name| segment::sequence_of(name).or_else(|| repair::sequence_of(name)));
+    let mending = state.repaired.iter().map(|repaired| repaired.file.max(repaired.sequence));
     let lost = state.accepted.iter().map(|accepted| accepted.sequence);
-    let highest = there.chain(lost).chain(recovered.map(|recovered| recovered.highest)).max().unwrap_or(0);
+    let highest =
+        there.chain(mending).chain(lost).chain(recovered.map(|recovered| recovered.highest)).max().unwrap_or(0);
     (highest < SEQUENCE_MAX).then(|| highest + 1).ok_or_else(|| {
         let why = format!("no segment can follow `{}`, which is not one of ours", segment::file_name(highest));
         Error::NotAJournal { dir: dir.to_path_buf(), why }
@@ -158,17 +196,17 @@ fn next_sequence(dir: &Path, state: &State, names: &[String], recovered: Option<
 fn recover(
     options: &OpenOptions,
     dir: &Path,
-    state: &State,
-    health: Health,
+    (state, health): (&State, Health),
     names: &[String],
     mode: Mode,
+    repairs: &Repairs,
 ) -> Result<Option<Recovered>> {
     let fs = &*options.file_system;
     match state.start {
         Some(start) => {
             let on_damage = options.on_damage;
             let is_closed = state.clean && health != Health::SlotLost;
-            recovery::recover(Source { fs, dir, meta: state, start, on_damage, mode, is_closed }).map(Some)
+            recovery::recover(Source { fs, dir, meta: state, start, on_damage, mode, is_closed, repairs }).map(Some)
         }
         None => check_unnamed(fs, dir, names, state).map(|()| None),
     }
@@ -297,16 +335,33 @@ fn assemble(
     mut state: State,
     chain: Chain,
     files: Files,
-    report: RecoveryReport,
+    mut report: RecoveryReport,
+    repairs: Repairs,
 ) -> Arc<Core> {
     let Chain { sealed, active, active_start, fold, index_batch } = chain;
     let tail = TailCache::new(options.tail_cache_bytes);
     let purged = state.purged;
+    let met = super::repair::met_at_open(&report);
     let lost = report.damaged.iter().map(|damage| damage.indexes).collect();
-    let (last, rewrites, rotations) = (None, 0, 0);
-    let view = View { purged, last, sealed, active, active_start, fold, index_batch, lost, rewrites, rotations, tail };
+    report.damaged = report.damaged.iter().flat_map(|damage| repairs.rest_of(dir, damage)).collect();
+    let (last, rewrites, rotations, repairs) = (None, 0, 0, Arc::new(repairs));
+    let view = View {
+        purged,
+        last,
+        sealed,
+        active,
+        active_start,
+        fold,
+        index_batch,
+        lost,
+        repairs,
+        rewrites,
+        rotations,
+        tail,
+    };
     let fs = Arc::clone(&options.file_system);
     let tasks = fs.tasks();
+    let looked_at = store.is_none().then(|| state.clone());
     Arc::new(Core {
         options: options.clone(),
         dir: dir.to_path_buf(),
@@ -319,9 +374,13 @@ fn assemble(
         pairs: RwLock::new(std::mem::take(&mut state.pairs)),
         committed_generation: AtomicU64::new(state.generation),
         meta: IoLock::new(Arc::clone(&tasks), "the lock of `meta`", store.map(|store| Meta { store, state })),
+        looked_at,
         files,
         idle: Idle::default(),
+        is_catching_up: Arc::default(),
         index_cache: IndexCache::default(),
+        met: Mutex::new(met),
+        repairing: IoLock::new(Arc::clone(&tasks), "the lock of repairs", ()),
         closed: AtomicBool::new(false),
         lock: Mutex::new(None),
         tasks,
@@ -343,13 +402,15 @@ impl Core {
 
     /// Commits the next life, with the mark at the end of the adopted log: from here on, what earlier lives left
     /// behind it is neither a batch nor evidence.
-    fn begin_life(&self, start: ChainStart, accepted: &[Accepted]) -> Result<()> {
+    fn begin_life(&self, start: ChainStart) -> Result<()> {
+        let repairs = Arc::clone(&self.view.read().repairs);
         let mut meta = self.meta.lock();
         let Some(meta) = meta.as_mut() else { return Ok(()) };
         let begun = self.commit_state(meta, &Changes::new(), |state| {
             state.life = self.life;
             state.start = Some(start);
-            state.accepted = accepted.to_vec();
+            state.accepted.clone_from(&repairs.accepted);
+            state.repaired = repairs.records();
         });
         begun.map_err(|error| match error {
             Error::Poisoned { cause } => Error::clone(&cause),
@@ -372,17 +433,41 @@ impl RecoveryReport {
     }
 }
 
-/// Opens without a lock and without writing. A live writer may change files under the walk: then look again.
+/// Opens without a lock and without writing.
 fn open_read_only(options: &OpenOptions, dir: &Path) -> Result<Journal> {
-    // What looks like damage may be the writer at work: it is accepted only when it stays.
+    let core = look_often(options, |options| look(options, dir))?;
+    Ok(Journal(Arc::new(Handle { core })))
+}
+
+/// What an open for writing would find and do. Changes nothing.
+pub(super) fn preview(options: &OpenOptions, dir: &Path) -> Result<RecoveryReport> {
+    look_often(options, |options| foresee(options, dir))
+}
+
+/// Looks at files that a live writer may change meanwhile: what looks like damage may be the writer at work, and is
+/// accepted only when it stays.
+fn look_often<T>(options: &OpenOptions, look: impl Fn(&OpenOptions) -> Result<T>) -> Result<T> {
     let strict = options.clone().on_damage(OnDamage::Refuse);
     for _ in 1..READ_ONLY_TRIES {
-        match look(&strict, dir) {
+        match look(&strict) {
             Err(Error::Damaged(_) | Error::MetaOutdated { .. } | Error::MetaUnreadable { .. } | Error::Io { .. }) => {}
-            result => return result.map(|core| Journal(Arc::new(Handle { core }))),
+            result => return result,
         }
     }
-    look(options, dir).map(|core| Journal(Arc::new(Handle { core })))
+    look(options)
+}
+
+fn foresee(options: &OpenOptions, dir: &Path) -> Result<RecoveryReport> {
+    let fs = &*options.file_system;
+    match survey(fs, dir)? {
+        Survey::Fresh => Ok(RecoveryReport { created: true, life: 1, ..RecoveryReport::default() }),
+        Survey::Existing => {
+            let Loaded { state, health, .. } = MetaStore::open(fs, dir, Mode::Read)?;
+            let mut report = find(options, dir, &state, health, Mode::Read)?.report;
+            report.describe(&state, health, false);
+            Ok(report)
+        }
+    }
 }
 
 fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
@@ -392,17 +477,22 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
         Survey::Fresh => return Err(not_yet("it is empty, and a read-only open makes nothing")),
         Survey::Existing => {}
     }
-    let Loaded { state, health, .. } = MetaStore::open(fs, dir, Mode::Read)?;
+    let Loaded { mut state, health, .. } = MetaStore::open(fs, dir, Mode::Read)?;
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
-    let recovered = recover(options, dir, &state, health, &names, Mode::Read)?;
-    let Some(Recovered { active: Some(active), sealed, active_start, fold, index_batch, mut report, .. }) = recovered
+    let (mut repairs, unmended) = Repairs::load(fs, dir, &state, options.on_damage, Mode::Read)?;
+    let recovered = recover(options, dir, (&state, health), &names, Mode::Read, &repairs)?;
+    let Some(Recovered { active: Some(active), sealed, active_start, fold, index_batch, accepted, mut report, .. }) =
+        recovered
     else {
         return Err(not_yet("the log has no segment to read from yet: open it for writing once"));
     };
+    state.accepted.clone_from(&accepted);
+    repairs.accepted = accepted;
     report.describe(&state, health, false);
+    report.damaged.extend(unmended.into_iter().map(Arc::new));
     report.life = state.life;
     let chain = Chain { sealed, active, active_start, fold, index_batch };
-    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), report);
+    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), report, repairs);
     core.settle_end()?;
     Ok(core)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Journal;
+use super::{Journal, RecoveryReport};
 use crate::error::{Error, Result};
 use crate::io::{Fs, OsFs};
 pub use crate::segment::writer::Compression;
@@ -160,6 +160,17 @@ impl OpenOptions {
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Journal> {
         self.check()?;
         super::open::open(self, dir.as_ref())
+    }
+
+    /// What [`open`](Self::open) for writing would find and do now: its report, or its error. Takes no lock and changes
+    /// nothing, so the answer holds as long as nobody writes; beside a live writer it is about a crash at this moment.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), but [`Error::Locked`].
+    pub fn preview(&self, dir: impl AsRef<Path>) -> Result<RecoveryReport> {
+        self.check()?;
+        super::open::preview(self, dir.as_ref())
     }
 
     fn check(&self) -> Result<()> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Core;
+use super::repairs::{Known, Site};
 use super::view::{Place, SealedFile, Slots, Spot, TermAt};
 use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
@@ -69,14 +70,24 @@ impl Core {
             }
             view.spot(index)
         };
-        match spot {
-            Spot::Active(segment, slot, limit) => read_slot(&segment, slot, limit, index),
-            Spot::Sealed(file) => {
-                let (slot, limit) = self.sealed_slot(&file, index)?;
-                read_slot(&file.segment, slot, limit, index)
-            }
-            Spot::Lost(active) => Err(self.lost(&active, index)),
-        }
+        let (site, error) = match &spot {
+            Spot::Active(segment, slot, limit) => match read_slot(segment, *slot, *limit, index) {
+                Ok(entry) => return Ok(entry),
+                Err(error) => (Site::In(segment, Known::of(*slot)), error),
+            },
+            Spot::Sealed(file) => match self.read_sealed(file, index) {
+                Ok(entry) => return Ok(entry),
+                Err((known, error)) => (Site::In(&file.segment, known), error),
+            },
+            Spot::Lost(active) => (Site::Nowhere, self.lost(active, index)),
+        };
+        self.mended(index, site, error)
+    }
+
+    /// One entry of a sealed segment; or why not, and what is known of its slot.
+    pub(super) fn read_sealed(&self, file: &Arc<SealedFile>, index: u64) -> Result<Entry, (Known, Error)> {
+        let (slot, limit) = self.sealed_slot(file, index).map_err(|error| (Known::Nothing, error))?;
+        read_slot(&file.segment, slot, limit, index).map_err(|error| (Known::of(slot), error))
     }
 
     pub(super) fn read_entries(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<Entry>> {
@@ -128,22 +139,45 @@ impl Core {
 
     fn read_place(&self, place: &Place, index: u64, count: usize, gathered: &mut Gathered) -> Result<()> {
         match place {
-            Place::Lost(active) => Err(self.lost(active, index)),
+            Place::Lost(active) => {
+                gathered.push(self.mended(index, Site::Nowhere, self.lost(active, index))?);
+                Ok(())
+            }
             Place::Active(segment, slots, limit) => self.read_slots(segment, slots, *limit, index, gathered),
             Place::Sealed(sealed) => {
                 let live = usize::try_from(sealed.live_end - index).unwrap_or(usize::MAX);
-                let (slots, limit) = self.sealed_slots(sealed, index, count.min(live))?;
+                let (slots, limit) = match self.sealed_slots(sealed, index, count.min(live)) {
+                    Ok(found) => found,
+                    Err(error) => {
+                        let site = Site::In(&sealed.segment, Known::Nothing);
+                        gathered.push(self.mended(index, site, error)?);
+                        return Ok(());
+                    }
+                };
                 self.read_slots(&sealed.segment, &slots, limit, index, gathered)
             }
         }
     }
 
     /// The error for an entry that was in a file that is lost, located as the report has it.
-    fn lost(&self, active: &Path, index: u64) -> Error {
+    pub(super) fn lost(&self, active: &Path, index: u64) -> Error {
         let known = self.report.damaged.iter().find(|damage| damage.indexes.contains(index));
         let (path, offset) = known.map_or((active, 0), |damage| (damage.path.as_path(), damage.offset));
         let indexes = DamagedRange { first: index, end: Some(index + 1) };
         Damage { path: path.to_path_buf(), offset, indexes, term: None, why: DamageKind::Accepted }.into()
+    }
+
+    /// What was put back for the entry that `error` says is damaged; else the error, which `damaged` tells from now on.
+    fn mended(&self, index: u64, site: Site<'_>, error: Error) -> Result<Entry> {
+        let Error::Damaged(damage) = error else { return Err(error) };
+        let repairs = Arc::clone(&self.view.read().repairs);
+        let error = match repairs.stand_in(index, site) {
+            Ok(Some(entry)) => return Ok(entry),
+            Ok(None) => self.located(index, site, &damage).into(),
+            Err(error) => error,
+        };
+        self.note_damage(index, site, &error);
+        Err(error)
     }
 
     /// The slot of one entry of a sealed segment, and the offset that bounds it.
@@ -203,7 +237,7 @@ impl Core {
         page
     }
 
-    fn read_page(&self, sealed: &SealedFile, number: u32) -> Result<Option<Page>> {
+    pub(super) fn read_page(&self, sealed: &SealedFile, number: u32) -> Result<Option<Page>> {
         let &Slots::Sealed { offset, life, summary_bytes, count } = &sealed.slots else { return Ok(None) };
         let (at, len) = index::page_span(summary_bytes, count, number);
         let at = u64::from(offset) + BATCH_BYTES as u64 + at;
@@ -212,14 +246,16 @@ impl Core {
     }
 
     /// The slots of a sealed segment whose seal is damaged, from its batches.
-    fn rescan(&self, sealed: &SealedFile) -> Result<Vec<Slot>> {
+    pub(super) fn rescan(&self, sealed: &SealedFile) -> Result<Vec<Slot>> {
         let segment = &sealed.segment;
         let start = &sealed.start;
         // Where the log was empty before is not known here: a hole that was legal then must stay so. The chain itself
         // was followed through this segment when the journal was opened, or the segment written.
         let mut fold = Fold::start(start.offset, start.base, start.chain, false);
         let lives = Lives { meta: self.life, mark: u32::MAX };
-        let mut window = Window::new(segment);
+        let repairs = Arc::clone(&self.view.read().repairs);
+        let patch = |index| repairs.patch(segment, index);
+        let mut window = Window::patched(segment, &patch);
         match recover::scan(&mut window, &mut fold, lives, &mut Seen::default(), &mut Unproven::default())? {
             Stop::End(_) if fold.end < sealed.data_end => Err(Damage {
                 path: segment.path.clone(),
@@ -246,7 +282,10 @@ impl Core {
         while let Some(slot) = slots.get(at).filter(|_| !gathered.full) {
             let index = first_index + at as u64;
             if slot.is_lost() {
-                return Err(damage(segment, *slot, index, DamageKind::Accepted));
+                let error = damage(segment, *slot, index, DamageKind::Accepted);
+                gathered.push(self.mended(index, Site::In(segment, Known::Lost), error)?);
+                at += 1;
+                continue;
             }
             let end_of = |at: usize| bound(slots[at + 1..].iter().copied(), limit);
             // Headers stand between payloads: a little more than the budget saves a second read.
@@ -261,8 +300,10 @@ impl Core {
             for (number, slot) in slots[at..at + count].iter().enumerate() {
                 // No checksum says that the slots of an index rise; where they do not, the entry does not check out.
                 let skip = slot.offset.saturating_sub(slots[at].offset) as usize;
-                let entry = parse(segment, index + number as u64, *slot, bytes.slice(skip.min(bytes.len())..))?;
-                gathered.push(entry);
+                let index = index + number as u64;
+                let parsed = parse(segment, index, *slot, bytes.slice(skip.min(bytes.len())..));
+                let site = Site::In(segment, Known::Slot(*slot));
+                gathered.push(parsed.or_else(|error| self.mended(index, site, error))?);
                 if gathered.full {
                     return Ok(());
                 }
@@ -274,7 +315,7 @@ impl Core {
 }
 
 /// One entry, whose end `limit` bounds.
-fn read_slot(segment: &Segment, slot: Slot, limit: u32, index: u64) -> Result<Entry> {
+pub(super) fn read_slot(segment: &Segment, slot: Slot, limit: u32, index: u64) -> Result<Entry> {
     if slot.is_lost() {
         return Err(damage(segment, slot, index, DamageKind::Accepted));
     }

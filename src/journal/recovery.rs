@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::damage::Resume;
 use super::evidence::{Behind, Beyond};
 use super::options::OnDamage;
+use super::repairs::Repairs;
 use super::report::RecoveryReport;
 use super::view::{Sealed, View};
 use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
@@ -32,6 +33,7 @@ pub(crate) struct Source<'a> {
     pub(crate) mode: Mode,
     /// Whether `meta` is the newest there was, and says that nothing was written behind its mark.
     pub(crate) is_closed: bool,
+    pub(crate) repairs: &'a Repairs,
 }
 
 /// What recovery found.
@@ -182,7 +184,9 @@ impl<'a> Walk<'a> {
         let Some((fold, seen)) = steps.rewind(fold, offset) else { return Ok(false) };
         (self.fold, self.seen) = (fold, seen);
         self.report.torn = None;
-        let ends = matches!(self.follow_batches(active, &mut Window::new(active))?, Next::End(_));
+        let repairs = self.source.repairs;
+        let patch = |index| repairs.patch(active, index);
+        let ends = matches!(self.follow_batches(active, &mut Window::patched(active, &patch))?, Next::End(_));
         self.check_meta()?;
         Ok(ends && self.report.damaged.is_empty())
     }
@@ -238,7 +242,9 @@ impl<'a> Walk<'a> {
 
     /// Takes in one segment.
     fn follow(&mut self, segment: &Arc<Segment>) -> Result<Next> {
-        let mut window = Window::new(segment);
+        let repairs = self.source.repairs;
+        let patch = |index| repairs.patch(segment, index);
+        let mut window = Window::patched(segment, &patch);
         if let Some((seal, summary)) = self.proven_seal(&mut window)? {
             return self.take_sealed(segment, &seal, &summary);
         }

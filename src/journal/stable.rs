@@ -10,7 +10,7 @@ use super::view::{TermAt, View};
 use crate::entry::Position;
 use crate::error::{Error, Result};
 use crate::meta::format::pairs_bytes;
-use crate::meta::{Accepted, ChainStart, Mark, MetaStore, State};
+use crate::meta::{Accepted, ChainStart, Mark, MetaStore, Repaired, State};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 use crate::segment::Segment;
@@ -153,8 +153,16 @@ impl Core {
                 let gone = view.sealed.iter().filter(|sealed| sealed.segment.sequence < start.sequence);
                 gone.for_each(|sealed| _ = self.fs.remove(&sealed.segment.path));
             }
-            self.commit_state(meta, changes, |state| head.record(state))?;
+            let repaired = self.repairs_behind(&head);
+            self.commit_state(meta, changes, |state| {
+                head.record(state);
+                state.repaired = repaired;
+            })?;
             self.apply_head(&head);
+            let repairs = Arc::clone(&self.view.read().repairs);
+            if repairs.records() != meta.state.repaired {
+                self.show_repairs(repairs.only(&meta.state.repaired, &meta.state.accepted));
+            }
         }
         self.housekeep_soon();
         Ok(())
@@ -200,6 +208,16 @@ impl Core {
             Err(error) => return Err(error),
         };
         Ok(self.view.read().head(position, matches))
+    }
+
+    /// What of the repairs a head truncation leaves.
+    fn repairs_behind(&self, head: &Head) -> Vec<Repaired> {
+        let view = self.view.read();
+        match head {
+            Head::Done => view.repairs.records(),
+            Head::Keep { position, .. } => view.needed(position.index + 1),
+            Head::Empty { .. } => Vec::new(),
+        }
     }
 
     fn apply_head(&self, head: &Head) {

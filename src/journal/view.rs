@@ -1,11 +1,12 @@
 //! What readers see: which segment holds which entries. Changed under a lock that is never held during I/O.
 
 use std::collections::VecDeque;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::cache::Pages;
+use super::repairs::Repairs;
 use crate::entry::{Entry, Position};
 use crate::error::{DamagedRange, Error, Result};
 use crate::log_store::LogState;
@@ -201,6 +202,8 @@ pub(crate) struct View {
     pub(crate) index_batch: (u32, u32),
     /// Indexes of which some are lost, and the loss accepted: their terms stand in the entries alone, if anywhere.
     pub(crate) lost: Vec<DamagedRange>,
+    /// What was put back for damaged entries.
+    pub(crate) repairs: Arc<Repairs>,
     /// Counts the times that entries were taken out of the log, at either end.
     pub(crate) rewrites: u64,
     /// Counts the times that the log went on in its next file.
@@ -286,7 +289,7 @@ impl View {
     }
 
     /// Checks that both ends of a half-open range lie within the log.
-    pub(crate) fn check_range(&self, range: &std::ops::Range<u64>) -> Result<()> {
+    pub(crate) fn check_range(&self, range: &Range<u64>) -> Result<()> {
         if range.start > range.end {
             return Err(Error::BackwardRange { range: range.clone() });
         }
@@ -306,11 +309,7 @@ impl View {
         if self.lost.iter().any(|lost| lost.contains(index)) {
             return TermAt::InEntry;
         }
-        let known = match self.sealed_at(index) {
-            Some(sealed) => sealed.terms.as_ref().and_then(|terms| terms.at(index)),
-            None => self.fold.run.terms.at(index),
-        };
-        known.map_or(TermAt::InEntry, TermAt::Known)
+        self.term_of_slot(index).map_or(TermAt::InEntry, TermAt::Known)
     }
 
     /// The sealed segment that holds a live entry at `index`, if the active one does not.
@@ -335,6 +334,14 @@ impl View {
         Place::Active(Arc::clone(&self.active), slots[at..end].to_vec(), limit)
     }
 
+    /// The term of the entry at `index`, whose slot is known.
+    pub(crate) fn term_of_slot(&self, index: u64) -> Option<u64> {
+        match self.sealed_at(index) {
+            Some(sealed) => sealed.terms.as_ref().and_then(|terms| terms.at(index)),
+            None => self.fold.run.terms.at(index),
+        }
+    }
+
     /// Where the entry at `index` is.
     pub(crate) fn spot(&self, index: u64) -> Spot {
         if let Some(sealed) = self.sealed_at(index) {
@@ -345,6 +352,22 @@ impl View {
         let Some((slot, behind)) = slots else { return Spot::Lost(self.active.path.clone()) };
         let limit = behind.iter().find(|slot| !slot.is_lost()).map_or(self.fold.end, |slot| slot.offset);
         Spot::Active(Arc::clone(&self.active), *slot, limit)
+    }
+
+    /// The indexes around this one of the log that stand in no segment; none if it does.
+    pub(crate) fn gap_at(&self, index: u64) -> Option<Range<u64>> {
+        let (run, at) = (&self.fold.run, self.sealed.partition_point(|sealed| sealed.live_end <= index));
+        let holds = self.sealed.get(at).is_some_and(|sealed| index >= sealed.first);
+        if holds || (run.first..run.end()).contains(&index) {
+            return None;
+        }
+        let below = self.sealed.iter().take(at).map(|sealed| sealed.live_end).max();
+        // Of some, nothing is left: where they began says nothing.
+        let left = self.sealed.iter().skip(at).filter(|sealed| sealed.first < sealed.live_end);
+        let behind = left.map(|sealed| sealed.first).find(|&first| first > index);
+        let start = below.unwrap_or(0).max(self.first().unwrap_or(0));
+        let end = behind.unwrap_or(u64::MAX).min(if run.first > index { run.first } else { u64::MAX });
+        Some(start.min(index)..end.min(self.next()).max(index + 1))
     }
 
     /// Lets a segment supersede the sealed ones from `base` on.

@@ -5,15 +5,17 @@ use std::collections::BTreeMap;
 use byteorder::{ByteOrder, LittleEndian};
 use bytes::{BufMut, Bytes};
 
-use super::{Accepted, ChainStart, Mark, State};
+use super::{Accepted, ChainStart, Mark, Repaired, State};
 use crate::codec::crc::Salted;
 use crate::entry::Position;
 use crate::error::JournalId;
 
 /// The first bytes of every copy.
 pub const MAGIC: [u8; 8] = *b"RJMETA\0\0";
-/// The format version that this build writes, and the newest that it reads.
+/// The format version of a state that names no repair file.
 pub const VERSION: u32 = 1;
+/// The format version of one that does, and the newest that this build reads.
+pub const VERSION_REPAIRED: u32 = 2;
 /// Copies start at multiples of this.
 pub const COPY_ALIGN_BYTES: usize = 4096;
 /// Copies in the file: two slots, each stored twice.
@@ -40,10 +42,10 @@ pub const LIFE_AT: usize = JOURNAL_ID_AT + 16;
 pub const ACCEPTED_AT: usize = LIFE_AT + 4;
 /// Offset of the count of key/value pairs.
 pub const PAIRS_AT: usize = ACCEPTED_AT + 4;
-/// Offset of four bytes that are zero.
-pub const ZERO_AT: usize = PAIRS_AT + 4;
+/// Offset of the count of repairs; 0 in version 1.
+pub const REPAIRED_AT: usize = PAIRS_AT + 4;
 /// Offset of the durable mark's segment sequence.
-pub const MARK_SEQUENCE_AT: usize = ZERO_AT + 4;
+pub const MARK_SEQUENCE_AT: usize = REPAIRED_AT + 4;
 /// Offset of the durable mark's offset.
 pub const MARK_OFFSET_AT: usize = MARK_SEQUENCE_AT + 8;
 /// Offset of the chain value at the mark.
@@ -72,10 +74,12 @@ pub const START_OFFSET_AT: usize = START_SALT_AT + 8;
 pub const START_CHAIN_AT: usize = START_OFFSET_AT + 4;
 /// Offset of the next index at the chain start.
 pub const START_BASE_AT: usize = START_CHAIN_AT + 4;
-/// Length of the fixed part; the accepted damages follow, then the pairs.
+/// Length of the fixed part; the accepted damages follow, then the repairs, then the pairs.
 pub const FIXED_BYTES: usize = START_BASE_AT + 8;
 /// Length of an accepted damage.
 pub const ACCEPTED_BYTES: usize = 8 + 4 + 8 + 8;
+/// Length of a repair.
+pub const REPAIRED_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 8;
 /// Length of a pair's head: the key's length (1 byte), the value's (2 bytes).
 pub const PAIR_HEAD_BYTES: usize = 3;
 
@@ -108,7 +112,7 @@ pub(crate) fn encode(state: &State) -> Vec<u8> {
     let (purged, mark) = (state.purged.unwrap_or_default(), &state.mark);
     let start = state.start.unwrap_or(ChainStart { sequence: 0, salt: 0, offset: 0, chain: 0, base: 0 });
     bytes.put_slice(&MAGIC);
-    bytes.put_u32_le(VERSION);
+    bytes.put_u32_le(if state.repaired.is_empty() { VERSION } else { VERSION_REPAIRED });
     bytes.put_u64_le(0); // Check and length: known at the end.
     bytes.put_u32_le(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
     bytes.put_u64_le(state.generation);
@@ -116,7 +120,7 @@ pub(crate) fn encode(state: &State) -> Vec<u8> {
     bytes.put_u32_le(state.life);
     bytes.put_u32_le(state.accepted.len() as u32);
     bytes.put_u32_le(state.pairs.len() as u32);
-    bytes.put_u32_le(0);
+    bytes.put_u32_le(state.repaired.len() as u32);
     bytes.put_u64_le(mark.sequence);
     bytes.put_u32_le(mark.offset);
     bytes.put_u32_le(mark.chain);
@@ -134,6 +138,7 @@ pub(crate) fn encode(state: &State) -> Vec<u8> {
     bytes.put_u64_le(start.base);
     debug_assert_eq!(bytes.len(), FIXED_BYTES);
     state.accepted.iter().for_each(|accepted| put_accepted(&mut bytes, accepted));
+    state.repaired.iter().for_each(|repaired| put_repaired(&mut bytes, repaired));
     for (key, value) in &state.pairs {
         bytes.put_u8(key.len() as u8);
         bytes.put_u16_le(value.len() as u16);
@@ -154,6 +159,15 @@ fn put_accepted(bytes: &mut Vec<u8>, accepted: &Accepted) {
     bytes.put_u64_le(accepted.end);
 }
 
+fn put_repaired(bytes: &mut Vec<u8>, repaired: &Repaired) {
+    bytes.put_u64_le(repaired.sequence);
+    bytes.put_u32_le(repaired.place);
+    bytes.put_u64_le(repaired.first);
+    bytes.put_u64_le(repaired.end);
+    bytes.put_u64_le(repaired.file);
+    bytes.put_u64_le(repaired.salt);
+}
+
 fn check_of(content: &[u8]) -> u32 {
     Salted::new(0).of(&[&content[..CHECK_AT], &content[LEN_AT..]])
 }
@@ -163,7 +177,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<State, CopyFault> {
     let content = content(bytes).ok_or(CopyFault::Unreadable)?;
     // Only now: a version is believed once its checksum has been seen.
     match LittleEndian::read_u32(&content[VERSION_AT..]) {
-        VERSION => parse_content(&content).ok_or(CopyFault::Unreadable),
+        VERSION | VERSION_REPAIRED => parse_content(&content).ok_or(CopyFault::Unreadable),
         version => Err(CopyFault::Version(version)),
     }
 }
@@ -203,6 +217,7 @@ fn parse_content(content: &Bytes) -> Option<State> {
     };
     let mut rest = content.slice(FIXED_BYTES..);
     let accepted = (0..u32_at(ACCEPTED_AT)).map(|_| take_accepted(&mut rest)).collect::<Option<_>>()?;
+    let repaired = (0..u32_at(REPAIRED_AT)).map(|_| take_repaired(&mut rest)).collect::<Option<_>>()?;
     let pairs = (0..u32_at(PAIRS_AT)).map(|_| take_pair(&mut rest)).collect::<Option<_>>()?;
     let generation = u64_at(GENERATION_AT);
     // An entry always has an index behind it.
@@ -216,6 +231,7 @@ fn parse_content(content: &Bytes) -> Option<State> {
         purged: (flags & FLAG_PURGED != 0).then_some(purged),
         start: (flags & FLAG_START != 0).then_some(start),
         accepted,
+        repaired,
         pairs,
     })
 }
@@ -231,6 +247,18 @@ fn take_accepted(rest: &mut Bytes) -> Option<Accepted> {
         offset: LittleEndian::read_u32(&bytes[8..]),
         first: LittleEndian::read_u64(&bytes[12..]),
         end: LittleEndian::read_u64(&bytes[20..]),
+    })
+}
+
+fn take_repaired(rest: &mut Bytes) -> Option<Repaired> {
+    let bytes = take(rest, REPAIRED_BYTES)?;
+    Some(Repaired {
+        sequence: LittleEndian::read_u64(&bytes[0..]),
+        place: LittleEndian::read_u32(&bytes[8..]),
+        first: LittleEndian::read_u64(&bytes[12..]),
+        end: LittleEndian::read_u64(&bytes[20..]),
+        file: LittleEndian::read_u64(&bytes[28..]),
+        salt: LittleEndian::read_u64(&bytes[36..]),
     })
 }
 
@@ -253,6 +281,7 @@ pub(crate) mod tests {
             purged: Some(Position::new(3, 2)),
             start: Some(ChainStart { sequence: 9, salt: 10, offset: 11, chain: 12, base: 13 }),
             accepted: vec![Accepted { sequence: 1, offset: 2, first: 3, end: 4 }],
+            repaired: vec![Repaired { sequence: 1, place: 2, first: 3, end: 4, file: 5, salt: 6 }],
             pairs: [("vote", "me"), ("term", "")].map(|(k, v)| (Bytes::from(k), Bytes::from(v))).into(),
             generation,
             ..State::new(JournalId([5; 16]))
@@ -278,6 +307,15 @@ pub(crate) mod tests {
         let check = check_of(&bytes);
         LittleEndian::write_u32(&mut bytes[CHECK_AT..], check);
         assert_eq!(parse(&bytes), Err(CopyFault::Version(9)));
+    }
+
+    #[test]
+    fn only_a_state_that_names_a_repair_file_is_of_the_newer_version() {
+        let version = |state: &State| LittleEndian::read_u32(&encode(state)[VERSION_AT..]);
+        let without = State { repaired: Vec::new(), ..state(7) };
+        assert_eq!((version(&without), version(&state(7))), (VERSION, VERSION_REPAIRED));
+        assert_eq!(encode(&state(7)).len(), encode(&without).len() + REPAIRED_BYTES);
+        assert_eq!(parse(&encode(&without)), Ok(without));
     }
 
     #[test]

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use crate::entry::Position;
 use crate::error::JournalId;
 
+pub(crate) use format::CopyFault;
 pub(crate) use recover::Health;
-pub(crate) use store::{FILE_NAME, Loaded, MetaStore, UNFINISHED_NAME};
+pub(crate) use store::{FILE_NAME, Inspected, Loaded, MetaStore, REPAIRED_MAX, UNFINISHED_NAME};
 
 /// Everything that one generation of `meta` says.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +29,7 @@ pub(crate) struct State {
     /// `None` in a journal whose first segment does not exist yet.
     pub(crate) start: Option<ChainStart>,
     pub(crate) accepted: Vec<Accepted>,
+    pub(crate) repaired: Vec<Repaired>,
     pub(crate) pairs: BTreeMap<Bytes, Bytes>,
 }
 
@@ -42,6 +44,7 @@ impl State {
             purged: None,
             start: None,
             accepted: Vec::new(),
+            repaired: Vec::new(),
             pairs: BTreeMap::new(),
         }
     }
@@ -94,4 +97,32 @@ pub(crate) struct Accepted {
     /// The lost entries, half-open.
     pub(crate) first: u64,
     pub(crate) end: u64,
+}
+
+/// Entries that were put back: what is damaged in one place stands, whole, in a repair file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Repaired {
+    /// The segment whose entries they are; a lost one, too.
+    pub(crate) sequence: u64,
+    /// What of it they stand for: [`BY_CHECK`](Self::BY_CHECK), [`SEALED`](Self::SEALED), or the offset of the accepted
+    /// damage that they end.
+    pub(crate) place: u32,
+    /// The entries, half-open.
+    pub(crate) first: u64,
+    pub(crate) end: u64,
+    /// The repair file's sequence.
+    pub(crate) file: u64,
+    /// Its salt.
+    pub(crate) salt: u64,
+}
+
+impl Repaired {
+    /// An entry stands for the one whose check the segment knows, and for none that was written there later.
+    pub(crate) const BY_CHECK: u32 = 0;
+    /// The segment was sealed, so that what it holds at an index never changes.
+    pub(crate) const SEALED: u32 = 1;
+
+    pub(crate) fn contains(&self, index: u64) -> bool {
+        (self.first..self.end).contains(&index)
+    }
 }

@@ -63,7 +63,7 @@ pub(crate) fn decide(copies: [[Copy; 2]; 2]) -> Decision {
 
 fn slot(number: usize, copies: [Copy; 2]) -> Slot {
     // A generation in the slot of the others is a misplaced write.
-    match copies.map(|copy| copy.and_then(|state| misplaced(number, state))) {
+    match copies.map(|copy| copy.and_then(|state| placed(number, state))) {
         [Err(CopyFault::Version(version)), _] | [_, Err(CopyFault::Version(version))] => Slot::Newer(version),
         [Ok(first), Ok(second)] if first == second => Slot::Read(first, true),
         [Ok(first), Ok(second)] => Slot::Read(if first.generation > second.generation { first } else { second }, false),
@@ -72,7 +72,8 @@ fn slot(number: usize, copies: [Copy; 2]) -> Slot {
     }
 }
 
-fn misplaced(number: usize, state: State) -> Copy {
+/// The state, if it stands in its slot.
+pub(super) fn placed(number: usize, state: State) -> Copy {
     if slot_of(state.generation) == number { Ok(state) } else { Err(CopyFault::Unreadable) }
 }
 

@@ -15,6 +15,8 @@ pub(crate) const FILE_NAME: &str = "meta";
 pub(crate) const UNFINISHED_NAME: &str = "meta.tmp";
 /// Room in each copy for records of accepted damage.
 const ACCEPTED_MAX: usize = 64;
+/// Room in each copy for records of repairs.
+pub(crate) const REPAIRED_MAX: usize = 32;
 
 /// The longest copy that is read into memory: more than the largest bound on the pairs gives.
 const COPY_BYTES_MAX: usize = 80 << 20;
@@ -35,10 +37,23 @@ pub(crate) struct Loaded {
     pub(crate) health: Health,
 }
 
+/// One of the four copies, as it stands in the file.
+#[derive(Debug)]
+pub(crate) struct Inspected {
+    pub(crate) offset: u64,
+    /// How much of the file it has, bytes.
+    pub(crate) bytes: u64,
+    /// The generation that its slot and this one call for; none where that is not known.
+    pub(crate) expected: Option<u64>,
+    /// What it says, if it could be read; a state of the other slot's is unreadable here.
+    pub(crate) copy: Result<Copy>,
+}
+
 /// The length of one copy for a bound on the pairs.
 fn copy_bytes_for(pairs_bytes_max: u64) -> usize {
     let pairs = usize::try_from(pairs_bytes_max).unwrap_or(usize::MAX / 8);
-    (FIXED_BYTES + ACCEPTED_MAX * format::ACCEPTED_BYTES + pairs).next_multiple_of(COPY_ALIGN_BYTES)
+    let records = ACCEPTED_MAX * format::ACCEPTED_BYTES + REPAIRED_MAX * format::REPAIRED_BYTES;
+    (FIXED_BYTES + records + pairs).next_multiple_of(COPY_ALIGN_BYTES)
 }
 
 impl MetaStore {
@@ -81,15 +96,7 @@ impl MetaStore {
             file.sync_data().map_err(|error| Error::io("sync", &path, None, error))?;
             file.drop_cache(0..u64::MAX).map_err(|error| Error::io("read", &path, None, error))?;
         }
-        let len = file.len().map_err(|error| Error::io("size", &path, None, error))?;
-        // Rounded up: a file that has lost its end still has its other copies where they were.
-        let copy_bytes = usize::try_from(len).unwrap_or(usize::MAX).div_ceil(COPIES * COPY_ALIGN_BYTES);
-        let copy_bytes = copy_bytes.saturating_mul(COPY_ALIGN_BYTES);
-        if copy_bytes > COPY_BYTES_MAX {
-            let why = format!("{len} bytes are more than any `meta` has");
-            return Err(Error::MetaUnreadable { path, why });
-        }
-        let store = MetaStore { file, path, copy_bytes };
+        let (store, len) = Self::sized(file, path)?;
         match recover::decide([store.read_slot(0)?, store.read_slot(1)?]) {
             Decision::Adopt(state, Health::SlotLost) => {
                 // A file that has lost more of its end tells a wrong length of its copies: what it still knows must
@@ -102,13 +109,44 @@ impl MetaStore {
             }
             Decision::Adopt(state, health) => Ok(Loaded { store, state: *state, health }),
             Decision::Newer(found) => {
-                Err(Error::UnsupportedVersion { path: store.path, found, supported: format::VERSION })
+                Err(Error::UnsupportedVersion { path: store.path, found, supported: format::VERSION_REPAIRED })
             }
             Decision::Lost => {
                 let why = format!("{len} bytes, no copy has a right checksum");
                 Err(Error::MetaUnreadable { path: store.path, why })
             }
         }
+    }
+
+    /// Reads all four copies, through a handle of its own. `newest` is the generation that the journal committed last.
+    pub(crate) fn inspect(fs: &dyn Fs, dir: &Path, newest: Option<u64>) -> Result<Vec<Inspected>> {
+        let path = dir.join(FILE_NAME);
+        let file = fs.open(&path, Mode::Read).map_err(|error| Error::io("open", &path, None, error))?;
+        let store = Self::sized(file, path)?.0;
+        let copies = [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().map(|(slot, copy)| {
+            let of_slot =
+                |newest: u64| if recover::slot_of(newest) == slot { newest } else { newest.saturating_sub(1) };
+            Inspected {
+                offset: store.offset(slot, copy),
+                bytes: store.copy_bytes as u64,
+                expected: newest.map(of_slot),
+                copy: store.read_copy(slot, copy).map(|copy| copy.and_then(|state| recover::placed(slot, state))),
+            }
+        });
+        Ok(copies.collect())
+    }
+
+    /// The file with the length of its copies; and its own.
+    fn sized(file: Arc<dyn File>, path: PathBuf) -> Result<(MetaStore, u64)> {
+        let len = file.len().map_err(|error| Error::io("size", &path, None, error))?;
+        // Rounded up: a file that has lost its end still has its other copies where they were.
+        let copy_bytes = usize::try_from(len).unwrap_or(usize::MAX).div_ceil(COPIES * COPY_ALIGN_BYTES);
+        let copy_bytes = copy_bytes.saturating_mul(COPY_ALIGN_BYTES);
+        if copy_bytes > COPY_BYTES_MAX {
+            let why = format!("{len} bytes are more than any `meta` has");
+            return Err(Error::MetaUnreadable { path, why });
+        }
+        Ok((MetaStore { file, path, copy_bytes }, len))
     }
 
     fn read_slot(&self, slot: usize) -> Result<[Copy; 2]> {

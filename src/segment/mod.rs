@@ -5,6 +5,7 @@ pub mod format;
 pub(crate) mod index;
 pub(crate) mod reader;
 pub(crate) mod recover;
+pub(crate) mod repair;
 pub(crate) mod rewind;
 pub(crate) mod writer;
 
@@ -20,23 +21,34 @@ use format::{
 
 const SUFFIX: &str = ".seg";
 /// What a file is called while it is being prepared: no recovery ever reads it.
-const UNFINISHED_SUFFIX: &str = ".seg.tmp";
+const UNFINISHED_SUFFIX: &str = ".tmp";
 static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
+/// A new file is synced piece by piece: an append's own sync does not wait behind more than this.
+const SYNCED_BYTES: u64 = 4 << 20;
 
 /// The name of the segment file with this sequence.
 pub(crate) fn file_name(sequence: u64) -> String {
     format!("{sequence:020}{SUFFIX}")
 }
 
+/// What a file is called while it is being prepared.
+pub(crate) fn unfinished_name(name: &str) -> String {
+    format!("{name}{UNFINISHED_SUFFIX}")
+}
+
 /// The sequence in a segment file's name.
 pub(crate) fn sequence_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SUFFIX)?;
+    sequence_in(name.strip_suffix(SUFFIX)?)
+}
+
+fn sequence_in(digits: &str) -> Option<u64> {
     (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
-/// Whether a name is of a segment that was being prepared.
+/// Whether a name is of a segment, or a repair file, that was being prepared.
 pub(crate) fn is_unfinished(name: &str) -> bool {
-    name.strip_suffix(".tmp").is_some_and(|name| sequence_of(name).is_some())
+    let named = name.strip_suffix(UNFINISHED_SUFFIX);
+    named.is_some_and(|name| sequence_of(name).is_some() || repair::sequence_of(name).is_some())
 }
 
 /// An open segment file. Its bytes are only ever added to, so readers need no lock; they keep it from being removed
@@ -48,6 +60,7 @@ pub(crate) struct Segment {
     pub(crate) salt: Salted,
     pub(crate) size_bytes: u32,
     pub(crate) align: u32,
+    pub(crate) key_id: u32,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn File>,
 }
@@ -96,7 +109,34 @@ impl Segment {
     fn new(header: &Header, size_bytes: u32, path: PathBuf, file: Arc<dyn File>) -> Segment {
         let align = Self::align_for(header.flags & FLAG_ALIGNED != 0);
         let (sequence, salt_value) = (header.sequence, header.salt);
-        Segment { sequence, salt_value, salt: Salted::new(salt_value), size_bytes, align, path, file }
+        Segment {
+            sequence,
+            salt_value,
+            salt: Salted::new(salt_value),
+            size_bytes,
+            align,
+            key_id: header.key_id,
+            path,
+            file,
+        }
+    }
+
+    /// The same segment, through another handle on its file.
+    pub(crate) fn with_file(&self, file: Arc<dyn File>) -> Segment {
+        let &Segment { sequence, salt_value, ref salt, size_bytes, align, key_id, ref path, .. } = self;
+        Segment { sequence, salt_value, salt: salt.clone(), size_bytes, align, key_id, path: path.clone(), file }
+    }
+
+    /// Whether a header is this segment's.
+    pub(crate) fn is_headed_by(&self, header: &Header) -> bool {
+        (header.sequence, header.salt) == (self.sequence, self.salt_value)
+            && header.size_bytes == u64::from(self.size_bytes)
+            && Self::align_for(header.flags & FLAG_ALIGNED != 0) == self.align
+    }
+
+    /// Where the two copies of the header stand.
+    pub(crate) fn headers_at(&self) -> [u64; 2] {
+        [0, u64::from(self.size_bytes.saturating_sub(Self::edge_bytes(self.align)))]
     }
 
     /// The unit in which a new file's batches are aligned.
@@ -141,8 +181,19 @@ impl Segment {
     /// header written, synced, and only then under its final name, whose directory is synced. Until this returns,
     /// nothing may refer to the file.
     pub(crate) fn prepare(fs: &dyn Fs, dir: &Path, recipe: &Recipe, recycled: Option<&Path>) -> Result<Arc<Segment>> {
-        let path = dir.join(file_name(recipe.sequence));
-        let unfinished = dir.join(format!("{:020}{UNFINISHED_SUFFIX}", recipe.sequence));
+        Self::prepare_named(fs, dir, &file_name(recipe.sequence), recipe, recycled)
+    }
+
+    /// The same under a name of another kind.
+    fn prepare_named(
+        fs: &dyn Fs,
+        dir: &Path,
+        name: &str,
+        recipe: &Recipe,
+        recycled: Option<&Path>,
+    ) -> Result<Arc<Segment>> {
+        let path = dir.join(name);
+        let unfinished = dir.join(unfinished_name(name));
         let source = recycled.unwrap_or(&unfinished);
         let mode = if recycled.is_some() { Mode::Write } else { Mode::Create };
         let file = fs.open(source, mode).map_err(|error| Error::io("open", source, None, error))?;
@@ -163,23 +214,31 @@ impl Segment {
         let write = |bytes: &[u8], offset: u64| {
             io::write_all_at(file, bytes, offset).map_err(|(_, error)| Error::io("write", path, Some(offset), error))
         };
+        let sync = || file.sync_data().map_err(|error| Error::io("sync", path, None, error));
         if zero {
             file.allocate(size).map_err(|error| Error::io("allocate", path, None, error))?;
             // Zeroes are written, not only reserved: a sync over unwritten extents has to write metadata too.
             for offset in (0..size).step_by(ZEROES.len()) {
                 let len = (size - offset).min(ZEROES.len() as u64);
                 write(&ZEROES[..len as usize], offset)?;
+                if (offset + len).is_multiple_of(SYNCED_BYTES) {
+                    sync()?;
+                }
             }
         }
         let header = recipe.header().encode();
         write(&header, 0)?;
         write(&header, size - u64::from(Self::edge_bytes(Self::align_for(recipe.aligned))))?;
-        file.sync_data().map_err(|error| Error::io("sync", path, None, error))
+        sync()
     }
 
     /// Opens the file with this sequence and reads its identity, from the second copy of the header if need be.
     pub(crate) fn open(fs: &dyn Fs, dir: &Path, sequence: u64, id: JournalId, mode: Mode) -> Result<Opened> {
-        let path = dir.join(file_name(sequence));
+        Self::open_named(fs, dir.join(file_name(sequence)), sequence, id, mode)
+    }
+
+    /// The same under a name of another kind.
+    fn open_named(fs: &dyn Fs, path: PathBuf, sequence: u64, id: JournalId, mode: Mode) -> Result<Opened> {
         let file = fs.open(&path, mode).map_err(|error| Error::io("open", &path, None, error))?;
         let len = file.len().map_err(|error| Error::io("size", &path, None, error))?;
         let (mut newer, mut misnamed) = (None, false);
@@ -218,7 +277,7 @@ impl Segment {
 
 #[cfg(test)]
 mod tests {
-    use super::{file_name, is_unfinished, sequence_of};
+    use super::{file_name, is_unfinished, repair, sequence_of};
 
     #[test]
     fn only_names_that_we_give_are_segments() {
@@ -228,6 +287,11 @@ mod tests {
         for name in ["7.seg", "0000000000000000000x.seg", "99999999999999999999.seg", "meta", "00000000000000000007"] {
             assert_eq!(sequence_of(name), None, "{name}");
         }
-        assert!(is_unfinished("00000000000000000007.seg.tmp") && !is_unfinished("notes.seg.tmp"));
+        assert_eq!(repair::sequence_of(&repair::file_name(7)), Some(7));
+        assert_eq!((sequence_of(&repair::file_name(7)), repair::sequence_of(&file_name(7))), (None, None));
+        for name in ["00000000000000000007.seg.tmp", "00000000000000000007.rep.tmp"] {
+            assert!(is_unfinished(name), "{name}");
+        }
+        assert!(!is_unfinished("notes.seg.tmp") && !is_unfinished("00000000000000000007.tmp"));
     }
 }

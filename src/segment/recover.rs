@@ -19,10 +19,14 @@ use crate::mutate::{self, Mutation};
 /// How much is read ahead of a scan: little at first, because most places are looked at and left.
 const WINDOW_BYTES_MIN: usize = 4 << 10;
 /// How much in the end, where it goes on and on.
-const WINDOW_BYTES_MAX: usize = 1 << 20;
+const WINDOW_BYTES_MAX: usize = 256 << 10;
 /// What is compared with zeros at a time.
 const BLANK_BYTES: usize = 4 << 10;
 static BLANK: [u8; BLANK_BYTES] = [0; BLANK_BYTES];
+
+/// Looks up an entry that was put back for the one at this index of a segment: its bytes as they stood there, and their
+/// check. Whether it is the one that stood there is for the caller to see.
+pub(crate) type PatchSource<'a> = &'a dyn Fn(u64) -> Result<Option<(Vec<u8>, u32)>>;
 
 /// A segment's bytes as a scan walks over them.
 pub(crate) struct Window<'a> {
@@ -31,11 +35,17 @@ pub(crate) struct Window<'a> {
     bytes: Bytes,
     /// How much the next read takes at least.
     ahead: usize,
+    patch: Option<PatchSource<'a>>,
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(segment: &'a Segment) -> Self {
-        Window { segment, start: 0, bytes: Bytes::new(), ahead: WINDOW_BYTES_MIN }
+        Window { segment, start: 0, bytes: Bytes::new(), ahead: WINDOW_BYTES_MIN, patch: None }
+    }
+
+    /// One in which entries that were put back mend the batches that they were lost from.
+    pub(crate) fn patched(segment: &'a Segment, patch: PatchSource<'a>) -> Self {
+        Window { patch: Some(patch), ..Window::new(segment) }
     }
 
     /// `len` bytes from `offset`; fewer only at the end of the file.
@@ -82,6 +92,48 @@ impl<'a> Window<'a> {
     }
 
     fn entries(&mut self, header: &BatchHeader) -> Result<Body> {
+        match (self.standing(header)?, self.patch) {
+            (Body::Broken(parts), Some(patch)) => {
+                Ok(self.mended(header, patch)?.map_or(Body::Broken(parts), Body::Entries))
+            }
+            (body, _) => Ok(body),
+        }
+    }
+
+    /// The entries of a batch, those that do not check out from elsewhere: all of them, or nothing where the header does
+    /// not mean just these.
+    fn mended(&mut self, header: &BatchHeader, patch: PatchSource<'_>) -> Result<Option<Vec<(u64, Slot)>>> {
+        let salt = &self.segment.salt;
+        let mut at = u64::from(header.offset) + BATCH_BYTES as u64;
+        let end = at + u64::from(header.body_bytes);
+        let mut found = Vec::new();
+        for index in (0..u64::from(header.count)).map(|number| header.first_index.wrapping_add(number)) {
+            let head = self.at(at, ENTRY_BYTES)?;
+            let standing = EntryHeader::parse(&head).zip(reader::announced_bytes(&head));
+            let standing = match standing.filter(|&(_, bytes)| bytes as u64 <= end - at) {
+                Some((entry, bytes)) if entry_check(salt, index, &self.at(at, bytes)?) == entry.check => {
+                    Some((entry.term, entry.check, bytes))
+                }
+                _ => None,
+            };
+            let patched =
+                |(stored, check): (Vec<u8>, u32)| Some((EntryHeader::parse(&stored)?.term, check, stored.len()));
+            let entry = match standing {
+                Some(entry) => Some(entry),
+                None => patch(index)?.and_then(patched),
+            };
+            let Some((term, check, bytes)) = entry.filter(|&(_, _, bytes)| bytes as u64 <= end - at) else {
+                return Ok(None);
+            };
+            found.push((term, Slot { offset: at as u32, check }));
+            at += bytes as u64;
+        }
+        let checks = found.iter().map(|(_, slot)| slot.check);
+        Ok((at == end && index::check_of_checks(salt, checks) == header.body_check).then_some(found))
+    }
+
+    /// The entries of a batch as they stand in the file.
+    fn standing(&mut self, header: &BatchHeader) -> Result<Body> {
         let salt = &self.segment.salt;
         let mut at = u64::from(header.offset) + BATCH_BYTES as u64;
         let end = at + u64::from(header.body_bytes);

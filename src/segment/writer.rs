@@ -32,7 +32,7 @@ pub(crate) fn body_bytes_max(entries: &[Entry]) -> u64 {
 /// `slots`. Returns the header with its count, body and check fields filled in.
 pub(crate) fn encode_entries(
     salt: &Salted,
-    mut header: BatchHeader,
+    header: BatchHeader,
     entries: &[Entry],
     compression: Compression,
     align: u32,
@@ -40,13 +40,26 @@ pub(crate) fn encode_entries(
     slots: &mut Vec<(u64, Slot)>,
 ) -> BatchHeader {
     buffer.reserve(BATCH_BYTES + body_bytes_max(entries) as usize + align as usize);
+    encode_each(salt, header, entries.iter().map(|entry| (entry, compression)), align, buffer, slots)
+}
+
+/// The same, where each entry is compressed or not as it says itself.
+pub(crate) fn encode_each<'a>(
+    salt: &Salted,
+    mut header: BatchHeader,
+    entries: impl ExactSizeIterator<Item = (&'a Entry, Compression)>,
+    align: u32,
+    buffer: &mut Vec<u8>,
+    slots: &mut Vec<(u64, Slot)>,
+) -> BatchHeader {
+    let count = entries.len();
     buffer.put_bytes(0, BATCH_BYTES);
-    slots.reserve(entries.len());
-    for entry in entries {
+    slots.reserve(count);
+    for (entry, compression) in entries {
         let offset = header.offset + buffer.len() as u32;
         slots.push((entry.term, Slot { offset, check: put_entry(salt, entry, compression, buffer) }));
     }
-    header.count = entries.len() as u32;
+    header.count = count as u32;
     header.body_bytes = (buffer.len() - BATCH_BYTES) as u32;
     header.body_check = index::check_of_checks(salt, slots.iter().map(|(_, slot)| slot.check));
     finish(salt, &mut header, align, buffer);
@@ -65,6 +78,12 @@ fn put_entry(salt: &Salted, entry: &Entry, compression: Compression, buffer: &mu
     buffer.put_slice(stored);
     // Over what has just been copied: it is in the nearest cache.
     put_entry_check(salt, entry.index, &mut buffer[start..])
+}
+
+/// How the entry must be stored to have this check in a file with this salt; nothing if neither way gives it.
+pub(crate) fn stored_as(salt: &Salted, entry: &Entry, check: u32) -> Option<Compression> {
+    let ways = [Compression::None, Compression::Lz4 { threshold_bytes: 0 }];
+    ways.into_iter().find(|&way| put_entry(salt, entry, way, &mut Vec::new()) == check)
 }
 
 /// Encodes a seal or index batch into the empty `buffer`.

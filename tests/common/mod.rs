@@ -11,6 +11,9 @@ use raft_journal::io::sim::{SimFs, Survival};
 use raft_journal::io::{Fs, OsFs};
 use raft_journal::{Entry, Journal, LogStore, OnDamage, OpenOptions, Position, Result};
 
+/// Where a segment's first batch starts.
+pub const DATA_AT: usize = 512;
+
 /// Where the first payload of a batch stands in it: behind the batch's header and the entry's.
 pub const FIRST_PAYLOAD_AT: usize = 72 + 20;
 
@@ -118,6 +121,17 @@ impl Disk {
     /// The names of the segment files, oldest first.
     pub fn segments(&self) -> Vec<String> {
         self.names().into_iter().filter(|name| name.ends_with(".seg")).collect()
+    }
+
+    /// The segments that hold batches; the others are spares.
+    pub fn chain(&self) -> Vec<String> {
+        self.segments().into_iter().filter(|name| self.bytes(name)[DATA_AT..DATA_AT + 72] != [0; 72]).collect()
+    }
+
+    /// The disk as every way to stop without a close may leave it.
+    pub fn stopped(&self) -> [Disk; 4] {
+        let cut = |survival| self.after_power_cut(survival);
+        [self.killed(), cut(Survival::Nothing), cut(Survival::Everything), cut(Survival::Random(5))]
     }
 
     pub fn bytes(&self, name: &str) -> Vec<u8> {

@@ -1,9 +1,11 @@
 //! Who may hold a journal: readers beside its writer, and a node that knows only the traits.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::time::Duration;
 
-use raft_journal::{LogStore, StableStore};
+use raft_journal::io::{Fs, Lane, OsFs};
+use raft_journal::{Entry, Journal, LogStore, StableStore};
 
 use crate::common::{append_each, entries, log, on_both};
 use crate::history::Model;
@@ -66,4 +68,30 @@ fn a_node_can_hold_a_journal_as_trait_objects() {
         .unwrap();
         assert_eq!(Model::of(&disk.open()).log.entries.len(), 3);
     });
+}
+
+#[test]
+fn journals_whose_last_handles_all_threads_for_callbacks_drop_are_closed() {
+    // As many as the lane has threads: a callback of theirs has to wait for one of them.
+    const THREADS: usize = 4;
+    let dir = tempfile::tempdir().unwrap();
+    let (sender, closed) = mpsc::channel();
+    let all = Arc::new(Barrier::new(THREADS));
+    for number in 0..THREADS {
+        let journal = Journal::open(dir.path().join(number.to_string())).unwrap();
+        let (sender, all) = (sender.clone(), Arc::clone(&all));
+        let job = move || {
+            all.wait();
+            let pending = journal.append_pending(&[Entry::new(1, 1, "set x")]).unwrap();
+            pending.on_durable(Box::new(move |durable| sender.send(durable).unwrap()));
+            all.wait();
+            drop(journal);
+        };
+        OsFs.tasks().submit(Lane::Urgent, Box::new(job));
+    }
+    drop(sender);
+    for _ in 0..THREADS {
+        // However slow the machine is: without an end, this is a deadlock.
+        closed.recv_timeout(Duration::from_secs(300)).expect("a callback").unwrap();
+    }
 }

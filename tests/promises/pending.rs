@@ -47,6 +47,40 @@ fn callbacks_come_once_each_and_in_order_whatever_order_they_were_given_in() {
     assert_eq!(told.lock().unwrap().len(), 6);
 }
 
+#[test]
+fn pending_sync_answers_for_all_writes_before_it_and_behind_their_callbacks() {
+    let disk = Disk::simulated();
+    disk.sim().queue_tasks(true);
+    let journal = disk.open();
+    assert_eq!(journal.sync_pending().unwrap().position(), Position::default());
+    let first = journal.append_pending(&entries(1..=3, 1)).unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = |what: &'static str| {
+        let told = Arc::clone(&told);
+        Box::new(move |result: Result<Position, Error>| told.lock().unwrap().push((what, result.unwrap().index)))
+    };
+    let before = disk.sim().counts().syncs;
+    let all = journal.sync_pending().unwrap();
+    first.on_durable(tell("the append"));
+    all.on_durable(tell("all"));
+    // It names no write of its own: what comes later is not waited for.
+    let later = journal.append_pending(&entries(4..=4, 1)).unwrap();
+    assert_eq!(*told.lock().unwrap(), []);
+    disk.sim().run_tasks();
+    assert_eq!(*told.lock().unwrap(), [("the append", 3), ("all", 3)]);
+    assert_eq!(later.wait().unwrap(), Position::new(4, 1));
+    assert_eq!(disk.sim().counts().syncs - before, 1);
+    journal.sync_pending().unwrap().wait().unwrap();
+    assert_eq!(disk.sim().counts().syncs - before, 1, "all was durable");
+    disk.sim().fail_next(OperationKind::Sync, ErrorKind::Other);
+    journal.append_pending(&entries(5..=5, 1)).map(drop).unwrap();
+    assert!(matches!(journal.sync_pending().unwrap().wait(), Err(Error::Poisoned { .. })));
+    assert!(matches!(journal.sync_pending(), Err(Error::Poisoned { .. })));
+    let store = raft_journal::MemoryStore::new();
+    store.append(&entries(1..=2, 1)).unwrap();
+    assert_eq!(store.sync_pending().unwrap().wait().unwrap(), Position::new(2, 1));
+}
+
 /// Runs `inside` in a durability callback of the journal and hands out what it returns.
 fn in_callback<T: Send + 'static>(journal: &Journal, inside: impl FnOnce() -> T + Send + 'static) -> T {
     let next = journal.state().next_index().unwrap_or(1);

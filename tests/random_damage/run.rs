@@ -110,13 +110,24 @@ impl Model {
         if vote != self.vote {
             return Some(format!("the vote is {vote}, not {}", self.vote));
         }
-        (self.first()..self.next()).find_map(|index| match (journal.entry(index), self.entries.get(&index)) {
-            (Ok(found), Some(entry)) if found == *entry => None,
-            (Err(Error::Damaged(_)), _) if self.lost.contains(&index) => None,
-            (found, entry) => {
-                let (found, entry) = (found.map(|found| found.position()), entry.map(Entry::position));
-                Some(format!("entry {index} is {found:?}, not {entry:?}"))
-            }
+        let difference =
+            (self.first()..self.next()).find_map(|index| match (journal.entry(index), self.entries.get(&index)) {
+                (Ok(found), Some(entry)) if found == *entry => None,
+                (Err(Error::Damaged(_)), _) if self.lost.contains(&index) => None,
+                (found, entry) => {
+                    let (found, entry) = (found.map(|found| found.position()), entry.map(Entry::position));
+                    Some(format!("entry {index} is {found:?}, not {entry:?}"))
+                }
+            });
+        difference.or_else(|| {
+            // Each was read just now.
+            let damaged = journal.damaged();
+            let told: BTreeSet<u64> =
+                damaged.iter().flat_map(|told| told.indexes.first..told.indexes.end.unwrap()).collect();
+            let is_lost = |index: &u64| journal.entry(*index).is_err();
+            let lost: BTreeSet<u64> = (self.first()..self.next()).filter(is_lost).collect();
+            let told: BTreeSet<u64> = told.into_iter().filter(|&index| index >= self.first()).collect();
+            (told != lost).then(|| format!("{lost:?} cannot be read, but told are {damaged:?}"))
         })
     }
 
@@ -171,12 +182,13 @@ impl Run {
 
     /// One random operation. The model follows only when it succeeds.
     pub fn step(&mut self) -> Result<()> {
-        match self.random.below(20) {
+        match self.random.below(24) {
             0..=11 => self.append(),
             12..=14 => self.replace_tail(),
             15 => self.truncate_tail(),
             16 => self.truncate_head(),
             17 if self.random.one_in(3) => self.install_snapshot(),
+            20.. => self.repair(),
             _ => self.vote(),
         }
     }
@@ -252,6 +264,39 @@ impl Run {
         self.journal.truncate_head(position)?;
         self.model.truncate_head(position);
         self.past.clear();
+        Ok(())
+    }
+
+    /// Puts some of what damage took back; whoever asks for the wrong entries is refused.
+    pub fn repair(&mut self) -> Result<()> {
+        let lost: Vec<Entry> = self.model.lost.iter().filter_map(|at| self.model.entries.get(at)).cloned().collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let from = self.random.below(lost.len() as u64) as usize;
+        let follows = |(at, entry): &(usize, &Entry)| entry.index == lost[from].index + *at as u64;
+        let count_max = 1 + self.random.below(20) as usize;
+        let run: Vec<Entry> = lost[from..]
+            .iter()
+            .enumerate()
+            .take(count_max)
+            .take_while(follows)
+            .map(|(_, entry)| entry.clone())
+            .collect();
+        trace(|| format!("repair {} +{}", run[0].index, run.len()));
+        let beside = run[run.len() - 1].index + 1;
+        if let Some(whole) = self.model.entries.get(&beside).filter(|_| !self.model.lost.contains(&beside)) {
+            let too_many = [&run[..], std::slice::from_ref(whole)].concat();
+            assert!(matches!(self.journal.repair(&too_many), Err(Error::NotDamaged { .. })), "{beside} is not lost");
+        }
+        match self.journal.repair(&run) {
+            Err(Error::RepairsFull { .. }) => {}
+            repaired => {
+                repaired?;
+                run.iter().for_each(|entry| _ = self.model.lost.remove(&entry.index));
+                self.past.clear();
+            }
+        }
         Ok(())
     }
 

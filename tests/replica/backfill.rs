@@ -9,7 +9,7 @@ use raft_journal::io::sim::Survival;
 use raft_journal::{Changes, Entry, LogStore, Position, StableStore};
 
 use crate::common::{Disk, entries, entry, log as held, on_both};
-use crate::{append, open};
+use crate::{NODE, append, open};
 
 /// A plain log that notes what is read of it.
 struct Plain {
@@ -88,7 +88,7 @@ fn a_journal_that_is_itself_a_plain_log_is_adopted_by_one_commit() {
         let journal = disk.open();
         journal.append(&entries(1..=30, 0)).unwrap();
         journal.truncate_head(Position::new(4, 0)).unwrap();
-        let log = ReplicaLog::open(journal).unwrap();
+        let log = ReplicaLog::open(journal, NODE).unwrap();
         assert_eq!(log.init_status(0..0), InitStatus::NeedsBackfill);
         let early = log.append(&entries(31..=31, 1)).map(drop).unwrap_err();
         assert!(matches!(early, ReplicaError::NotBootstrapped { status: InitStatus::NeedsBackfill }));
@@ -100,6 +100,8 @@ fn a_journal_that_is_itself_a_plain_log_is_adopted_by_one_commit() {
         append(&log, &entries(31..=33, 1));
         assert!(matches!(log.adopt(Changes::new()), Err(ReplicaError::WrongStatus { call: "adopt", .. })));
         assert_eq!(open(&disk.killed()).committed(), Some(30));
+        let other = ReplicaLog::open(disk.killed().open(), "2").map(drop).unwrap_err();
+        assert!(matches!(other, ReplicaError::Owner(_)), "it is this node's now: {other:?}");
     });
 }
 
@@ -145,7 +147,7 @@ fn an_unreadable_entry_is_named_and_the_next_call_goes_on() {
 
 /// Backfills until power is lost.
 fn interrupted(disk: &Disk, plain: &Plain) -> bool {
-    let log = disk.try_open().map_err(ReplicaError::from).and_then(ReplicaLog::open);
+    let log = disk.try_open().map_err(ReplicaError::from).and_then(|journal| ReplicaLog::open(journal, NODE));
     log.and_then(|log| log.backfill(plain, 7, membership())).is_ok()
 }
 

@@ -1,10 +1,11 @@
 //! Single calls, right and wrong ones, on both disks.
 
+use raft_journal::adapters::OwnerError;
 use raft_journal::adapters::replica::{InitStatus, PositionName, ReplicaError, ReplicaLog};
 use raft_journal::{Changes, Error, LogStore, Position, StableStore};
 
 use crate::common::{Disk, entries, entry, log as held, on_both};
-use crate::{append, begin, open};
+use crate::{NODE, append, begin, open};
 
 const APPLIED: PositionName = PositionName::Applied;
 const SNAPSHOTTED: PositionName = PositionName::Snapshotted;
@@ -82,7 +83,7 @@ fn a_stored_committed_position_beyond_the_log_is_an_error() {
         let journal = disk.open();
         journal.set_u64(b"replica.committed", 7).unwrap();
         // Of a clone: dropping the last handle would close the journal, which writes.
-        let error = refused(disk, || ReplicaLog::open(journal.clone()));
+        let error = refused(disk, || ReplicaLog::open(journal.clone(), NODE));
         assert!(matches!(error, ReplicaError::CommittedBeyondLog { requested: 7, next: 4 }), "{error:?}");
     });
 }
@@ -93,7 +94,7 @@ fn a_value_that_another_program_wrote_is_an_error() {
         drop(begin(disk, 3));
         let journal = disk.open();
         journal.set(b"replica.positions", b"?").unwrap();
-        let error = refused(disk, || ReplicaLog::open(journal.clone()));
+        let error = refused(disk, || ReplicaLog::open(journal.clone(), NODE));
         assert!(matches!(error, ReplicaError::Undecodable { key: "replica.positions", .. }), "{error:?}");
     });
 }
@@ -230,5 +231,21 @@ fn positions_come_back_when_the_log_is_closed_and_opened() {
         drop(log);
         assert_eq!(open(disk).positions(), positions, "dropping it closes it");
         assert!(matches!(open(disk).close(), Ok(())));
+    });
+}
+
+#[test]
+fn a_journal_of_another_adapter_or_another_node_is_refused_with_both_names() {
+    on_both(|disk| {
+        drop(begin(disk, 3));
+        let journal = disk.open();
+        let error = refused(disk, || ReplicaLog::open(journal.clone(), "2"));
+        let ReplicaError::Owner(OwnerError::OtherNode { found, opened_for }) = &error else { panic!("{error:?}") };
+        assert_eq!((found.as_str(), opened_for.as_str()), (NODE, "2"));
+        let other = disk.beside("other").open();
+        other.set(b"adapter", b"raft-rs").unwrap();
+        let error = refused(disk, || ReplicaLog::open(other.clone(), NODE));
+        let ReplicaError::Owner(OwnerError::OtherAdapter { found, opened_by }) = &error else { panic!("{error:?}") };
+        assert_eq!((found.as_str(), opened_by.as_str()), ("raft-rs", "replica"));
     });
 }

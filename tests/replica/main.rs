@@ -13,8 +13,11 @@ use common::Disk;
 use raft_journal::adapters::replica::ReplicaLog;
 use raft_journal::{Changes, Entry};
 
+/// Whose log it is.
+const NODE: &str = "1";
+
 fn open(disk: &Disk) -> ReplicaLog {
-    ReplicaLog::open(disk.open()).unwrap()
+    ReplicaLog::open(disk.open(), NODE).unwrap()
 }
 
 /// A Raft log with entries 1 to `last` of term 1.

@@ -7,8 +7,8 @@ use raft_journal::adapters::replica::{ReplicaLog, Watched};
 use raft_journal::io::sim::Schedule;
 use raft_journal::{Changes, Journal};
 
-use crate::begin;
 use crate::common::{Disk, entries, on_both};
+use crate::{NODE, begin};
 
 const LONG: Duration = Duration::from_secs(600);
 
@@ -79,7 +79,7 @@ fn an_endless_wait_is_one() {
 fn follow(seed: u64) -> Vec<Watched> {
     let disk = Disk::simulated();
     let journal: Journal = disk.open();
-    let log = ReplicaLog::open(journal).unwrap();
+    let log = ReplicaLog::open(journal, NODE).unwrap();
     log.bootstrap(Changes::new()).unwrap();
     let (watch, seen) = (log.watch(None), Arc::new(Mutex::new(Vec::new())));
     let write = move || {

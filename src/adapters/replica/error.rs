@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{InitStatus, PositionName};
+use crate::adapters::OwnerError;
 use crate::entry::Position;
 use crate::error::Error;
 
@@ -17,6 +18,9 @@ pub enum ReplicaError {
     /// The journal's own error.
     #[error(transparent)]
     Journal(#[from] Error),
+    /// The journal belongs to another adapter, or to another node.
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
     /// An append at or below the committed position: what is committed never changes. Whoever sent it is not this group's
     /// leader.
     #[error("cannot change the log from index {index} on: it is committed up to {committed}")]
@@ -140,7 +144,9 @@ pub enum ReplicaError {
         source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// Changes that are to come along touch what belongs to this module, or truncate the head.
-    #[error("changes that come along may neither truncate the head nor touch keys that begin with `replica.`")]
+    #[error(
+        "changes that come along may neither truncate the head nor touch keys that begin with `replica.` or `adapter`"
+    )]
     ReservedChanges,
     /// A value of this module's that does not decode: another program has written it.
     #[error("the value of `{key}` does not decode: {why}")]

@@ -9,7 +9,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let temporary = tempfile::tempdir()?;
 //! # let dir = temporary.path().join("replica-1");
-//! let log = ReplicaLog::open(Journal::open(&dir)?)?;
+//! let log = ReplicaLog::open(Journal::open(&dir)?, "replica-1")?;
 //! assert_eq!(log.init_status(0..0), InitStatus::Unbootstrapped);
 //! log.bootstrap(Changes::new().set("membership", "1"))?;
 //!
@@ -38,8 +38,8 @@
 //! durable that were there when the position was set. Tell the replica anew what is committed, and consumers to be ready for
 //! entries that they have seen.
 //!
-//! Append and truncate through this type only. The keys begin with `replica.`; all others of the journal's stable store are
-//! the application's.
+//! Append and truncate through this type only. The keys begin with `replica.` and `adapter`; all others of the journal's
+//! stable store are the application's.
 
 mod backfill;
 mod error;
@@ -56,6 +56,7 @@ pub use positions::PositionName;
 pub use watch::{Watch, Watched};
 
 use self::positions::Positions;
+use super::owner::{self, OwnerError};
 use crate::entry::{Entry, Position};
 use crate::journal::Journal;
 use crate::journal::monitor::{IoLock, Monitor};
@@ -63,6 +64,8 @@ use crate::log_store::LogStore;
 use crate::pending::Pending;
 use crate::stable_store::{Changes, StableStore};
 
+/// The name that this adapter leaves in a journal.
+const ADAPTER: &str = "replica";
 const BOOTSTRAPPED_KEY: &str = "replica.bootstrapped";
 const BACKFILL_KEY: &str = "replica.backfill";
 const COMMITTED_KEY: &str = "replica.committed";
@@ -98,6 +101,7 @@ pub struct ReplicaLog(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     journal: Journal,
+    node: String,
     /// Held by whoever changes the log or the positions, so that a check still holds when it is acted upon.
     writer: IoLock<()>,
     state: Arc<Monitor<State>>,
@@ -128,16 +132,25 @@ impl Inner {
 }
 
 impl ReplicaLog {
-    /// A replica's log over an open journal.
+    /// A replica's log over an open journal, which belongs to this node from now on: an empty one is given the node's name,
+    /// durably, and a plain log when it is adopted.
     ///
     /// # Errors
     ///
+    /// [`ReplicaError::Owner`] for a journal of another adapter's or another node's, with both names;
     /// [`ReplicaError::CommittedBeyondLog`] when the stored committed position is behind the log's end,
     /// [`ReplicaError::Undecodable`], and the journal's own.
-    pub fn open(journal: Journal) -> Result<ReplicaLog> {
+    pub fn open(journal: Journal, node: &str) -> Result<ReplicaLog> {
+        match owner::claim(&journal, ADAPTER, Some(node)) {
+            // A plain log, until it is adopted.
+            Ok(()) | Err(OwnerError::NoAdapter { .. }) => {}
+            Err(OwnerError::Store(error)) => return Err(error.into()),
+            Err(error) => return Err(error.into()),
+        }
         let tasks = journal.tasks();
         let state = Arc::new(Monitor::new(Arc::clone(&tasks), State::read(&journal)?));
-        Ok(ReplicaLog(Arc::new(Inner { journal, writer: IoLock::new(tasks, "the replica's log", ()), state })))
+        let writer = IoLock::new(tasks, "the replica's log", ());
+        Ok(ReplicaLog(Arc::new(Inner { journal, node: node.to_owned(), writer, state })))
     }
 
     /// The journal below. Reads of it are fine, and so are other keys of its stable store.
@@ -420,7 +433,7 @@ impl ReplicaLog {
     fn finish(&self, changes: Changes) -> Result<()> {
         let journal = &self.0.journal;
         let last = journal.state().last.map(|last| last.index);
-        let mut changes = changes.set(BOOTSTRAPPED_KEY, [1]);
+        let mut changes = owner::names(changes.set(BOOTSTRAPPED_KEY, [1]), ADAPTER, &self.0.node);
         if let Some(last) = last {
             changes = changes.set_u64(COMMITTED_KEY, last);
         }
@@ -443,7 +456,8 @@ impl ReplicaLog {
     }
 
     fn check_changes(changes: &Changes) -> Result<()> {
-        let reserved = changes.pairs().iter().any(|(key, _)| key.starts_with(b"replica."));
+        let ours = |key: &[u8]| key.starts_with(b"replica.") || key.starts_with(b"adapter");
+        let reserved = changes.pairs().iter().any(|(key, _)| ours(key));
         if reserved || changes.head().is_some() { Err(ReplicaError::ReservedChanges) } else { Ok(()) }
     }
 }

@@ -237,6 +237,22 @@ impl Disk {
         Ok(())
     }
 
+    pub(super) fn link(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let id = self.file_at(from)?;
+        if self.node(to).is_some() {
+            return fail(io::ErrorKind::AlreadyExists, to, "the name is taken");
+        }
+        let (dir, name) = split(to);
+        self.directory(dir)?.change(NameChange::Add { name: name.to_owned(), node: Node::File(id) });
+        Ok(())
+    }
+
+    /// How many names a file has now.
+    pub(super) fn names_of(&self, id: FileId) -> u64 {
+        let named = |directory: &Directory| directory.names.values().filter(|node| **node == Node::File(id)).count();
+        self.directories.values().map(named).sum::<usize>() as u64
+    }
+
     pub(super) fn remove(&mut self, key: &str) -> io::Result<()> {
         let id = self.file_at(key)?;
         let (dir, name) = split(key);
@@ -246,8 +262,10 @@ impl Disk {
     }
 
     fn forget_name(&mut self, id: Option<FileId>) {
-        if let Some(inode) = id.and_then(|id| self.files.get_mut(&id)) {
-            inode.named = false;
+        let Some(id) = id else { return };
+        let named = self.names_of(id) > 0;
+        if let Some(inode) = self.files.get_mut(&id) {
+            inode.named = named;
         }
     }
 
@@ -381,6 +399,8 @@ impl Disk {
             for node in names.values() {
                 if let Node::File(id) = node
                     && let Some(inode) = self.files.get(id)
+                    // By another name it is there already.
+                    && !left.files.contains_key(id)
                 {
                     left.files.insert(*id, inode.after_power_cut(fates));
                 }

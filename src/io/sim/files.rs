@@ -67,6 +67,18 @@ impl Fs for SimFs {
         state.disk.remove(&key)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (key(from), key(to));
+        let mut state = self.shared.enter_plain(OperationKind::Link, &from, 0)?;
+        state.disk.link(&from, &to)
+    }
+
+    fn links(&self, path: &Path) -> io::Result<u64> {
+        let key = key(path);
+        let state = self.shared.enter_plain(OperationKind::Links, &key, 0)?;
+        Ok(state.disk.names_of(state.disk.file_at(&key)?))
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let key = key(dir);
         let mut state = self.shared.enter_plain(OperationKind::SyncDirectory, &key, 0)?;

@@ -113,6 +113,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use damage::AtRest;
 pub use fault::Fault;
@@ -511,6 +512,11 @@ impl SimFs {
     /// Lets time pass: every job that waits for it is due; says how many. Those that they add wait for the next call.
     pub fn pass_time(&self) -> usize {
         self.shared.tasks.pass_time()
+    }
+
+    /// Lets the clock go on, as while a disk is slow; jobs that wait for time to pass go on waiting.
+    pub fn advance_clock(&self, time: Duration) {
+        self.shared.tasks.advance(time);
     }
 
     /// How many jobs are queued.

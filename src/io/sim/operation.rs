@@ -19,6 +19,10 @@ pub enum OperationKind {
     List,
     /// Renaming a file.
     Rename,
+    /// Giving a file one more name.
+    Link,
+    /// Asking how many names a file has.
+    Links,
     /// Removing a file.
     Remove,
     /// Making a directory's names durable.
@@ -49,13 +53,21 @@ impl OperationKind {
             Self::Create
             | Self::CreateDirectory
             | Self::Rename
+            | Self::Link
             | Self::Remove
             | Self::SyncDirectory
             | Self::Write
             | Self::Sync
             | Self::SetLen
             | Self::Allocate => true,
-            Self::Open | Self::Kind | Self::List | Self::Lock | Self::Read | Self::Len | Self::DropCache => false,
+            Self::Open
+            | Self::Kind
+            | Self::List
+            | Self::Links
+            | Self::Lock
+            | Self::Read
+            | Self::Len
+            | Self::DropCache => false,
         }
     }
 }
@@ -156,6 +168,10 @@ pub struct Counts {
     pub lists: u64,
     /// Renames.
     pub renames: u64,
+    /// Names added to files.
+    pub links: u64,
+    /// Questions for the count of a file's names.
+    pub link_counts: u64,
     /// Removals.
     pub removes: u64,
     /// Directory syncs.
@@ -191,6 +207,8 @@ impl Counts {
             OperationKind::Kind => &mut self.kinds,
             OperationKind::List => &mut self.lists,
             OperationKind::Rename => &mut self.renames,
+            OperationKind::Link => &mut self.links,
+            OperationKind::Links => &mut self.link_counts,
             OperationKind::Remove => &mut self.removes,
             OperationKind::SyncDirectory => &mut self.dir_syncs,
             OperationKind::Lock => &mut self.locks,
@@ -218,6 +236,8 @@ impl Sub for Counts {
             kinds: self.kinds - before.kinds,
             lists: self.lists - before.lists,
             renames: self.renames - before.renames,
+            links: self.links - before.links,
+            link_counts: self.link_counts - before.link_counts,
             removes: self.removes - before.removes,
             dir_syncs: self.dir_syncs - before.dir_syncs,
             locks: self.locks - before.locks,

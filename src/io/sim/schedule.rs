@@ -14,7 +14,7 @@ use super::operation::OperationKind;
 use super::tasks::Later;
 use crate::io::os::OsThread;
 use crate::io::{Condition, Job, Lane};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard, Ordering};
 
 thread_local! {
     /// The simulated thread that this one is.
@@ -271,6 +271,18 @@ impl Current {
         state.timers_added += 1;
         let key = (state.now.saturating_add(delay), state.timers_added);
         state.timers.insert(key, Timer { lane, job, home: Arc::clone(home) });
+    }
+
+    /// How much simulated time has passed.
+    pub(super) fn now(&self) -> Duration {
+        self.scheduler.state.lock().now
+    }
+
+    pub(super) fn sleep(&self, time: Duration, home: &Later) {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        self.after(time, Lane::Urgent, Box::new(move || ends.store(true, Ordering::Release)), home);
+        self.wait_until("time to pass", &(Arc::new(move || is_over.load(Ordering::Acquire)) as Condition));
     }
 
     /// Goes on when it is this thread's turn again: never, when the run was given up.

@@ -31,6 +31,14 @@ pub(super) struct SimTasks {
     mode: Mutex<Mode>,
     jobs: Mutex<VecDeque<(Lane, Job)>>,
     later: Later,
+    clock: Mutex<Clock>,
+}
+
+#[derive(Default)]
+struct Clock {
+    now: Duration,
+    /// The last schedule's own time when somebody last looked.
+    scheduled: Duration,
 }
 
 impl SimTasks {
@@ -64,8 +72,15 @@ impl SimTasks {
     pub(super) fn pass_time(&self) -> usize {
         let due = std::mem::take(&mut *self.later.lock());
         let count = due.len();
+        self.advance(due.iter().map(|&(delay, ..)| delay).max().unwrap_or_default());
         due.into_iter().for_each(|(_, lane, job)| self.submit(lane, job));
         count
+    }
+
+    /// Lets the clock go on; nothing becomes due.
+    pub(super) fn advance(&self, time: Duration) {
+        let mut clock = self.clock.lock();
+        clock.now = clock.now.saturating_add(time);
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -113,9 +128,31 @@ impl Tasks for SimTasks {
         }
     }
 
+    fn now(&self) -> Duration {
+        let scheduled = schedule::current().map(|current| current.now());
+        let mut clock = self.clock.lock();
+        if let Some(scheduled) = scheduled {
+            // Every schedule begins at zero.
+            let passed = scheduled.checked_sub(clock.scheduled).unwrap_or(scheduled);
+            (clock.now, clock.scheduled) = (clock.now.saturating_add(passed), scheduled);
+        }
+        clock.now
+    }
+
+    fn sleep(&self, time: Duration) {
+        match self.current() {
+            Some(current) => current.sleep(time, &self.later),
+            // Nobody else lets time pass meanwhile.
+            None => self.advance(time),
+        }
+    }
+
     fn help(&self) {
         if self.current().is_none() {
             self.run();
+            if self.mode() == Mode::Threads {
+                OsTasks.help();
+            }
         }
     }
 

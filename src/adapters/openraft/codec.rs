@@ -7,39 +7,13 @@
 //! skipped and added fields are told apart, and types that have a text form in that form, because inside flattened and
 //! untagged types serde reads nothing else.
 
-use openraft_09::{LogId, NodeId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::entry::Position;
-use crate::error::Error;
+use super::AdapterError;
 
 /// The first byte of every value: MessagePack, with names and text forms.
-const ENCODING: u8 = 1;
-
-/// Why a call of openraft's failed. openraft keeps the text only, so it says where and what to do.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum AdapterError {
-    #[error(transparent)]
-    Store(#[from] Error),
-    #[error("{what} cannot be encoded: {source}; its type must serialize to MessagePack")]
-    Encode { what: String, source: rmp_serde::encode::Error },
-    #[error("{what} cannot be decoded: {source}; read it with the types (and openraft features) that wrote it")]
-    Decode { what: String, source: rmp_serde::decode::Error },
-    #[error("{what} has encoding {found:?}, this build reads {ENCODING}: something else wrote it, or a newer build")]
-    UnknownEncoding { what: String, found: Option<u8> },
-    #[error("entry {found} calls itself {inside}: something else than this adapter wrote the journal")]
-    OtherEntry { found: Position, inside: Position },
-    #[error("the log is purged at {purged}, and its LogId is unknown ({stored:?}): purge through this adapter only")]
-    OtherPurge { purged: Position, stored: Option<Position> },
-    #[error("the store went away while it worked: open it again")]
-    Interrupted,
-}
-
-/// The index and term that the journal knows an entry by. A LogId may say more; all of it is in the payload.
-pub(super) fn position<N: NodeId>(log_id: &LogId<N>) -> Position {
-    Position::new(log_id.index, log_id.leader_id.term)
-}
+pub(super) const ENCODING: u8 = 1;
 
 pub(super) fn encode<T: Serialize>(value: &T, what: impl FnOnce() -> String) -> Result<Vec<u8>, AdapterError> {
     let mut bytes = vec![ENCODING];

@@ -1,0 +1,105 @@
+//! Why a command failed, and what its process says to the shell.
+
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use raft_journal::Error;
+
+/// What a command came to, when it ran.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Outcome {
+    /// Nothing wrong was found.
+    Fine,
+    /// Something was found that asks for action.
+    Found,
+}
+
+impl Outcome {
+    pub(super) fn found(something: bool) -> Outcome {
+        if something { Outcome::Found } else { Outcome::Fine }
+    }
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> ExitCode {
+        match outcome {
+            Outcome::Fine => ExitCode::SUCCESS,
+            Outcome::Found => ExitCode::from(1),
+        }
+    }
+}
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The journal's own error.
+    Journal(Error),
+    /// Standard output or another file of the program's own.
+    Output(io::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Journal(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Output(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Journal(error) => error.fmt(f),
+            Failure::Output(error) => write!(f, "cannot write the output: {error}; send it elsewhere"),
+        }
+    }
+}
+
+impl Failure {
+    /// The reader of a pipe has seen enough, as `head` has: nothing went wrong.
+    pub(super) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// What this program can do about it, beside what the error itself says.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        let Failure::Journal(error) = self else { return None };
+        Some(match error {
+            Error::Damaged(_) => {
+                "`raft-journal verify DIR` names all that is lost, and \
+                `raft-journal repair DIR --from OTHER_DIR` puts it back as another node has it"
+            }
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run it as the user that the node runs as"
+            }
+            Error::Locked { .. } => "stop the node first",
+            _ => return None,
+        })
+    }
+
+    /// For the shell: see the exit codes in the help.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Failure::Journal(error) if is_verdict(error) => 1,
+            Failure::Journal(_) | Failure::Output(_) => 3,
+        }
+    }
+}
+
+/// Whether an error is about the journal itself, not about getting at it.
+pub(super) fn is_verdict(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Damaged(_)
+            | Error::MetaUnreadable { .. }
+            | Error::MetaOutdated { .. }
+            | Error::SegmentsWithoutMeta { .. }
+            | Error::ForeignFile { .. }
+            | Error::UnfinishedCheckpoint { .. }
+    )
+}

@@ -1,0 +1,172 @@
+//! `info`: what a journal holds.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use raft_journal::{LogState, LogStore, RecoveryReport, SegmentRole};
+use serde_json::{Value, json};
+
+use super::Look;
+use super::failure::{Failure, Outcome};
+use super::output::{self, BAD, FAINT, GOOD, Output, STRONG, styled};
+
+/// The columns that a value takes at most.
+const VALUE_COLUMNS: usize = 60;
+
+pub(super) fn run(out: &mut Output, dir: &Path) -> Result<Outcome, Failure> {
+    let look = super::look(dir)?;
+    let journal = &look.journal;
+    let (state, pairs) = (journal.state(), journal.pairs()?);
+    let segments = journal.segments()?;
+    let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+    let in_log = |role| matches!(role, SegmentRole::Sealed | SegmentRole::Active);
+    let used: u64 = segments.iter().filter(|segment| in_log(segment.role)).map(|segment| segment.used_bytes).sum();
+    let report = journal.recovery_report();
+    if out.json {
+        out.document(&json!({
+            "dir": dir.display().to_string(),
+            "journal_id": journal.id().to_string(),
+            "life": report.life,
+            "clean": report.clean,
+            "purged": state.purged.map(output::position),
+            "first": state.first,
+            "last": last(&state).map(output::position),
+            "entries": entries(&state),
+            "segments": report.segments,
+            "files": segments.len(),
+            "used_bytes": used,
+            "bytes": bytes,
+            "pairs": pairs.iter().map(pair).collect::<Vec<_>>(),
+            "report": document(report),
+            "refused": look.refused.as_deref().map(output::damage),
+        }))?;
+    } else {
+        out.field("journal", styled(STRONG, journal.id()))?;
+        out.field("directory", dir.display())?;
+        let closed = if report.clean { "closed in order" } else { "open in a process, or not closed in order" };
+        out.field("life", format_args!("{}, {closed}", report.life))?;
+        out.field("log", log(&state))?;
+        if let Some(purged) = state.purged {
+            out.field("purged", format_args!("up to index {}, term {}", purged.index, purged.term))?;
+        }
+        let (used, bytes) = (output::size(used), output::size(bytes));
+        out.field(
+            "segments",
+            format_args!("{} in the log, {used} used; {} files, {bytes}", report.segments, segments.len()),
+        )?;
+        for pair in &pairs {
+            out.field("pair", pair_line(pair))?;
+        }
+        say(out, report)?;
+        say_damage(out, &look)?;
+    }
+    Ok(Outcome::found(look.refused.is_some() || is_bad(report)))
+}
+
+fn last(state: &LogState) -> Option<raft_journal::Position> {
+    state.first.and(state.last)
+}
+
+fn entries(state: &LogState) -> u64 {
+    state.first.zip(last(state)).map_or(0, |(first, last)| last.index + 1 - first)
+}
+
+fn log(state: &LogState) -> String {
+    match state.first.zip(last(state)) {
+        Some((first, last)) => {
+            format!("{} entries, {first} to {}, the last of term {}", entries(state), last.index, last.term)
+        }
+        None => "empty".to_owned(),
+    }
+}
+
+/// A value of eight bytes may be a number: most of a node's are.
+fn number(value: &Bytes) -> Option<u64> {
+    <[u8; 8]>::try_from(&**value).ok().map(u64::from_le_bytes)
+}
+
+fn pair((key, value): &(Bytes, Bytes)) -> Value {
+    json!({
+        "key": String::from_utf8_lossy(key),
+        "key_hex": output::hex(key),
+        "value_hex": output::hex(value),
+        "u64": number(value),
+    })
+}
+
+fn pair_line((key, value): &(Bytes, Bytes)) -> String {
+    let key = output::text(key, VALUE_COLUMNS);
+    match number(value) {
+        Some(number) => format!("{key} = {number} {FAINT}(if a number){FAINT:#}"),
+        None => format!("{key} = {}", output::text(value, VALUE_COLUMNS)),
+    }
+}
+
+/// A report's losses, and what it asks an operator to look at.
+pub(super) fn is_bad(report: &RecoveryReport) -> bool {
+    !report.damaged.is_empty() || !report.foreign.is_empty() || report.suspect.is_some_and(|suspect| suspect.vote)
+}
+
+pub(super) fn document(report: &RecoveryReport) -> Value {
+    let paths = |paths: &[std::path::PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+    json!({
+        "created": report.created,
+        "clean": report.clean,
+        "life": report.life,
+        "segments": report.segments,
+        "torn": report.torn.as_ref().map(|torn| json!({
+            "file": torn.path.display().to_string(),
+            "offset": torn.offset,
+            "bytes": torn.bytes,
+            "indexes": torn.indexes.map(|(first, end)| json!([first, end])),
+        })),
+        "suspect": report.suspect.map(|suspect| json!({ "vote": suspect.vote })),
+        "meta_healed": report.meta_healed,
+        "damaged": report.damaged.iter().map(|damage| output::damage(damage)).collect::<Vec<_>>(),
+        "reindexed": paths(&report.reindexed),
+        "foreign": paths(&report.foreign),
+        "leftover": paths(&report.leftover),
+    })
+}
+
+/// Says of a report what is worth a line.
+pub(super) fn say(out: &mut Output, report: &RecoveryReport) -> Result<(), Failure> {
+    if let Some(torn) = &report.torn {
+        let bytes = torn.bytes.map_or("an unknown number of".to_owned(), |bytes| bytes.to_string());
+        out.field("torn", format_args!("{bytes} bytes at offset {} of {}", torn.offset, torn.path.display()))?;
+    }
+    if let Some(suspect) = report.suspect {
+        let what =
+            if suspect.vote { styled(BAD, "the newest vote may be lost") } else { "nothing that can be told".into() };
+        out.field("suspect", format_args!("{what} {FAINT}(an unclean stop){FAINT:#}"))?;
+    }
+    if report.meta_healed {
+        out.field("meta", "one copy is unreadable; its twin serves")?;
+    }
+    for damage in &report.damaged {
+        out.field("damaged", styled(BAD, damage))?;
+    }
+    for path in &report.reindexed {
+        out.field("reindexed", format_args!("{}: its index could not be used", path.display()))?;
+    }
+    for path in &report.foreign {
+        out.field("foreign", styled(BAD, path.display()))?;
+    }
+    for path in &report.leftover {
+        out.field("leftover", path.display())?;
+    }
+    Ok(())
+}
+
+/// Says whether a node could open the journal.
+pub(super) fn say_damage(out: &mut Output, look: &Look) -> Result<(), Failure> {
+    match &look.refused {
+        Some(damage) => {
+            let refused = styled(BAD, "a node would refuse it");
+            out.field("verdict", format_args!("{refused}: {damage}"))?;
+        }
+        None if is_bad(look.journal.recovery_report()) => {}
+        None => out.field("verdict", styled(GOOD, "no damage was met"))?,
+    }
+    Ok(())
+}

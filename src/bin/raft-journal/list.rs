@@ -1,0 +1,81 @@
+//! `ls`: the segment files.
+
+use std::path::Path;
+
+use raft_journal::{SegmentInfo, SegmentRole};
+use serde_json::{Value, json};
+
+use super::failure::{Failure, Outcome};
+use super::output::{self, Output};
+
+pub(super) fn run(out: &mut Output, dir: &Path) -> Result<Outcome, Failure> {
+    let look = super::look(dir)?;
+    let segments = look.journal.segments()?;
+    if out.json {
+        let list: Vec<Value> = segments.iter().map(document).collect();
+        let damaged = look.refused.as_deref().map(output::damage);
+        out.document(&json!({ "segments": list, "damaged": damaged }))?;
+    } else {
+        let titles = ["SEQUENCE", "ROLE", "INDEXES", "TERMS", "USED", "SIZE", "KEY", "RECYCLED"];
+        let right = [true, false, false, false, true, true, true, false];
+        let rows: Vec<Vec<String>> = segments.iter().map(row).collect();
+        for line in output::table(&titles, &right, &rows) {
+            out.line(line)?;
+        }
+        super::info::say_damage(out, &look)?;
+    }
+    Ok(Outcome::found(look.refused.is_some() || segments.iter().any(|segment| segment.role == SegmentRole::Foreign)))
+}
+
+fn role(role: SegmentRole) -> &'static str {
+    match role {
+        SegmentRole::Sealed => "sealed",
+        SegmentRole::Active => "active",
+        SegmentRole::Spare => "spare",
+        SegmentRole::Retired => "retired",
+        _ => "foreign",
+    }
+}
+
+fn document(segment: &SegmentInfo) -> Value {
+    json!({
+        "sequence": segment.sequence,
+        "file": segment.path.display().to_string(),
+        "role": role(segment.role),
+        "sealed": segment.role == SegmentRole::Sealed,
+        "first": segment.indexes.start,
+        "end": segment.indexes.end,
+        "first_term": segment.terms.map(|(first, _)| first),
+        "last_term": segment.terms.map(|(_, last)| last),
+        "used_bytes": segment.used_bytes,
+        "bytes": segment.bytes,
+        "version": segment.version,
+        "key_id": segment.key_id,
+        "recycled": segment.recycled,
+    })
+}
+
+fn row(segment: &SegmentInfo) -> Vec<String> {
+    let none = || "-".to_owned();
+    let indexes = match segment.indexes.is_empty() {
+        true => none(),
+        false => format!("{}..{}", segment.indexes.start, segment.indexes.end),
+    };
+    let terms = match segment.terms {
+        Some((first, last)) if first == last => first.to_string(),
+        Some((first, last)) => format!("{first}..={last}"),
+        None => none(),
+    };
+    let key = if segment.key_id == 0 { none() } else { segment.key_id.to_string() };
+    let recycled = if segment.recycled { "yes" } else { "-" };
+    vec![
+        segment.sequence.to_string(),
+        role(segment.role).to_owned(),
+        indexes,
+        terms,
+        output::size(segment.used_bytes),
+        output::size(segment.bytes),
+        key,
+        recycled.to_owned(),
+    ]
+}

@@ -1,0 +1,135 @@
+//! `repair`: damaged entries are put back as another journal has them.
+
+use std::collections::BTreeSet;
+
+use raft_journal::{DamagedRange, Entry, Error, Journal, LogStore, OnDamage, OpenOptions};
+use serde_json::{Value, json};
+
+use super::arguments::Repair;
+use super::failure::{Failure, Outcome};
+use super::output::{BAD, GOOD, Output, styled};
+
+/// What is read of the other journal at a time, bytes.
+const READ_BYTES_MAX: u64 = 8 << 20;
+
+/// A run of damaged entries, and what became of it.
+struct Run {
+    first: u64,
+    end: u64,
+    /// Why it is as it was; none when it is whole again, or can be.
+    failed: Option<Error>,
+}
+
+pub(super) fn run(out: &mut Output, arguments: &Repair) -> Result<Outcome, Failure> {
+    let other = super::look(&arguments.from)?.journal;
+    let journal = open(arguments)?;
+    let damaged = damaged(&journal)?;
+    let mut runs = Vec::new();
+    for (first, end) in damaged {
+        put_back(&journal, &other, arguments.dry_run, first..end, &mut runs)?;
+    }
+    if !arguments.dry_run {
+        journal.close()?;
+    }
+    say(out, arguments.dry_run, &runs)?;
+    let left = runs.iter().any(|run| run.failed.is_some());
+    Ok(Outcome::found(left || arguments.dry_run && !runs.is_empty()))
+}
+
+/// Opens the journal with its damage. A dry run only reads.
+fn open(arguments: &Repair) -> Result<Journal, Error> {
+    let options = OpenOptions::new().meta_bytes_max(arguments.meta_bytes_max).read_only(arguments.dry_run);
+    options.on_damage(OnDamage::Accept).open(&arguments.journal.dir)
+}
+
+/// The runs of entries that cannot be read. Reading everything is how they are found: a journal that opens has not looked
+/// into its sealed files.
+fn damaged(journal: &Journal) -> Result<Vec<(u64, u64)>, Failure> {
+    let report = super::verify::verify(journal, None)?;
+    let found = report.losses().filter_map(|fault| fault.indexes);
+    let known = journal.damaged().into_iter().map(|damage| damage.indexes);
+    let state = journal.state();
+    let (first, next) = (state.first.unwrap_or(u64::MAX), state.next_index().unwrap_or(0));
+    let mut lost = BTreeSet::new();
+    for DamagedRange { first: from, end } in found.chain(known) {
+        for index in from.max(first)..end.unwrap_or(next).min(next) {
+            if matches!(journal.entry(index), Err(Error::Damaged(_))) {
+                lost.insert(index);
+            }
+        }
+    }
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for index in lost {
+        match runs.last_mut().filter(|(_, end)| *end == index) {
+            Some((_, end)) => *end = index + 1,
+            None => runs.push((index, index + 1)),
+        }
+    }
+    Ok(runs)
+}
+
+/// Puts a run back, in pieces as they are read, and says of each what became of it.
+fn put_back(
+    journal: &Journal,
+    other: &Journal,
+    dry_run: bool,
+    range: std::ops::Range<u64>,
+    runs: &mut Vec<Run>,
+) -> Result<(), Failure> {
+    let mut at = range.start;
+    while at < range.end {
+        let fetched = fetch(other, at, range.end);
+        let end = fetched.as_ref().map_or(at + 1, |entries| at + entries.len() as u64);
+        let put = fetched.and_then(|entries| if dry_run { Ok(()) } else { journal.repair(&entries) });
+        match put {
+            Err(error @ (Error::Poisoned { .. } | Error::Io { .. } | Error::NoSpace { .. })) => {
+                return Err(error.into());
+            }
+            put => runs.push(Run { first: at, end, failed: put.err() }),
+        }
+        at = end;
+    }
+    Ok(())
+}
+
+/// Entries from an index on, at least one.
+fn fetch(other: &Journal, first: u64, end: u64) -> Result<Vec<Entry>, Error> {
+    let next = other.state().next_index().unwrap_or(0);
+    let entries = other.entries(first..end.min(next).max(first), READ_BYTES_MAX)?;
+    if entries.is_empty() { Err(Error::AfterLast { index: first, next }) } else { Ok(entries) }
+}
+
+fn say(out: &mut Output, dry_run: bool, runs: &[Run]) -> Result<(), Failure> {
+    let count = |failed: bool| -> u64 {
+        runs.iter().filter(|run| run.failed.is_some() == failed).map(|run| run.end - run.first).sum()
+    };
+    let (well, left) = (count(false), count(true));
+    let word = if dry_run { "repairable" } else { "repaired" };
+    if out.json {
+        let document = |run: &Run| -> Value {
+            json!({ "first": run.first, "end": run.end, "error": run.failed.as_ref().map(Error::to_string) })
+        };
+        out.document(&json!({
+            word: well,
+            "left": left,
+            "runs": runs.iter().map(document).collect::<Vec<_>>(),
+        }))?;
+        return Ok(());
+    }
+    for run in runs {
+        let range = format!("{}..{}", run.first, run.end);
+        match &run.failed {
+            None => out.field(&range, word)?,
+            Some(error) => out.field(&range, format_args!("{}: {error}", styled(BAD, "not repaired")))?,
+        }
+    }
+    match (well, left) {
+        (0, 0) => out.field("verdict", styled(GOOD, "nothing is damaged"))?,
+        (_, 0) => out.field("verdict", styled(GOOD, format_args!("all {word}: {well}")))?,
+        (_, left) => {
+            let advice = "try another node's journal";
+            out.field("verdict", format_args!("{word}: {well}, left: {left}; {advice}"))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,279 @@
+//! What was put back for damaged entries: which repair file stands in for which place.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::options::OnDamage;
+use super::view::View;
+use crate::entry::Entry;
+use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
+use crate::io::{Fs, Mode};
+use crate::meta::{Accepted, Repaired, State};
+use crate::segment::index::Slot;
+use crate::segment::repair::{self, Patch, RepairFile};
+use crate::segment::{self, Segment};
+
+/// Where a damaged entry stands.
+#[derive(Clone, Copy)]
+pub(crate) enum Site<'a> {
+    /// In a segment, with what is known of its slot.
+    In(&'a Segment, Known),
+    /// In no segment: the file that held it is lost.
+    Nowhere,
+}
+
+/// What is known of a slot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    Slot(Slot),
+    /// That its entry is lost, and the loss accepted.
+    Lost,
+    /// Nothing: the page that has it cannot be read. Its segment is sealed.
+    Nothing,
+}
+
+impl Known {
+    pub(crate) fn of(slot: Slot) -> Known {
+        if slot.is_lost() { Known::Lost } else { Known::Slot(slot) }
+    }
+}
+
+/// All repairs, and the accepted losses that some of them end.
+#[derive(Debug, Default)]
+pub(crate) struct Repairs {
+    /// As `meta` has them.
+    pub(crate) accepted: Vec<Accepted>,
+    /// Oldest first.
+    list: Vec<(Repaired, Arc<RepairFile>)>,
+}
+
+impl Repairs {
+    /// Opens the files that `meta` names. What of them is lost is an error, or left out and reported.
+    pub(crate) fn load(
+        fs: &dyn Fs,
+        dir: &Path,
+        state: &State,
+        on_damage: OnDamage,
+        mode: Mode,
+    ) -> Result<(Repairs, Vec<Damage>)> {
+        let (mut list, mut lost) = (Vec::new(), Vec::new());
+        let mut opened = BTreeMap::new();
+        for record in &state.repaired {
+            let named = (record.file, record.salt);
+            let file = match opened.remove(&named) {
+                Some(file) => file,
+                None => RepairFile::open(fs, dir, named, state.journal_id, mode)?.map(Arc::new),
+            };
+            opened.insert(named, file.clone());
+            let is_whole = |file: &Arc<RepairFile>| file.covers(record.first, record.end);
+            match file.and_then(|file| is_whole(&file).then_some(file).ok_or(DamageKind::Checksum)) {
+                Ok(file) => list.push((*record, file)),
+                Err(why) => {
+                    let indexes = DamagedRange { first: record.first, end: Some(record.end) };
+                    let path = dir.join(repair::file_name(record.file));
+                    let damage = Damage { path, offset: 0, indexes, term: None, why };
+                    if on_damage == OnDamage::Refuse {
+                        return Err(damage.into());
+                    }
+                    lost.push(damage);
+                }
+            }
+        }
+        Ok((Repairs { accepted: state.accepted.clone(), list }, lost))
+    }
+
+    /// Repair files that a crash kept from being named, or a finished head truncation from being removed.
+    pub(crate) fn unnamed(&self, dir: &Path, names: &[String]) -> Vec<PathBuf> {
+        let is_named = |sequence| self.list.iter().any(|(record, _)| record.file == sequence);
+        let unnamed = names.iter().filter(|name| repair::sequence_of(name).is_some_and(|found| !is_named(found)));
+        unnamed.map(|name| dir.join(name)).collect()
+    }
+
+    pub(crate) fn records(&self) -> Vec<Repaired> {
+        self.list.iter().map(|(record, _)| *record).collect()
+    }
+
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&Repaired, &Arc<RepairFile>)> {
+        self.list.iter().map(|(record, file)| (record, file))
+    }
+
+    /// These, and more that are all in one file.
+    pub(crate) fn with(&self, records: &[Repaired], file: &Arc<RepairFile>) -> Repairs {
+        let added = records.iter().map(|record| (*record, Arc::clone(file)));
+        Repairs { accepted: self.accepted.clone(), list: self.list.iter().cloned().chain(added).collect() }
+    }
+
+    /// Those that are among these records.
+    pub(crate) fn only(&self, records: &[Repaired], accepted: &[Accepted]) -> Repairs {
+        let list = self.list.iter().filter(|(record, _)| records.contains(record)).cloned().collect();
+        Repairs { accepted: accepted.to_vec(), list }
+    }
+
+    /// The files here that `after` has no more.
+    pub(crate) fn given_up(&self, after: &Repairs) -> Vec<Arc<Segment>> {
+        let mut gone: Vec<Arc<Segment>> = Vec::new();
+        for (record, file) in &self.list {
+            let is_kept = after.list.iter().any(|(other, _)| other.file == record.file);
+            if !is_kept && gone.iter().all(|other| other.sequence != record.file) {
+                gone.push(Arc::clone(&file.segment));
+            }
+        }
+        gone
+    }
+
+    /// The accepted loss that the lost entry at `index` belongs to: the latest one, among those of one segment where it
+    /// still has a slot.
+    pub(crate) fn owner(&self, index: u64, sequence: Option<u64>) -> Option<&Accepted> {
+        let covers = |lost: &&Accepted| {
+            (lost.first..lost.end).contains(&index) && sequence.is_none_or(|sequence| sequence == lost.sequence)
+        };
+        self.accepted.iter().filter(covers).max_by_key(|lost| (lost.sequence, lost.offset))
+    }
+
+    /// The entry that was put back for the one that stands there; nothing if there is none.
+    pub(crate) fn stand_in(&self, index: u64, site: Site<'_>) -> Result<Option<Entry>> {
+        let owner = match site {
+            Site::In(segment, Known::Lost) => self.owner(index, Some(segment.sequence)),
+            Site::In(_, Known::Slot(_) | Known::Nothing) => None,
+            Site::Nowhere => self.owner(index, None),
+        };
+        let mut failed = None;
+        for (record, file) in self.list.iter().rev().filter(|(record, _)| record.contains(index)) {
+            let ends_loss = owner.is_some_and(|lost| (lost.sequence, lost.offset) == (record.sequence, record.place));
+            let found = match site {
+                Site::In(segment, _) if segment.sequence != record.sequence => continue,
+                Site::In(segment, Known::Slot(slot)) if record.place <= Repaired::SEALED => {
+                    file.stored(&segment.salt, index).map(|(_, check)| check == slot.check)
+                }
+                Site::In(_, Known::Lost) => Ok(record.place == Repaired::SEALED || ends_loss),
+                Site::In(_, Known::Nothing) => Ok(record.place == Repaired::SEALED),
+                Site::In(_, Known::Slot(_)) => Ok(false),
+                Site::Nowhere => Ok(ends_loss),
+            };
+            match found.and_then(|is_it| if is_it { file.entry(index).map(Some) } else { Ok(None) }) {
+                Ok(None) => {}
+                Ok(Some(entry)) => return Ok(Some(entry)),
+                // What was put back may be damaged in its turn, and put back once more.
+                Err(error @ Error::Damaged(_)) => failed = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// The entries of a record, to be stored in another file with others; nothing where that cannot be done.
+    pub(crate) fn patches(&self, record: &Repaired) -> Result<Option<Vec<Patch>>> {
+        let Some((_, file)) = self.list.iter().find(|(known, _)| known == record) else { return Ok(None) };
+        match (record.first..record.end).map(|index| file.patch(index)).collect() {
+            Err(Error::Damaged(_)) => Ok(None),
+            patches => patches,
+        }
+    }
+
+    /// An entry that may be the one that a batch of a segment had at `index`: its bytes there, and its check.
+    pub(crate) fn patch(&self, segment: &Segment, index: u64) -> Result<Option<(Vec<u8>, u32)>> {
+        let of_segment = |record: &Repaired| record.sequence == segment.sequence && record.place <= Repaired::SEALED;
+        for (_, file) in self.list.iter().rev().filter(|(record, _)| of_segment(record) && record.contains(index)) {
+            match file.stored(&segment.salt, index) {
+                Ok(stored) => return Ok(Some(stored)),
+                Err(Error::Damaged(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// What is left of a reported loss.
+    pub(crate) fn rest_of(&self, dir: &Path, damage: &Arc<Damage>) -> Vec<Arc<Damage>> {
+        let path_of = |lost: &Accepted| -> PathBuf { dir.join(segment::file_name(lost.sequence)) };
+        let is_it = |lost: &&Accepted| u64::from(lost.offset) == damage.offset && path_of(lost) == damage.path;
+        let (Some(lost), Some(end)) = (self.accepted.iter().find(is_it), damage.indexes.end) else {
+            return vec![Arc::clone(damage)];
+        };
+        let ends_it = |record: &Repaired| match record.place {
+            Repaired::BY_CHECK => false,
+            Repaired::SEALED => record.sequence >= lost.sequence,
+            // A later loss of the same entries is the one that they suffer from now.
+            place => (record.sequence, place) >= (lost.sequence, lost.offset),
+        };
+        let mut ended: Vec<(u64, u64)> =
+            self.list.iter().filter(|(record, _)| ends_it(record)).map(|(r, _)| (r.first, r.end)).collect();
+        ended.sort_unstable();
+        let (mut rest, mut at) = (Vec::new(), damage.indexes.first);
+        for (first, last) in ended.into_iter().chain([(end, end)]) {
+            if at < first.min(end) {
+                let indexes = DamagedRange { first: at, end: Some(first.min(end)) };
+                rest.push(Arc::new(Damage { indexes, ..Damage::clone(damage) }));
+            }
+            at = at.max(last);
+        }
+        // A loss of nothing that is known stays what it is.
+        if damage.indexes.first >= end { vec![Arc::clone(damage)] } else { rest }
+    }
+}
+
+/// What of an accepted loss lies at an index.
+pub(crate) enum Piece {
+    /// A segment that has not to do with it, or another loss, up to here.
+    Elsewhere(u64),
+    /// What no segment has, all of it in the same state up to here.
+    Lost(u64),
+    /// An entry of the segment that lost some.
+    Here,
+}
+
+impl View {
+    /// What lies at `index` of a loss; nothing where the log ends.
+    pub(crate) fn piece(&self, index: u64, lost: &Accepted) -> Option<Piece> {
+        let first = self.first().filter(|_| index < self.next())?;
+        if index < first {
+            return Some(Piece::Elsewhere(first));
+        }
+        if let Some(around) = self.lost_around(index) {
+            let is_its = self.repairs.owner(index, None) == Some(lost);
+            return Some(if is_its { Piece::Lost(around.end) } else { Piece::Elsewhere(around.end) });
+        }
+        let (sequence, end) = self
+            .sealed_at(index)
+            .map_or((self.active.sequence, self.next()), |sealed| (sealed.segment.sequence, sealed.live_end));
+        Some(if sequence == lost.sequence { Piece::Here } else { Piece::Elsewhere(end) })
+    }
+
+    /// The indexes around this one that no segment has, and that share its fate: the same loss, put back or not.
+    pub(crate) fn lost_around(&self, index: u64) -> Option<Range<u64>> {
+        let gap = self.gap_at(index)?;
+        let losses = self.repairs.accepted.iter().flat_map(|lost| [lost.first, lost.end]);
+        let repairs = self.repairs.list.iter().flat_map(|(record, _)| [record.first, record.end]);
+        let bounds: Vec<u64> = losses.chain(repairs).collect();
+        let start = bounds.iter().copied().filter(|&bound| bound <= index).fold(gap.start, u64::max);
+        let end = bounds.iter().copied().filter(|&bound| bound > index).fold(gap.end, u64::min);
+        Some(start..end)
+    }
+
+    /// The records of repairs that may still stand for an entry of the log, from `least` on.
+    pub(crate) fn needed(&self, least: u64) -> Vec<Repaired> {
+        let (first, next) = (self.first().unwrap_or(u64::MAX).max(least), self.next());
+        let is_needed = |record: &&Repaired| {
+            let (start, end) = (record.first.max(first), record.end.min(next));
+            let overlaps = |held: Range<u64>| start.max(held.start) < end.min(held.end);
+            let of_sealed = self.sealed.iter().filter(|sealed| sealed.segment.sequence == record.sequence);
+            let is_active = self.active.sequence == record.sequence;
+            start < end
+                && (of_sealed.into_iter().any(|sealed| overlaps(sealed.first..sealed.live_end))
+                    || is_active && overlaps(self.fold.run.first..self.fold.run.end())
+                    || record.place > Repaired::SEALED && self.has_gap(start..end))
+        };
+        self.repairs.list.iter().map(|(record, _)| record).filter(is_needed).copied().collect()
+    }
+
+    /// Whether some index of the range stands in no segment.
+    fn has_gap(&self, range: Range<u64>) -> bool {
+        let mut at = range.start;
+        while at < range.end && self.gap_at(at).is_none() {
+            at = self.sealed_at(at).map_or(self.next(), |sealed| sealed.live_end);
+        }
+        at < range.end
+    }
+}

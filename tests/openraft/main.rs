@@ -1,0 +1,13 @@
+//! The adapters for openraft: openraft's own suites, and what those lack, for both versions alike.
+
+mod bad_input;
+mod damage;
+mod disks;
+mod history;
+mod order;
+mod power_cuts;
+mod readers;
+mod rules;
+mod subject;
+mod version_010;
+mod version_09;

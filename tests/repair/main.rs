@@ -1,0 +1,7 @@
+//! Entries that damage cost are put back from a peer, through the public door.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod heal;
+mod refuse;
