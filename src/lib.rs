@@ -53,6 +53,7 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod histogram;
 pub mod io;
 mod journal;
 mod log_store;
@@ -70,13 +71,14 @@ mod sync;
 pub use digest::RangeDigest;
 pub use entry::{Entry, Position};
 pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
+pub use histogram::Histogram;
 pub use journal::{Compression, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect, TornTail};
-pub use journal::{Fault, FaultCause, FaultPart, VerifyOptions, VerifyProgress, VerifyReport};
+pub use journal::{Fault, FaultCause, FaultPart, LastVerify, VerifyOptions, VerifyProgress, VerifyReport};
 pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;
 pub use pending::{Durability, DurableCallback, Pending};
 pub use stable_store::{Changes, KEY_BYTES_MAX, StableStore, VALUE_BYTES_MAX};
-pub use stats::Stats;
+pub use stats::{Health, LastError, Stats};
 
 /// The format, the promises and the daily work, as documents.
 pub mod docs {

@@ -13,7 +13,8 @@ use super::monitor::IoLock;
 use super::recovery::{self, Recovered, Source};
 use super::stable::Meta;
 use super::view::{Sealed, TailCache, View};
-use super::{Core, Handle, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect};
+use super::watch::Watch;
+use super::{Core, Handle, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect, trace};
 use crate::error::{Error, JournalId, Result};
 use crate::io::{Fs, Mode, PathKind};
 use crate::meta::{self, Accepted, ChainStart, Health, Loaded, MetaStore, State};
@@ -37,6 +38,7 @@ enum Survey {
 }
 
 pub(super) fn open(options: &OpenOptions, dir: &Path) -> Result<Journal> {
+    let _span = trace::open(dir);
     if options.read_only {
         return open_read_only(options, dir);
     }
@@ -64,6 +66,7 @@ pub(super) fn open(options: &OpenOptions, dir: &Path) -> Result<Journal> {
     let core = start(options, dir, loaded, created)?;
     *core.lock.lock() = Some(lock);
     core.housekeep_soon();
+    core.scrub();
     Ok(Journal(Arc::new(Handle { core })))
 }
 
@@ -163,6 +166,7 @@ fn recover(
     names: &[String],
     mode: Mode,
 ) -> Result<Option<Recovered>> {
+    let _span = trace::recover(dir);
     let fs = &*options.file_system;
     match state.start {
         Some(start) => {
@@ -307,6 +311,7 @@ fn assemble(
     let view = View { purged, last, sealed, active, active_start, fold, index_batch, lost, rewrites, rotations, tail };
     let fs = Arc::clone(&options.file_system);
     let tasks = fs.tasks();
+    let watch = Watch::new(Arc::clone(&tasks), options.slow_sync_after, dir);
     Arc::new(Core {
         options: options.clone(),
         dir: dir.to_path_buf(),
@@ -314,7 +319,8 @@ fn assemble(
         life: report.life,
         report,
         writer: IoLock::new(Arc::clone(&tasks), "the writer lock", Writer::default()),
-        group: Group::new(Arc::clone(&tasks), view.written()),
+        group: Group::new(Arc::clone(&tasks), Arc::clone(&watch), view.written()),
+        watch,
         view: RwLock::new(view),
         pairs: RwLock::new(std::mem::take(&mut state.pairs)),
         committed_generation: AtomicU64::new(state.generation),
@@ -379,10 +385,15 @@ fn open_read_only(options: &OpenOptions, dir: &Path) -> Result<Journal> {
     for _ in 1..READ_ONLY_TRIES {
         match look(&strict, dir) {
             Err(Error::Damaged(_) | Error::MetaOutdated { .. } | Error::MetaUnreadable { .. } | Error::Io { .. }) => {}
-            result => return result.map(|core| Journal(Arc::new(Handle { core }))),
+            result => return result.map(show),
         }
     }
-    look(options, dir).map(|core| Journal(Arc::new(Handle { core })))
+    look(options, dir).map(show)
+}
+
+fn show(core: Arc<Core>) -> Journal {
+    core.scrub();
+    Journal(Arc::new(Handle { core }))
 }
 
 fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
