@@ -64,6 +64,8 @@ impl Core {
         if self.is_closed() {
             return;
         }
+        #[cfg(feature = "metrics")]
+        self.export_metrics();
         if !is_written {
             self.commit_mark();
         }

@@ -5,6 +5,8 @@ mod cache;
 mod commit;
 mod damage;
 mod evidence;
+#[cfg(feature = "metrics")]
+mod export;
 mod housekeeping;
 mod idle;
 mod monitor;
@@ -309,6 +311,8 @@ impl Core {
         };
         self.group.drain_callbacks();
         self.end_housekeeping();
+        #[cfg(feature = "metrics")]
+        self.export_metrics();
         drop(self.lock.lock().take());
         result
     }

@@ -40,7 +40,7 @@ pub(crate) struct Watch {
     /// What happens seldom. The standard library's lock: it is never held while anything waits.
     seldom: std::sync::Mutex<Seldom>,
     #[cfg(feature = "metrics")]
-    export: super::export::Export,
+    pub(super) export: super::export::Export,
 }
 
 #[derive(Debug, Default)]
@@ -282,7 +282,7 @@ impl Journal {
 }
 
 impl Core {
-    fn stats(&self) -> Stats {
+    pub(super) fn stats(&self) -> Stats {
         let mut stats = Stats { spare_not_ready: self.files.not_ready(), ..Stats::default() };
         (stats.batches, stats.syncs) = self.group.counts();
         self.watch.count(&mut stats);
@@ -293,7 +293,7 @@ impl Core {
         stats
     }
 
-    fn health(&self) -> Health {
+    pub(super) fn health(&self) -> Health {
         if let Some(cause) = self.group.poisoned_by() {
             return Health::Poisoned { cause };
         }
