@@ -389,10 +389,11 @@ impl Queue {
         static URGENT: LazyLock<Queue> = LazyLock::new(|| Queue::new("raft-journal-sync", Lane::Urgent.threads_max()));
         static HOUSEKEEPING: LazyLock<Queue> =
             LazyLock::new(|| Queue::new("raft-journal-files", Lane::Housekeeping.threads_max()));
-        match lane {
+        let queue = match lane {
             Lane::Urgent => &URGENT,
             Lane::Housekeeping => &HOUSEKEEPING,
-        }
+        };
+        LazyLock::force(queue)
     }
 
     fn new(thread_name: &'static str, threads_max: usize) -> Self {
