@@ -40,6 +40,7 @@
 //! - `docs::crash_testing` (feature `sim`): your own node on a disk that loses power, and how this crate does it.
 //! - [`docs::format`]: every byte on the disk.
 //! - [`docs::operations`]: sizing, options, what each error and each line of the report asks for, platforms.
+//! - [`docs::tool`]: the program `raft-journal` (feature `cli`).
 //! - [`docs::performance`]: what calls cost beside the bare disk, how that is measured, and what was learnt.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -94,6 +95,8 @@ pub mod docs {
     pub mod operations {}
     #[doc = include_str!("docs/performance.md")]
     pub mod performance {}
+    #[doc = include_str!("docs/tool.md")]
+    pub mod tool {}
 }
 
 /// The constants of the format, for the test that holds the format's page against them.

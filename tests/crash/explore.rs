@@ -323,6 +323,7 @@ impl<'a> Explorer<'a> {
         if self.recovered.get(&digest).is_some_and(|at| states.contains(&self.known[*at])) {
             return;
         }
+        run.check_copy(disk);
         let rarely = if class == Class::InRecovery { RECOVERIES_EXPLORED * 8 } else { RECOVERIES_EXPLORED };
         let deep = new && digest.is_multiple_of(rarely);
         disk.record(deep);

@@ -144,7 +144,8 @@ fn step(random: &mut Random) -> Op {
         31 => Op::Idle,
         32 => Op::Kill,
         33 => Op::VoteInTerm { value },
-        34..=35 => Op::Housekeep,
+        34 => Op::Checkpoint,
+        35 => Op::Housekeep,
         _ => Op::Reopen,
     }
 }

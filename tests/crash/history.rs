@@ -10,6 +10,9 @@ use raft_journal::io::Fs;
 use raft_journal::io::sim::{Fault, SimFs, Survival};
 use raft_journal::{Changes, Compression, Entry, Error, Journal, LogStore, OpenOptions, Position, StableStore};
 
+/// Where checkpoints go, each over the one before.
+pub const COPY_DIR: &str = "/copy";
+
 /// Moments of a run that allow the same states after a crash.
 pub struct Moments {
     /// The disk at each of them.
@@ -37,6 +40,8 @@ pub struct Run {
     states: Vec<Model>,
     /// Values that the next commit takes along.
     lazy: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What the checkpoints were of, finished or not.
+    pub copies: Vec<Model>,
     term: u64,
     payload: u64,
     /// The state in which the disk is found after power was lost in an operation.
@@ -73,6 +78,7 @@ impl Run {
             journal: None,
             states: vec![Model::default()],
             lazy: BTreeMap::new(),
+            copies: Vec::new(),
             term: 1,
             payload: 0,
             survival: Survival::Nothing,
@@ -88,6 +94,26 @@ impl Run {
     /// How the journal is opened on a disk.
     pub fn options_on(&self, disk: &SimFs) -> OpenOptions {
         self.options.clone().file_system((self.wrap)(disk.clone()))
+    }
+
+    /// Whether the checkpoint on a disk is whole, or is refused.
+    pub fn check_copy(&self, disk: &SimFs) {
+        if self.copies.is_empty() {
+            return;
+        }
+        match self.options_on(disk).read_only(true).open(COPY_DIR) {
+            Ok(copy) => {
+                let found =
+                    Model::read_at_once(&copy).unwrap_or_else(|error| panic!("a checkpoint is damaged: {error}"));
+                assert!(
+                    self.copies.contains(&found),
+                    "the checkpoint has {found:?}\nwhich is none of {:#?}",
+                    self.copies
+                );
+            }
+            Err(Error::UnfinishedCheckpoint { .. } | Error::NotAJournal { .. }) => {}
+            Err(error) => panic!("the checkpoint is refused: {error}"),
+        }
     }
 
     pub fn now(&self) -> &Model {
@@ -350,6 +376,14 @@ impl Run {
             Op::Idle => Ok(()),
             Op::Housekeep => {
                 self.fs.run_tasks();
+                Ok(())
+            }
+            Op::Checkpoint => {
+                let mut copy = self.now().clone();
+                copy.pairs.extend(self.lazy.clone());
+                self.copies.push(copy);
+                journal.checkpoint(COPY_DIR)?;
+                self.acknowledged();
                 Ok(())
             }
             Op::Reopen => self.reopen(&journal),

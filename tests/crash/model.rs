@@ -107,6 +107,8 @@ pub enum Op {
     },
     /// Installs a snapshot at the last index, under a newer term.
     Overrule,
+    /// Copies the journal, over an older copy if there is one.
+    Checkpoint,
     Vote {
         value: u8,
     },
