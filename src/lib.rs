@@ -28,7 +28,9 @@
 //! - [`LogStore`] and [`StableStore`] are the traits, both object-safe; [`MemoryStore`] implements them for tests of
 //!   nodes.
 //! - [`Pending`] is a write that is readable and not yet durable: wait for it, await it, or give it a callback.
-//! - [`Stats`] counts syncs, rotations and what was waited for.
+//! - [`Stats`] counts and measures; [`Health`] says when a node had better step down. The features `metrics` and `tracing`
+//!   export both.
+//! - [`Journal::verify`] checks every checksum of every file; [`RangeDigest`] holds one replica against another.
 //! - [`Error`] says where something went wrong and what to do about it.
 //! - [`io`] is the one door to the disk. With the feature `sim` it has a simulated disk that loses power on demand, for
 //!   crash tests of the nodes that are built on this crate.
@@ -54,6 +56,7 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod histogram;
 pub mod io;
 mod journal;
 mod log_store;
@@ -71,16 +74,17 @@ mod sync;
 pub use digest::RangeDigest;
 pub use entry::{Entry, Position};
 pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, RepairFault, Result, TargetFault};
+pub use histogram::Histogram;
 pub use journal::{
     Checkpoint, Compression, Journal, OnDamage, OpenOptions, RecoveryReport, SegmentInfo, SegmentRole, Suspect,
     TornTail,
 };
-pub use journal::{Fault, FaultCause, FaultPart, VerifyOptions, VerifyProgress, VerifyReport};
+pub use journal::{Fault, FaultCause, FaultPart, LastVerify, VerifyOptions, VerifyProgress, VerifyReport};
 pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;
 pub use pending::{Durability, DurableCallback, Pending};
 pub use stable_store::{Changes, KEY_BYTES_MAX, StableStore, VALUE_BYTES_MAX};
-pub use stats::Stats;
+pub use stats::{Health, LastError, Stats};
 
 /// The format, the promises and the daily work, as documents.
 pub mod docs {

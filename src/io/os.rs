@@ -109,6 +109,13 @@ impl Fs for OsFs {
         }
     }
 
+    #[cfg(unix)]
+    fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        let space = rustix::fs::statvfs(dir)?;
+        Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
+    }
+
     fn entropy(&self) -> u64 {
         // The keys of `RandomState` are drawn once per thread and then counted up, so a forked child goes on with its
         // parent's: the process and the time keep the two apart.
@@ -245,8 +252,9 @@ impl File for OsFile {
 
 /// The time since the first call.
 pub(super) fn now() -> Duration {
-    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
-    LazyLock::force(&FIRST).elapsed()
+    // Never the model checker's: no order of threads depends on it.
+    static FIRST: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    FIRST.elapsed()
 }
 
 pub(super) fn sleep(time: Duration) {

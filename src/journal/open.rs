@@ -15,7 +15,8 @@ use super::recovery::{self, Recovered, Source};
 use super::repairs::Repairs;
 use super::stable::Meta;
 use super::view::{Sealed, TailCache, View};
-use super::{Core, Handle, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect};
+use super::watch::Watch;
+use super::{Core, Handle, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect, trace};
 use crate::error::{Error, JournalId, Result};
 use crate::io::{Fs, Mode, PathKind};
 use crate::meta::{self, Accepted, ChainStart, Health, Loaded, MetaStore, State};
@@ -40,6 +41,7 @@ enum Survey {
 }
 
 pub(super) fn open(options: &OpenOptions, dir: &Path) -> Result<Journal> {
+    let _span = trace::open(dir);
     if options.read_only {
         return open_read_only(options, dir);
     }
@@ -67,6 +69,7 @@ pub(super) fn open(options: &OpenOptions, dir: &Path) -> Result<Journal> {
     let core = start(options, dir, loaded, created)?;
     *core.lock.lock() = Some(lock);
     core.housekeep_soon();
+    core.scrub();
     Ok(Journal(Arc::new(Handle { core })))
 }
 
@@ -201,6 +204,7 @@ fn recover(
     mode: Mode,
     repairs: &Repairs,
 ) -> Result<Option<Recovered>> {
+    let _span = trace::recover(dir);
     let fs = &*options.file_system;
     match state.start {
         Some(start) => {
@@ -362,6 +366,7 @@ fn assemble(
     let fs = Arc::clone(&options.file_system);
     let tasks = fs.tasks();
     let looked_at = store.is_none().then(|| state.clone());
+    let watch = Watch::new(Arc::clone(&tasks), options.slow_sync_after, dir);
     Arc::new(Core {
         options: options.clone(),
         dir: dir.to_path_buf(),
@@ -369,7 +374,8 @@ fn assemble(
         life: report.life,
         report,
         writer: IoLock::new(Arc::clone(&tasks), "the writer lock", Writer::default()),
-        group: Group::new(Arc::clone(&tasks), view.written()),
+        group: Group::new(Arc::clone(&tasks), Arc::clone(&watch), view.written()),
+        watch,
         view: RwLock::new(view),
         pairs: RwLock::new(std::mem::take(&mut state.pairs)),
         committed_generation: AtomicU64::new(state.generation),
@@ -435,6 +441,7 @@ impl RecoveryReport {
 /// Opens without a lock and without writing.
 fn open_read_only(options: &OpenOptions, dir: &Path) -> Result<Journal> {
     let core = look_often(options, |options| look(options, dir))?;
+    core.scrub();
     Ok(Journal(Arc::new(Handle { core })))
 }
 

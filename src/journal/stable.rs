@@ -119,7 +119,7 @@ impl Core {
         apply(&mut state.pairs, changes);
         change(&mut state);
         // A failed commit leaves a generation that may be read at the next open or not: nothing may follow it.
-        meta.store.commit(&state).map_err(|error| match error {
+        self.watch.commit(|| meta.store.commit(&state)).map_err(|error| match error {
             Error::StoreFull { .. } => error,
             error => self.group.poison(error),
         })?;

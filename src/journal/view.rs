@@ -370,6 +370,26 @@ impl View {
         Some(start.min(index)..end.min(self.next()).max(index + 1))
     }
 
+    /// What the log's entries take in its segments, about, and what else was written to them.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let first = self.first().unwrap_or(u64::MAX);
+        let share = |bytes: u32, from: u64, live_end: u64, slots: u64| {
+            let live = live_end.saturating_sub(from.max(first));
+            // Of a file without slots, nothing is live.
+            u64::from(bytes) * live / slots.max(1)
+        };
+        let (mut live, mut all) = (0, 0);
+        for sealed in &self.sealed {
+            let bytes = sealed.data_end - sealed.start.offset;
+            all += u64::from(bytes);
+            live += share(bytes, sealed.first, sealed.live_end, sealed.end() - sealed.first);
+        }
+        let (run, bytes) = (&self.fold.run, self.fold.end - self.active_start.offset);
+        all += u64::from(bytes);
+        live += share(bytes, run.first, run.end(), run.slots.len() as u64);
+        (live, all.saturating_sub(live))
+    }
+
     /// Lets a segment supersede the sealed ones from `base` on.
     pub(crate) fn supersede(sealed: &mut VecDeque<Sealed>, base: u64) {
         sealed.iter_mut().rev().take_while(|sealed| sealed.live_end > base).for_each(|sealed| sealed.live_end = base);
