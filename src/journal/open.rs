@@ -135,7 +135,7 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let files = Files::new(fs.tasks(), spare, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
     repairs.accepted = accepted;
-    let core = assemble(options, dir, Some(store), state, chain, files, report, repairs);
+    let core = assemble(options, dir, Some(store), state, chain, files, report, repairs)?;
     core.settle_end()?;
     core.begin_life(chain_start)?;
     if health != Health::Sound {
@@ -306,13 +306,14 @@ fn assemble(
     files: Files,
     mut report: RecoveryReport,
     repairs: Repairs,
-) -> Arc<Core> {
+) -> Result<Arc<Core>> {
     let Chain { sealed, active, active_start, fold, index_batch } = chain;
     let tail = TailCache::new(options.tail_cache_bytes);
     let purged = state.purged;
     let met = super::repair::met_at_open(&report);
     let lost = report.damaged.iter().map(|damage| damage.indexes).collect();
-    report.damaged = report.damaged.iter().flat_map(|damage| repairs.rest_of(dir, damage)).collect();
+    let healed = repairs.healed(&*options.file_system, dir, state.journal_id)?;
+    report.damaged = report.damaged.iter().flat_map(|damage| repairs.rest_of(dir, damage, &healed)).collect();
     let (last, rewrites, rotations, repairs) = (None, 0, 0, Arc::new(repairs));
     let view = View {
         purged,
@@ -330,7 +331,7 @@ fn assemble(
     };
     let fs = Arc::clone(&options.file_system);
     let tasks = fs.tasks();
-    Arc::new(Core {
+    Ok(Arc::new(Core {
         options: options.clone(),
         dir: dir.to_path_buf(),
         journal_id: state.journal_id,
@@ -351,7 +352,7 @@ fn assemble(
         lock: Mutex::new(None),
         tasks,
         fs,
-    })
+    }))
 }
 
 impl Core {
@@ -433,7 +434,7 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
     report.damaged.extend(unmended.into_iter().map(Arc::new));
     report.life = state.life;
     let chain = Chain { sealed, active, active_start, fold, index_batch };
-    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), report, repairs);
+    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), report, repairs)?;
     core.settle_end()?;
     Ok(core)
 }

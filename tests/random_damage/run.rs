@@ -280,7 +280,8 @@ impl Run {
         let beside = run[run.len() - 1].index + 1;
         if let Some(whole) = self.model.entries.get(&beside).filter(|_| !self.model.lost.contains(&beside)) {
             let too_many = [&run[..], std::slice::from_ref(whole)].concat();
-            assert!(matches!(self.journal.repair(&too_many), Err(Error::NotDamaged { .. })), "{beside} is not lost");
+            let refused = self.journal.repair(&too_many);
+            assert!(matches!(refused, Err(Error::NotDamaged { .. })), "{beside} is not lost, but {refused:?}");
         }
         match self.journal.repair(&run) {
             Err(Error::RepairsFull { .. }) => {}
