@@ -190,7 +190,7 @@ impl Repairs {
     pub(crate) fn healed(&self, fs: &dyn Fs, dir: &Path, id: JournalId) -> Result<Vec<Accepted>> {
         let mut healed = Vec::new();
         for lost in &self.accepted {
-            let is_of = |record: &Repaired| (record.sequence, record.place) == (lost.sequence, Repaired::BY_CHECK);
+            let is_of = |record: &Repaired| record.sequence == lost.sequence && record.place <= Repaired::SEALED;
             if !self.list.iter().any(|(record, _)| is_of(record)) {
                 continue;
             }

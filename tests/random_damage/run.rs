@@ -267,6 +267,8 @@ impl Run {
 
     /// Puts some of what damage took back; whoever asks for the wrong entries is refused.
     pub fn repair(&mut self) -> Result<()> {
+        // What was lost only because others of its batch were is back with them.
+        self.model.lost.retain(|&index| self.journal.entry(index).is_err());
         let lost: Vec<Entry> = self.model.lost.iter().filter_map(|at| self.model.entries.get(at)).cloned().collect();
         if lost.is_empty() {
             return Ok(());
