@@ -135,7 +135,7 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let files = Files::new(fs.tasks(), spare, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
     repairs.accepted = accepted;
-    let core = assemble(options, dir, Some(store), state, chain, files, report, repairs)?;
+    let core = assemble(options, dir, Some(store), state, chain, files, (report, repairs))?;
     core.settle_end()?;
     core.begin_life(chain_start)?;
     if health != Health::Sound {
@@ -155,7 +155,8 @@ fn next_sequence(dir: &Path, state: &State, names: &[String], recovered: Option<
     let there = names.iter().filter_map(|name| segment::sequence_of(name).or_else(|| repair::sequence_of(name)));
     let mending = state.repaired.iter().map(|repaired| repaired.file.max(repaired.sequence));
     let lost = state.accepted.iter().map(|accepted| accepted.sequence);
-    let highest = there.chain(mending).chain(lost).chain(recovered.map(|recovered| recovered.highest)).max().unwrap_or(0);
+    let highest =
+        there.chain(mending).chain(lost).chain(recovered.map(|recovered| recovered.highest)).max().unwrap_or(0);
     (highest < SEQUENCE_MAX).then(|| highest + 1).ok_or_else(|| {
         let why = format!("no segment can follow `{}`, which is not one of ours", segment::file_name(highest));
         Error::NotAJournal { dir: dir.to_path_buf(), why }
@@ -304,8 +305,7 @@ fn assemble(
     mut state: State,
     chain: Chain,
     files: Files,
-    mut report: RecoveryReport,
-    repairs: Repairs,
+    (mut report, repairs): (RecoveryReport, Repairs),
 ) -> Result<Arc<Core>> {
     let Chain { sealed, active, active_start, fold, index_batch } = chain;
     let tail = TailCache::new(options.tail_cache_bytes);
@@ -434,7 +434,7 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
     report.damaged.extend(unmended.into_iter().map(Arc::new));
     report.life = state.life;
     let chain = Chain { sealed, active, active_start, fold, index_batch };
-    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), report, repairs)?;
+    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), (report, repairs))?;
     core.settle_end()?;
     Ok(core)
 }

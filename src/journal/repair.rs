@@ -10,9 +10,9 @@ use super::{Core, Journal, RecoveryReport};
 use crate::entry::Entry;
 use crate::error::{Damage, DamagedRange, Error, RepairFault, Result};
 use crate::meta::{Accepted, REPAIRED_MAX, Repaired};
+use crate::segment::Recipe;
 use crate::segment::repair::{self, Patch, RepairFile};
 use crate::segment::writer;
-use crate::segment::Recipe;
 use crate::stable_store::Changes;
 
 /// How many damaged entries that reads have met are remembered.
@@ -157,7 +157,11 @@ impl Core {
     /// damaged, unless it was found to be before.
     fn look_at(&self, index: u64) -> Option<Damage> {
         match self.read_entry(index) {
-            Err(Error::Damaged(damage)) => Some(Damage::clone(&damage)),
+            // The error may name more, of which some can be read.
+            Err(Error::Damaged(damage)) => {
+                let indexes = DamagedRange { first: index, end: Some(index + 1) };
+                Some(Damage { indexes, ..Damage::clone(&damage) })
+            }
             Ok(_) | Err(Error::BeforeFirst { .. } | Error::AfterLast { .. }) => None,
             Err(_) => self.met.lock().get(&index).cloned(),
         }

@@ -116,7 +116,8 @@ impl<'a> Window<'a> {
                 }
                 _ => None,
             };
-            let patched = |(stored, check): (Vec<u8>, u32)| Some((EntryHeader::parse(&stored)?.term, check, stored.len()));
+            let patched =
+                |(stored, check): (Vec<u8>, u32)| Some((EntryHeader::parse(&stored)?.term, check, stored.len()));
             let entry = match standing {
                 Some(entry) => Some(entry),
                 None => patch(index, EntryHeader::parse(&head).map(|entry| entry.check))?.and_then(patched),

@@ -110,18 +110,20 @@ impl Model {
         if vote != self.vote {
             return Some(format!("the vote is {vote}, not {}", self.vote));
         }
-        let difference = (self.first()..self.next()).find_map(|index| match (journal.entry(index), self.entries.get(&index)) {
-            (Ok(found), Some(entry)) if found == *entry => None,
-            (Err(Error::Damaged(_)), _) if self.lost.contains(&index) => None,
-            (found, entry) => {
-                let (found, entry) = (found.map(|found| found.position()), entry.map(Entry::position));
-                Some(format!("entry {index} is {found:?}, not {entry:?}"))
-            }
-        });
+        let difference =
+            (self.first()..self.next()).find_map(|index| match (journal.entry(index), self.entries.get(&index)) {
+                (Ok(found), Some(entry)) if found == *entry => None,
+                (Err(Error::Damaged(_)), _) if self.lost.contains(&index) => None,
+                (found, entry) => {
+                    let (found, entry) = (found.map(|found| found.position()), entry.map(Entry::position));
+                    Some(format!("entry {index} is {found:?}, not {entry:?}"))
+                }
+            });
         difference.or_else(|| {
             // Each was read just now.
             let damaged = journal.damaged();
-            let told: BTreeSet<u64> = damaged.iter().flat_map(|told| told.indexes.first..told.indexes.end.unwrap()).collect();
+            let told: BTreeSet<u64> =
+                damaged.iter().flat_map(|told| told.indexes.first..told.indexes.end.unwrap()).collect();
             let is_lost = |index: &u64| journal.entry(*index).is_err();
             let lost: BTreeSet<u64> = (self.first()..self.next()).filter(is_lost).collect();
             let told: BTreeSet<u64> = told.into_iter().filter(|&index| index >= self.first()).collect();
@@ -276,8 +278,13 @@ impl Run {
         let from = self.random.below(lost.len() as u64) as usize;
         let follows = |(at, entry): &(usize, &Entry)| entry.index == lost[from].index + *at as u64;
         let count_max = 1 + self.random.below(20) as usize;
-        let run: Vec<Entry> =
-            lost[from..].iter().enumerate().take(count_max).take_while(follows).map(|(_, entry)| entry.clone()).collect();
+        let run: Vec<Entry> = lost[from..]
+            .iter()
+            .enumerate()
+            .take(count_max)
+            .take_while(follows)
+            .map(|(_, entry)| entry.clone())
+            .collect();
         trace(|| format!("repair {} +{}", run[0].index, run.len()));
         let beside = run[run.len() - 1].index + 1;
         if let Some(whole) = self.model.entries.get(&beside).filter(|_| !self.model.lost.contains(&beside)) {

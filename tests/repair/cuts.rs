@@ -113,7 +113,10 @@ fn every_power_cut_of_a_repair_leaves_it_undone_or_done() {
                 let reopened = open(&crashed);
                 let found = read(&reopened);
                 let undone = !done && found == damaged;
-                assert!(undone || found == damaged - lost.len(), "{place}, cut {cut}, {survival:?}: {found} of {damaged}");
+                assert!(
+                    undone || found == damaged - lost.len(),
+                    "{place}, cut {cut}, {survival:?}: {found} of {damaged}"
+                );
                 before += usize::from(undone);
                 after += usize::from(!undone);
                 heal(&crashed, &reopened);

@@ -1,6 +1,8 @@
 //! What can be healed, on both file systems: each kind of damage, and what becomes of the repaired entries afterwards.
 
-use raft_journal::{Compression, Damage, DamageKind, Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore};
+use raft_journal::{
+    Compression, Damage, DamageKind, Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore,
+};
 
 use crate::common::{DATA_AT, Disk, FIRST_PAYLOAD_AT, append_each, entries, entry, log, on_both};
 
