@@ -59,10 +59,10 @@ const RECOVERIES_EXPLORED: u64 = 64;
 const POINT_READS: u64 = 8;
 
 /// Opens a state, which must not be refused, and reads all that is there.
-fn open(run: &Run, disk: &SimFs, by_points: bool) -> (Journal, Model) {
-    let journal = run.options_on(disk).open(&run.dir);
+fn open(run: &Run, disk: &SimFs, states: &[Model], by_points: bool) -> (Journal, Model) {
+    let journal = run.options_for(disk, states).open(&run.dir);
     let journal = journal.unwrap_or_else(|error| panic!("recovery refused: {error}"));
-    let found = if by_points { Model::read(&journal) } else { Model::read_at_once(&journal) };
+    let found = run.read(&journal, by_points);
     let found = found.unwrap_or_else(|error| panic!("an entry cannot be read: {error}"));
     (journal, found)
 }
@@ -327,7 +327,7 @@ impl<'a> Explorer<'a> {
         let rarely = if class == Class::InRecovery { RECOVERIES_EXPLORED * 8 } else { RECOVERIES_EXPLORED };
         let deep = new && digest.is_multiple_of(rarely);
         disk.record(deep);
-        let (journal, found) = open(run, disk, digest.is_multiple_of(POINT_READS));
+        let (journal, found) = open(run, disk, states, digest.is_multiple_of(POINT_READS));
         assert!(states.contains(&found), "recovered {found:?}\nwhich is none of {states:#?}");
         self.remember(digest, &found);
         self.tally.note(journal.recovery_report());
@@ -361,7 +361,7 @@ impl<'a> Explorer<'a> {
         let appended = journal.append(&then.log.entries[then.log.entries.len() - 1..]);
         appended.unwrap_or_else(|error| panic!("no append: {error}"));
         let rest = disk.after_power_cut(Survival::Nothing);
-        let (journal, again) = open(run, &rest, false);
+        let (journal, again) = open(run, &rest, std::slice::from_ref(&then), false);
         assert!(again == then, "recovered {again:?}\nafter {then:?}\nwas recovered, appended to and cut off");
         give_up(&rest, journal);
     }
