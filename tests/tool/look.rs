@@ -169,7 +169,7 @@ fn what_is_no_journal_is_refused_and_left_alone() {
     for dir in [&missing, &empty] {
         for command in ["info", "ls", "dump"] {
             let (text, code) = complaint(&[command, path(dir)]);
-            assert!(code == 3 && text.contains("is not a journal"), "{text}");
+            assert!(code == 3 && text.contains("is not a journal") && text.contains("hint: "), "{text}");
         }
     }
     assert!(!missing.exists());
