@@ -46,6 +46,7 @@
 //! - `docs::openraft` (features `openraft-09` and `openraft-010`): a node with openraft, from its first line to its worst
 //!   day.
 //! - [`docs::operations`]: sizing, options, what each error and each line of the report asks for, platforms.
+//! - [`docs::tool`]: the program `raft-journal` (feature `cli`).
 //! - [`docs::performance`]: what calls cost beside the bare disk, how that is measured, and what was learnt.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -108,6 +109,8 @@ pub mod docs {
     #[cfg(feature = "raft-rs")]
     #[doc = include_str!("docs/raft_rs.md")]
     pub mod raft_rs {}
+    #[doc = include_str!("docs/tool.md")]
+    pub mod tool {}
 }
 
 /// The constants of the format, for the test that holds the format's page against them.

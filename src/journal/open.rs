@@ -168,7 +168,7 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let files = Files::new(fs.tasks(), spare, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
     repairs.accepted = accepted;
-    let core = assemble(options, dir, Some(store), state, chain, files, report, repairs);
+    let core = assemble(options, dir, Some(store), state, chain, files, (report, repairs))?;
     core.settle_end()?;
     core.begin_life(chain_start)?;
     if health != Health::Sound {
@@ -339,15 +339,15 @@ fn assemble(
     mut state: State,
     chain: Chain,
     files: Files,
-    mut report: RecoveryReport,
-    repairs: Repairs,
-) -> Arc<Core> {
+    (mut report, repairs): (RecoveryReport, Repairs),
+) -> Result<Arc<Core>> {
     let Chain { sealed, active, active_start, fold, index_batch } = chain;
     let tail = TailCache::new(options.tail_cache_bytes);
     let purged = state.purged;
     let met = super::repair::met_at_open(&report);
     let lost = report.damaged.iter().map(|damage| damage.indexes).collect();
-    report.damaged = report.damaged.iter().flat_map(|damage| repairs.rest_of(dir, damage)).collect();
+    let healed = repairs.healed(&*options.file_system, dir, state.journal_id)?;
+    report.damaged = report.damaged.iter().flat_map(|damage| repairs.rest_of(dir, damage, &healed)).collect();
     let (last, rewrites, rotations, repairs) = (None, 0, 0, Arc::new(repairs));
     let view = View {
         purged,
@@ -367,7 +367,7 @@ fn assemble(
     let tasks = fs.tasks();
     let looked_at = store.is_none().then(|| state.clone());
     let watch = Watch::new(Arc::clone(&tasks), options.slow_sync_after, dir);
-    Arc::new(Core {
+    Ok(Arc::new(Core {
         options: options.clone(),
         dir: dir.to_path_buf(),
         journal_id: state.journal_id,
@@ -391,7 +391,7 @@ fn assemble(
         lock: Mutex::new(None),
         tasks,
         fs,
-    })
+    }))
 }
 
 impl Core {
@@ -499,7 +499,7 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
     report.damaged.extend(unmended.into_iter().map(Arc::new));
     report.life = state.life;
     let chain = Chain { sealed, active, active_start, fold, index_batch };
-    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), report, repairs);
+    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), (report, repairs))?;
     core.settle_end()?;
     Ok(core)
 }

@@ -264,7 +264,7 @@ impl Core {
         let mut fold = Fold::start(start.offset, start.base, start.chain, false);
         let lives = Lives { meta: self.life, mark: u32::MAX };
         let repairs = Arc::clone(&self.view.read().repairs);
-        let patch = |index| repairs.patch(segment, index);
+        let patch = |index, check| repairs.patch(segment, index, check);
         let mut window = Window::patched(segment, &patch);
         match recover::scan(&mut window, &mut fold, lives, &mut Seen::default(), &mut Unproven::default())? {
             Stop::End(_) if fold.end < sealed.data_end => Err(Damage {

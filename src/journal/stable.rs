@@ -213,7 +213,7 @@ impl Core {
         let view = self.view.read();
         match head {
             Head::Done => view.repairs.records(),
-            Head::Keep { position, .. } => view.needed(position.index + 1),
+            Head::Keep { position, start } => view.needed(position.index + 1, start.sequence),
             Head::Empty { .. } => Vec::new(),
         }
     }

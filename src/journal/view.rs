@@ -309,7 +309,11 @@ impl View {
         if self.lost.iter().any(|lost| lost.contains(index)) {
             return TermAt::InEntry;
         }
-        self.term_of_slot(index).map_or(TermAt::InEntry, TermAt::Known)
+        let known = match self.sealed_at(index) {
+            Some(sealed) => sealed.terms.as_ref().and_then(|terms| terms.at(index)),
+            None => self.fold.run.terms.at(index),
+        };
+        known.map_or(TermAt::InEntry, TermAt::Known)
     }
 
     /// The sealed segment that holds a live entry at `index`, if the active one does not.
@@ -334,11 +338,11 @@ impl View {
         Place::Active(Arc::clone(&self.active), slots[at..end].to_vec(), limit)
     }
 
-    /// The term of the entry at `index`, whose slot is known.
-    pub(crate) fn term_of_slot(&self, index: u64) -> Option<u64> {
-        match self.sealed_at(index) {
-            Some(sealed) => sealed.terms.as_ref().and_then(|terms| terms.at(index)),
-            None => self.fold.run.terms.at(index),
+    /// The term of an entry that exists, if it takes no look into it to know it.
+    pub(crate) fn known_term(&self, index: u64) -> Option<u64> {
+        match self.term(index) {
+            TermAt::Known(term) => Some(term),
+            TermAt::InEntry => None,
         }
     }
 

@@ -48,7 +48,11 @@ impl RepairFile {
 
     /// Makes the file, durably: nothing may refer to it before. `entries` are consecutive, at least one.
     pub(crate) fn write(fs: &dyn Fs, dir: &Path, recipe: &Recipe, life: u32, entries: &[Patch]) -> Result<RepairFile> {
-        let segment = Segment::prepare_named(fs, dir, &file_name(recipe.sequence), recipe, None)?;
+        let name = file_name(recipe.sequence);
+        let segment = Segment::prepare_named(fs, dir, &name, recipe, None).inspect_err(|_| {
+            // It may have its final name already.
+            let _ = fs.remove(&dir.join(&name));
+        })?;
         let header = BatchHeader {
             kind: Kind::Entries,
             count: 0,

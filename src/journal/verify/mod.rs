@@ -5,6 +5,7 @@
 
 mod faults;
 mod meta;
+mod repairs;
 mod report;
 mod scrub;
 mod segment;
@@ -191,6 +192,7 @@ impl Core {
                 }
             }
             Stage::Spare => {
+                self.verify_repairs(report);
                 if let Some(spare) = self.files.spare() {
                     self.verify_spare(&spare, report);
                 }
