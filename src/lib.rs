@@ -37,6 +37,10 @@
 //! - With the features `openraft-09` and `openraft-010`, `adapters::openraft_09` and `adapters::openraft_010` are log
 //!   stores for openraft.
 //! - With the feature `raft-rs`, `adapters::raft_rs` is a storage for raft-rs 0.7; `docs::raft_rs` is its guide.
+//! - With the feature `conformance`, `conformance` proves any implementation of the two traits in one call, and says of
+//!   each failure which promise broke.
+//! - With the feature `replica`, `adapters::replica` is the log of a replica: a committed position and a watch on it,
+//!   named positions that hold the head back, and the way from a plain log to a Raft log.
 //!
 //! # Documents
 //!
@@ -47,13 +51,16 @@
 //!   day.
 //! - [`docs::operations`]: sizing, options, what each error and each line of the report asks for, platforms.
 //! - [`docs::tool`]: the program `raft-journal` (feature `cli`).
+//! - [`docs::your_own_engine`]: a Raft engine on a journal: what must be durable when, what to do with what recovery finds.
 //! - [`docs::performance`]: what calls cost beside the bare disk, how that is measured, and what was learnt.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-#[cfg(any(feature = "openraft-09", feature = "openraft-010", feature = "raft-rs"))]
+#[cfg(any(feature = "openraft-09", feature = "openraft-010", feature = "raft-rs", feature = "replica"))]
 pub mod adapters;
 mod codec;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod digest;
 mod entry;
 mod error;
@@ -111,6 +118,8 @@ pub mod docs {
     pub mod raft_rs {}
     #[doc = include_str!("docs/tool.md")]
     pub mod tool {}
+    #[doc = include_str!("docs/your_own_engine.md")]
+    pub mod your_own_engine {}
 }
 
 /// The constants of the format, for the test that holds the format's page against them.

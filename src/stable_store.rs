@@ -119,8 +119,8 @@ pub trait StableStore: Send + Sync {
         self.commit(&Changes::new().set(key, value))
     }
 
-    /// Sets `key` in memory; it reaches the disk with the next commit, at the latest at close. For state that may be
-    /// lost, such as Raft's commit index.
+    /// Sets `key` in memory; it reaches the disk with the next commit, at the latest at close, and never before the entries
+    /// that were appended before it. For state that may be lost, such as Raft's commit index.
     ///
     /// # Errors
     ///

@@ -46,6 +46,8 @@ const FLOORS: &[(&str, &[&str])] = &[
             "sync",
         ],
     ),
+    // Proves any store, and so stands on what a store is, and on the simulated disk.
+    ("conformance", &["entry", "error", "io", "log_store", "memory", "stable_store", "sync"]),
     // Doors for the fuzz targets, in their builds alone.
     ("fuzzing", &["codec", "entry", "error", "io", "meta", "segment"]),
     (ROOF, &["entry", "error", "io", "journal", "log_store", "memory", "pending", "stable_store", "sync"]),

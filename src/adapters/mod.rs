@@ -12,5 +12,7 @@ pub mod openraft_09;
 mod owner;
 #[cfg(feature = "raft-rs")]
 pub mod raft_rs;
+#[cfg(feature = "replica")]
+pub mod replica;
 
 pub use self::owner::OwnerError;

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use os::OsFs;
+#[cfg(feature = "conformance")]
+pub(crate) use os::OsThread;
 #[cfg(feature = "sim")]
 pub use sim::SimFs;
 

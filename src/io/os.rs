@@ -295,18 +295,19 @@ impl Tasks for OsTasks {
     }
 }
 
-/// One of the operating system's threads, under a simulated one; dropped, it goes on alone.
+/// One of the operating system's threads, under a simulated one or a case of the conformance suite; dropped, it goes on
+/// alone.
 #[cfg(feature = "sim")]
-pub(super) struct OsThread(std::thread::JoinHandle<()>);
+pub(crate) struct OsThread(std::thread::JoinHandle<()>);
 
 #[cfg(feature = "sim")]
 impl OsThread {
-    pub(super) fn start(name: String, job: Job) -> io::Result<Self> {
+    pub(crate) fn start(name: String, job: Job) -> io::Result<Self> {
         std::thread::Builder::new().name(name).spawn(job).map(Self)
     }
 
     /// Waits for its end.
-    pub(super) fn join(self) {
+    pub(crate) fn join(self) {
         // A panic was contained by the job, or its message is out.
         let _ = self.0.join();
     }

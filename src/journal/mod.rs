@@ -11,7 +11,7 @@ mod export;
 mod housekeeping;
 mod idle;
 mod inspect;
-mod monitor;
+pub(crate) mod monitor;
 mod open;
 mod options;
 mod read;

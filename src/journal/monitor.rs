@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 use std::time::Duration;
+#[cfg(feature = "replica")]
+use std::time::Instant;
 
+#[cfg(feature = "replica")]
+use crate::io::Lane;
 use crate::io::Tasks;
+#[cfg(feature = "replica")]
+use crate::sync::{AtomicBool, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How long a wait for background work goes without offering to do it.
@@ -51,6 +57,43 @@ impl<T: Send + 'static> Monitor<T> {
                 self.changed.wait_for(state, HELP_INTERVAL);
             }
         }
+    }
+
+    /// Waits until the state is `ready`, but not longer than `timeout`; of simulated threads, in simulated time. Returns
+    /// whether it is.
+    #[cfg(feature = "replica")]
+    pub(crate) fn wait_until(
+        &self,
+        state: &mut MutexGuard<'_, T>,
+        what: &'static str,
+        timeout: Duration,
+        ready: impl Fn(&T) -> bool + Send + Sync + 'static,
+    ) -> bool {
+        if !self.tasks.is_scheduled() {
+            // A time that the clock cannot name never comes.
+            let until = Instant::now().checked_add(timeout);
+            while !ready(state) {
+                match until {
+                    Some(until) if self.changed.wait_until(state, until).timed_out() => break,
+                    Some(_) => {}
+                    None => self.changed.wait(state),
+                }
+            }
+            return ready(state);
+        }
+        if !ready(state) {
+            let (other, over) = (Arc::clone(&self.state), Arc::new(AtomicBool::new(false)));
+            let (ready, ring) = (Arc::new(ready), Arc::clone(&over));
+            let come = Arc::clone(&ready);
+            MutexGuard::unlocked(state, || {
+                let job = move || ring.store(true, Ordering::Release);
+                self.tasks.after(timeout, Lane::Housekeeping, Box::new(job));
+                let ready = move || over.load(Ordering::Acquire) || other.try_lock().is_some_and(|state| come(&state));
+                self.tasks.wait_until(what, Arc::new(ready));
+            });
+            return ready(state);
+        }
+        true
     }
 
     fn wait_for_turn(&self, state: &mut MutexGuard<'_, T>, what: &'static str, ready: fn(&T) -> bool) {

@@ -101,6 +101,8 @@ impl Core {
         changes: &Changes,
         change: impl FnOnce(&mut State),
     ) -> Result<()> {
+        // Before the sync: a lazy value that comes later may speak of entries that this sync does not cover.
+        let pairs = self.pairs.read().clone();
         #[cfg(not(mutate))]
         self.group.sync_all()?;
         #[cfg(mutate)]
@@ -115,7 +117,7 @@ impl Core {
             state.clean = meta.state.clean;
         }
         state.mark = self.group.durable().1;
-        state.pairs = self.pairs.read().clone();
+        state.pairs = pairs;
         apply(&mut state.pairs, changes);
         change(&mut state);
         // A failed commit leaves a generation that may be read at the next open or not: nothing may follow it.

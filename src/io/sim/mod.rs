@@ -127,7 +127,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 use contents::PAGE_BYTES;
 use disk::{Disk, fail, key};
 use fault::Effect;
-use random::Random;
+pub(crate) use random::Random;
 use state::{Admitted, State};
 use survival::Fates;
 use tasks::{Mode, SimTasks};
