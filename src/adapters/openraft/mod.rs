@@ -298,7 +298,7 @@ fn decode_entry<F: Flavor>(entry: &Entry) -> Found<F::Entry> {
     }
 }
 
-/// Where a range starts, for the errors that name it.
+/// The same range with its start in it and its end not.
 pub(super) fn half_open(range: &impl RangeBounds<u64>) -> Range<u64> {
     let start = match range.start_bound() {
         Bound::Included(&index) => index,
