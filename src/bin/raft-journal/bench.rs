@@ -143,7 +143,7 @@ fn append(journal: &Journal, payload: &[u8]) -> Result<u64, Error> {
     let begun = Instant::now();
     journal.append(&entry)?;
     let time = nanoseconds(begun.elapsed());
-    if index % KEPT == 0 {
+    if index.is_multiple_of(KEPT) {
         journal.truncate_head(Position::new(index, 1))?;
     }
     Ok(time)
