@@ -167,7 +167,7 @@ mod tests {
         sizes.iter().for_each(|&size| recorder.record(size));
         let histogram = recorder.snapshot();
         assert_eq!((histogram.count(), histogram.max()), (1000, 999 * 999));
-        assert_eq!(histogram.sum(), sizes.iter().sum());
+        assert_eq!(histogram.sum(), sizes.iter().sum::<u64>());
         for (part, at) in [(0.0, 0), (0.001, 0), (0.5, 499), (0.9, 899), (0.999, 998), (1.0, 999)] {
             let (found, exact) = (histogram.quantile(part).unwrap(), sizes[at]);
             assert!(found >= exact && found <= exact + exact / 4, "{part}: {found} for {exact}");

@@ -238,7 +238,7 @@ impl Group {
             self.watch.synced(
                 begun,
                 newest.saturating_sub(state.durable_ticket),
-                result.as_ref().map(|()| ()).map_err(|error| &**error),
+                result.as_ref().err().map(|error| &**error),
             );
             state.finish(newest, target, result);
         }
@@ -286,7 +286,7 @@ impl Group {
         let mut state = self.state.lock();
         let ticket = state.ticket;
         let served = ticket.saturating_sub(state.durable_ticket);
-        self.watch.synced(begun, served, result.as_ref().map(|()| ()).map_err(|error| &**error));
+        self.watch.synced(begun, served, result.as_ref().err().map(|error| &**error));
         state.finish(ticket, settled.clone(), result.clone());
         if result.is_ok() {
             state.written = settled;

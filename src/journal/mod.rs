@@ -117,6 +117,8 @@ struct Core {
     group: Arc<Group>,
     files: Files,
     idle: Idle,
+    /// A sync that nobody waits for is under way.
+    is_catching_up: Arc<AtomicBool>,
     index_cache: IndexCache,
     /// Damage that reads have met, by index.
     met: Mutex<BTreeMap<u64, Damage>>,

@@ -121,21 +121,21 @@ impl Watch {
     }
 
     /// Notes a sync of the log that has ended, and how many batches it made durable.
-    pub(crate) fn synced(&self, begun: Duration, batches: u64, result: Result<(), &Error>) {
+    pub(crate) fn synced(&self, begun: Duration, batches: u64, failure: Option<&Error>) {
         let took = self.since(begun);
         self.sync_micros.record(micros(took));
-        if batches > 0 && result.is_ok() {
+        if batches > 0 && failure.is_none() {
             self.group_size.record(batches);
         }
         if took >= self.slow_sync_after {
             add(&self.slow_syncs, 1);
             super::trace::slow_sync(took);
         }
-        if let Err(error) = result {
+        if let Some(error) = failure {
             self.note(error);
         }
         #[cfg(feature = "metrics")]
-        self.export.synced(took, batches);
+        self.export.synced(took, if failure.is_none() { batches } else { 0 });
     }
 
     /// Notes an append that is durable.

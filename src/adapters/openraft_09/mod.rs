@@ -41,6 +41,37 @@
 //! `serde_bytes`. The keys are `openraft.vote`, `openraft.committed` and `openraft.purged`. Purge and append through
 //! this adapter only.
 //!
+//! # Leader and follower, held against each other
+//!
+//! Two nodes that have applied the same entries hold the same bytes for them. Now and then a leader sends a digest of what
+//! it has applied, in a message of the application's own; whoever finds another one has lost or changed an entry.
+//!
+//! ```
+//! use raft_journal::{Entry, Journal, LogStore, RangeDigest};
+//!
+//! /// What both hold of a range that both have applied; nothing where one of them has purged some of it.
+//! fn digest(journal: &Journal, first: u64, applied: u64) -> raft_journal::Result<Option<RangeDigest>> {
+//!     let holds = journal.state().first_index().is_some_and(|held| held <= first);
+//!     holds.then(|| journal.range_digest(first..applied + 1)).transpose()
+//! }
+//!
+//! # fn main() -> raft_journal::Result<()> {
+//! # let temporary = tempfile::tempdir().expect("a temporary directory");
+//! # let open = |name: &str| Journal::open(temporary.path().join(name));
+//! # let (leader, follower) = (open("leader")?, open("follower")?);
+//! # let entries: Vec<_> = (1..=9).map(|index| Entry::new(index, 1, format!("set x = {index}"))).collect();
+//! # leader.append(&entries)?;
+//! # entries.iter().try_for_each(|entry| follower.append(std::slice::from_ref(entry)).map(drop))?;
+//! // On the leader: its applied index, and what it holds up to there.
+//! let (first, applied) = (1, 9);
+//! let sent = digest(&leader, first, applied)?.map(RangeDigest::to_bytes);
+//! // On the follower, once it has applied as much:
+//! let same = digest(&follower, first, applied)? == sent.map(RangeDigest::from_bytes);
+//! assert!(same, "halve the range until the entry is found; then see docs::operations");
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Two features of openraft matter: `single-term-leader` changes how LogIds are written, so choose before the first
 //! entry; `singlethreaded` takes away the `Send` that a callback on another thread needs, and does not build with this
 //! adapter.
