@@ -25,6 +25,7 @@
 //! # What is where
 //!
 //! - [`Journal`] and [`OpenOptions`] open one; [`RecoveryReport`] says what opening found.
+//! - [`Journal::checkpoint`] copies one that is in use; [`Journal::segments`] lists its files.
 //! - [`LogStore`] and [`StableStore`] are the traits, both object-safe; [`MemoryStore`] implements them for tests of
 //!   nodes.
 //! - [`Pending`] is a write that is readable and not yet durable: wait for it, await it, or give it a callback.
