@@ -25,18 +25,21 @@
 //! # What is where
 //!
 //! - [`Journal`] and [`OpenOptions`] open one; [`RecoveryReport`] says what opening found.
+//! - [`Journal::checkpoint`] copies one that is in use; [`Journal::segments`] lists its files.
 //! - [`LogStore`] and [`StableStore`] are the traits, both object-safe; [`MemoryStore`] implements them for tests of
 //!   nodes.
 //! - [`Pending`] is a write that is readable and not yet durable: wait for it, await it, or give it a callback.
-//! - [`Stats`] counts syncs, rotations and what was waited for.
+//! - [`Stats`] counts and measures; [`Health`] says when a node had better step down. The features `metrics` and `tracing`
+//!   export both.
+//! - [`Journal::verify`] checks every checksum of every file; [`RangeDigest`] holds one replica against another.
 //! - [`Error`] says where something went wrong and what to do about it.
 //! - [`io`] is the one door to the disk. With the feature `sim` it has a simulated disk that loses power on demand, for
 //!   crash tests of the nodes that are built on this crate.
-//! - With the feature `conformance`, `conformance` proves any implementation of the two traits in one call, and says of
-//!   each failure which promise broke.
 //! - With the features `openraft-09` and `openraft-010`, `adapters::openraft_09` and `adapters::openraft_010` are log
 //!   stores for openraft.
 //! - With the feature `raft-rs`, `adapters::raft_rs` is a storage for raft-rs 0.7; `docs::raft_rs` is its guide.
+//! - With the feature `conformance`, `conformance` proves any implementation of the two traits in one call, and says of
+//!   each failure which promise broke.
 //! - With the feature `replica`, `adapters::replica` is the log of a replica: a committed position and a watch on it,
 //!   named positions that hold the head back, and the way from a plain log to a Raft log.
 //!
@@ -48,6 +51,7 @@
 //! - `docs::openraft` (features `openraft-09` and `openraft-010`): a node with openraft, from its first line to its worst
 //!   day.
 //! - [`docs::operations`]: sizing, options, what each error and each line of the report asks for, platforms.
+//! - [`docs::tool`]: the program `raft-journal` (feature `cli`).
 //! - [`docs::your_own_engine`]: a Raft engine on a journal: what must be durable when, what to do with what recovery finds.
 //! - [`docs::performance`]: what calls cost beside the bare disk, how that is measured, and what was learnt.
 #![forbid(unsafe_code)]
@@ -64,6 +68,7 @@ mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
+mod histogram;
 pub mod io;
 mod journal;
 mod log_store;
@@ -81,16 +86,17 @@ mod sync;
 pub use digest::RangeDigest;
 pub use entry::{Entry, Position};
 pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, RepairFault, Result, TargetFault};
+pub use histogram::Histogram;
 pub use journal::{
     Checkpoint, Compression, Journal, OnDamage, OpenOptions, RecoveryReport, SegmentInfo, SegmentRole, Suspect,
     TornTail,
 };
-pub use journal::{Fault, FaultCause, FaultPart, VerifyOptions, VerifyProgress, VerifyReport};
+pub use journal::{Fault, FaultCause, FaultPart, LastVerify, VerifyOptions, VerifyProgress, VerifyReport};
 pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;
 pub use pending::{Durability, DurableCallback, Pending};
 pub use stable_store::{Changes, KEY_BYTES_MAX, StableStore, VALUE_BYTES_MAX};
-pub use stats::Stats;
+pub use stats::{Health, LastError, Stats};
 
 /// The format, the promises and the daily work, as documents.
 pub mod docs {
@@ -111,6 +117,8 @@ pub mod docs {
     #[cfg(feature = "raft-rs")]
     #[doc = include_str!("docs/raft_rs.md")]
     pub mod raft_rs {}
+    #[doc = include_str!("docs/tool.md")]
+    pub mod tool {}
     #[doc = include_str!("docs/your_own_engine.md")]
     pub mod your_own_engine {}
 }

@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use raft_journal::{Changes, Compression, Entry, Error, Journal, LogStore, OpenOptions, Position, Result, StableStore};
+use raft_journal::{
+    Changes, Compression, Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, Result, StableStore,
+};
 
 /// A journal that is kept: its directory, how it was written, and what it must hold.
 struct Golden {
@@ -22,7 +24,10 @@ struct Golden {
     content: fn() -> Content,
 }
 
-const GOLDEN: &[Golden] = &[Golden { name: "v1", write: write_v1, content: content_v1 }];
+const GOLDEN: &[Golden] = &[
+    Golden { name: "v1", write: write_v1, content: content_v1 },
+    Golden { name: "v2", write: write_v2, content: content_v2 },
+];
 
 /// Everything that a journal holds.
 struct Content {
@@ -80,6 +85,46 @@ fn content_v1() -> Content {
         pairs: vec![("committed", b"110"), ("term", &[4, 0, 0, 0, 0, 0, 0, 0]), ("vote", b"node-3")],
         life: 2,
     }
+}
+
+/// Three entries that were damaged, each in another way, and put back: `meta` is of version 2. Two lives.
+fn write_v2(dir: &Path) -> Result<()> {
+    let options = || options().tail_cache_bytes(0);
+    let entry = |index: u64| Entry::new(index, 1 + index / 20, payload(index));
+    let scratch = tempfile::tempdir().unwrap();
+    let writer = options().open(scratch.path().join("journal"))?;
+    (1..=50).try_for_each(|index| writer.append(&[entry(index)]).map(drop))?;
+    writer.truncate_head(Position::new(5, 1))?;
+    // As a kill leaves it.
+    fs::create_dir_all(dir).unwrap();
+    files(writer.dir()).iter().for_each(|(name, bytes)| fs::write(dir.join(name), bytes).unwrap());
+    let spoil = |index: u64, before: usize| {
+        let data = payload(index);
+        let is_it = |(name, bytes): (String, Vec<u8>)| {
+            let at = bytes.windows(data.len()).position(|found| found == data.as_bytes())?;
+            name.ends_with(".seg").then_some((name, bytes, at))
+        };
+        let (name, mut bytes, at) = files(dir).into_iter().find_map(is_it).unwrap();
+        bytes[at + 2 - before] ^= 0x55;
+        fs::write(dir.join(name), bytes).unwrap();
+    };
+    // A payload in a sealed segment; the header of a batch in the last one, and a payload there.
+    spoil(9, 0);
+    spoil(49, 72 + 20 - 30);
+    let journal = options().on_damage(OnDamage::Accept).open(dir)?;
+    spoil(48, 0);
+    for index in [9, 48, 49] {
+        assert!(matches!(journal.entry(index), Err(Error::Damaged(_))), "{index}");
+        journal.repair(&[entry(index)])?;
+    }
+    (51..=70).try_for_each(|index| journal.append(&[entry(index)]).map(drop))?;
+    journal.set_u64(b"term", 4)?;
+    journal.close()
+}
+
+fn content_v2() -> Content {
+    let entries = (6..=70).map(|index| Entry::new(index, 1 + index / 20, payload(index))).collect();
+    Content { purged: Position::new(5, 1), entries, pairs: vec![("term", &[4, 0, 0, 0, 0, 0, 0, 0])], life: 2 }
 }
 
 fn directory(name: &str) -> PathBuf {

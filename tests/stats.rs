@@ -20,11 +20,93 @@ fn numbers(stats: Stats) -> (u64, u64, u64, u64) {
 fn a_journal_that_was_just_opened_has_done_nothing() {
     let disk = Disk::simulated();
     let journal = disk.open();
-    assert_eq!(journal.stats(), Stats::default());
+    let idle = |stats: Stats| {
+        assert_eq!(numbers(stats), (0, 0, 0, 0), "{stats:?}");
+        assert_eq!((stats.appends, stats.entries, stats.bytes, stats.bytes_written), (0, 0, 0, 0), "{stats:?}");
+        assert_eq!(
+            (stats.cache_hits, stats.cache_misses, stats.index_hits, stats.index_misses),
+            (0, 0, 0, 0),
+            "{stats:?}"
+        );
+        assert_eq!(
+            (stats.errors, stats.verify_passes, stats.verify_bytes, stats.verify_faults),
+            (0, 0, 0, 0),
+            "{stats:?}"
+        );
+        assert_eq!(stats.sync_micros.count() + stats.append_micros.count() + stats.group_size.count(), 0, "{stats:?}");
+        (stats.commits, stats.segments)
+    };
+    // It names its first segment, in the same commit that begins its life.
+    assert_eq!(idle(journal.stats()), (1, 1));
     append_each(&journal, &entries(1..=60, 1));
+    let segments = journal.stats().segments;
+    assert!(segments > 2);
     journal.close().unwrap();
-    assert_eq!(disk.open().stats(), Stats::default());
-    assert_eq!(disk.open_read_only().stats(), Stats::default());
+    assert_eq!(idle(disk.open_read_only().stats()), (0, segments));
+    assert_eq!(idle(disk.open().stats()), (1, segments));
+}
+
+#[test]
+fn appends_are_counted_with_what_they_wrote_and_how_many_a_sync_served() {
+    let disk = Disk::simulated();
+    let journal = disk.options().segment_bytes(64 << 10).open(&disk.dir).unwrap();
+    journal.append(&entries(1..=5, 1)).unwrap();
+    journal.replace_tail(&entries(5..=6, 2)).unwrap();
+    journal.truncate_tail(6).unwrap();
+    let pending: Vec<_> = (6..=9).map(|index| journal.append_pending(&entries(index..=index, 2)).unwrap()).collect();
+    pending.into_iter().rev().for_each(|pending| _ = pending.wait().unwrap());
+    let stats = journal.stats();
+    assert_eq!((stats.appends, stats.entries, stats.bytes), (6, 11, 11 * 300));
+    // A header for each batch and each entry; 300, 20 and 72 are not all multiples of 8.
+    let batch = |entries: u64| (72 + entries * 320_u64).next_multiple_of(8);
+    assert_eq!(stats.bytes_written, batch(5) + batch(2) + batch(0) + 4 * batch(1));
+    assert_eq!((stats.group_size.count(), stats.group_size.sum(), stats.group_size.max()), (4, 7, 4));
+    assert_eq!((stats.sync_micros.count(), stats.append_micros.count()), (4, 2));
+}
+
+#[test]
+fn reads_are_counted_by_where_they_were_served_from() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=60, 1));
+    journal.entry(3).unwrap();
+    journal.entries(1..61, u64::MAX).unwrap();
+    journal.entry(70).unwrap_err();
+    let stats = journal.stats();
+    assert_eq!((stats.cache_hits, stats.cache_misses, stats.index_hits + stats.index_misses), (61, 0, 0));
+    journal.close().unwrap();
+    let journal = disk.options().tail_cache_bytes(0).open(&disk.dir).unwrap();
+    for _ in 0..3 {
+        journal.entry(3).unwrap();
+    }
+    journal.entries(1..61, u64::MAX).unwrap();
+    let stats = journal.stats();
+    assert_eq!((stats.cache_hits, stats.cache_misses), (0, 63));
+    // One page for each sealed segment; each is read once.
+    assert_eq!(stats.index_misses, stats.segments - 1, "{stats:?}");
+    assert!(stats.index_hits >= 3, "{stats:?}");
+}
+
+#[test]
+fn live_and_dead_bytes_follow_truncations_at_both_ends() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=100, 1));
+    let full = journal.stats();
+    // 72 and 20 bytes of headers, 300 of payload; nothing is dead but the room that alignment takes.
+    assert_eq!((full.live_bytes, full.dead_bytes), (100 * 392, 0));
+    journal.truncate_head(Position::new(2, 1)).unwrap();
+    let purged = journal.stats();
+    assert_eq!((purged.live_bytes, purged.dead_bytes), (98 * 392, 2 * 392));
+    journal.truncate_head(Position::new(50, 1)).unwrap();
+    let freed = journal.stats();
+    assert!(freed.segments < full.segments && freed.live_bytes == 50 * 392, "{freed:?}");
+    assert!(freed.dead_bytes < 8 << 10, "less than a file: {freed:?}");
+    journal.truncate_tail(60).unwrap();
+    let cut = journal.stats();
+    assert!(cut.live_bytes.abs_diff(9 * 392) < 392 && cut.dead_bytes > 40 * 392, "{cut:?}");
+    journal.truncate_head(Position::new(500, 3)).unwrap();
+    assert_eq!((journal.stats().live_bytes, journal.stats().segments), (0, 1));
 }
 
 #[test]

@@ -15,8 +15,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     // One door to the disk; bytes in, bytes out.
     ("io", &["mutate", "sync"]),
     ("codec", &[]),
+    ("histogram", &[]),
     // What a store is, and what one has done.
-    ("stats", &[]),
+    ("stats", &["error", "histogram"]),
     ("pending", &["entry", "error", "sync"]),
     ("log_store", &["entry", "error", "pending"]),
     ("digest", &["entry", "error", "log_store"]),
@@ -33,6 +34,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "digest",
             "entry",
             "error",
+            "histogram",
             "io",
             "log_store",
             "meta",

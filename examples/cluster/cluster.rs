@@ -204,7 +204,12 @@ impl<S: Site> Cluster<S> {
                 }
                 self.restart(&[one]).await?;
             }
-            Accident::Away => self.outrun().await?,
+            Accident::Away => drop(self.outrun().await?),
+            Accident::AwayAndAgain => {
+                let one = self.outrun().await?;
+                tokio::time::sleep(self.plan.calm_max.mul_f32(0.25 * self.rng.f32())).await;
+                self.strike_for_a_moment(&[one]).await?;
+            }
             Accident::CutOffLeader => {
                 let leader = self.leader().await?;
                 self.cut_off(leader).await?;
@@ -266,7 +271,7 @@ impl<S: Site> Cluster<S> {
     }
 
     /// Keeps one node down until the others have purged what it misses: it needs a snapshot when it is back.
-    async fn outrun(&mut self) -> Result<()> {
+    async fn outrun(&mut self) -> Result<u64> {
         let one = self.any();
         self.take_down(&[one]).await?;
         let leader = self.leader().await?;
@@ -278,7 +283,8 @@ impl<S: Site> Cluster<S> {
         {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.restart(&[one]).await
+        self.restart(&[one]).await?;
+        Ok(one)
     }
 
     async fn cut_off(&mut self, id: u64) -> Result<()> {

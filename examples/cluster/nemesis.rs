@@ -19,6 +19,8 @@ pub enum Accident {
     Again,
     /// One is struck, and away for so long that the others have purged what it misses.
     Away,
+    /// As `Away`, and struck once more while it catches up.
+    AwayAndAgain,
     /// The leader is cut off from the others, not from the clients.
     CutOffLeader,
     CutOffOne,
@@ -27,7 +29,7 @@ pub enum Accident {
 }
 
 impl Accident {
-    pub const ALL_KINDS: [Accident; 11] = [
+    pub const ALL_KINDS: [Accident; 12] = [
         Accident::Leader,
         Accident::LeaderForAMoment,
         Accident::One,
@@ -36,6 +38,7 @@ impl Accident {
         Accident::AllForAMoment,
         Accident::Again,
         Accident::Away,
+        Accident::AwayAndAgain,
         Accident::CutOffLeader,
         Accident::CutOffOne,
         Accident::FullDisk,

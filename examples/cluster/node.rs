@@ -15,6 +15,7 @@ use raft_journal::io::{Fs, PathKind};
 use raft_journal::{Journal, OpenOptions};
 
 use super::Result;
+use super::careful_log::CarefulLog;
 use super::rpc::{Book, Links, Listening};
 use super::server::Server;
 use super::state_machine::{StateMachine, Types};
@@ -35,7 +36,7 @@ impl Node {
         prepare(&*fs, dir)?;
         let journal = open_journal(Arc::clone(&fs), dir)?;
         let machine = StateMachine::open_on(fs, dir)?;
-        let log_store = LogStore::<Types>::for_node(journal.clone(), &id)?;
+        let log_store = CarefulLog { log: LogStore::for_node(journal.clone(), &id)?, machine: machine.clone() };
         let mut node = Node::start_on(id, log_store, machine, config, book).await?;
         node.journal = Some(journal);
         Ok(node)

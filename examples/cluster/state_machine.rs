@@ -18,6 +18,7 @@ use openraft::{
 };
 use raft_journal::io::{Fs, Mode, OsFs, PathKind, read_up_to, write_all_at};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 openraft::declare_raft_types!(
     /// What the three nodes agree on: commands in, the number of commands applied so far out.
@@ -131,10 +132,10 @@ impl StateMachine {
 
     /// The state machine whose snapshot, if there is one, lies in `dir` of a file system.
     pub fn open_on(fs: Arc<dyn Fs>, dir: &Path) -> io::Result<Self> {
-        let files = Files { fs, dir: dir.to_path_buf(), saved: Mutex::default() };
+        let files = Files { fs, dir: dir.to_path_buf(), replacing: Mutex::default(), saved: watch::Sender::default() };
         let new = StateMachine { machine: Arc::default(), files: Arc::new(files), installed: Arc::default() };
         if let Some((meta, data)) = new.files.load()? {
-            *new.files.lock() = meta.last_log_id;
+            new.files.saved.send_modify(|saved| saved.up_to = meta.last_log_id);
             new.adopt(&meta, &data)?;
         }
         Ok(new)
@@ -155,6 +156,16 @@ impl StateMachine {
         self.installed.load(Ordering::Relaxed)
     }
 
+    /// Waits until a snapshot that covers this entry is saved.
+    pub async fn is_saved_up_to(&self, log_id: LogId<u64>) -> io::Result<()> {
+        let mut saved = self.files.saved.subscribe();
+        let saved = saved.wait_for(|saved| saved.has_failed || saved.up_to >= Some(log_id)).await;
+        match saved.map_err(io::Error::other)?.has_failed {
+            true => Err(io::Error::other("a snapshot could not be saved")),
+            false => Ok(()),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -171,15 +182,19 @@ impl StateMachine {
 struct Files {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
-    /// What the file covers. Held while it is replaced: openraft may build a snapshot while it installs another one.
-    saved: Mutex<Option<LogId<u64>>>,
+    /// Held while the file is replaced: openraft may build a snapshot while it installs another one.
+    replacing: Mutex<()>,
+    saved: watch::Sender<Saved>,
+}
+
+/// What the snapshot file covers.
+#[derive(Default)]
+struct Saved {
+    up_to: Option<LogId<u64>>,
+    has_failed: bool,
 }
 
 impl Files {
-    fn lock(&self) -> MutexGuard<'_, Option<LogId<u64>>> {
-        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn load(&self) -> io::Result<Option<(Meta, Vec<u8>)>> {
         let path = self.dir.join("snapshot");
         if self.fs.kind(&path)? == PathKind::Missing {
@@ -191,22 +206,29 @@ impl Files {
         rmp_serde::from_slice(&bytes).map(Some).map_err(io::Error::other)
     }
 
-    /// Replaces the snapshot in one durable step: openraft purges the log up to it as soon as this returns. An older
-    /// one never takes a newer one's place, whose log is gone.
+    /// Replaces the snapshot. An older one never takes a newer one's place, whose log is gone.
     fn save(&self, meta: &Meta, data: &[u8]) -> io::Result<()> {
-        let mut saved = self.lock();
-        if meta.last_log_id < *saved {
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        if meta.last_log_id < self.saved.borrow().up_to {
             return Ok(());
         }
+        let replaced = self.replace(meta, data);
+        self.saved.send_modify(|saved| match &replaced {
+            Ok(()) => saved.up_to = meta.last_log_id,
+            Err(_) => saved.has_failed = true,
+        });
+        replaced
+    }
+
+    /// One durable step: the log is purged up to the snapshot as soon as this returns.
+    fn replace(&self, meta: &Meta, data: &[u8]) -> io::Result<()> {
         let bytes = rmp_serde::to_vec(&(meta, data)).map_err(io::Error::other)?;
         let new = self.dir.join("snapshot.new");
         let file = self.fs.open(&new, Mode::Create)?;
         write_all_at(&*file, &bytes, 0).map_err(|(_, error)| error)?;
         file.sync_data()?;
         self.fs.rename(&new, &self.dir.join("snapshot"))?;
-        self.fs.sync_dir(&self.dir)?;
-        *saved = meta.last_log_id;
-        Ok(())
+        self.fs.sync_dir(&self.dir)
     }
 }
 

@@ -94,9 +94,9 @@ async fn turn(store: Store, clients: u64, dir: &Path) -> Result<f64> {
         let config = Arc::clone(&config);
         let node = match store {
             Store::Journal => {
-                Node::start_on(id, LogStore::new(Journal::open(dir.join("journal"))?), machine, config, &book).await?
+                Node::start_on(id, LogStore::new(Journal::open(dir.join("journal"))?)?, machine, config, &book).await?
             }
-            Store::Memory => Node::start_on(id, LogStore::new(MemoryStore::new()), machine, config, &book).await?,
+            Store::Memory => Node::start_on(id, LogStore::new(MemoryStore::new())?, machine, config, &book).await?,
         };
         book.change(|table| _ = table.addresses.insert(id, node.address()));
         nodes.push(node);

@@ -124,7 +124,7 @@ pub struct LogStore<C: TypeConfig, S = Journal> {
 
 impl<C: TypeConfig, S: Backend> LogStore<C, S> {
     /// A log store over an open journal (or a [`MemoryStore`](crate::MemoryStore), in tests). Writes the adapter's name
-    /// into a journal that has none; durable on return.
+    /// into a journal that has none, durable on return; a journal that was opened read-only is left as it is.
     ///
     /// # Errors
     ///

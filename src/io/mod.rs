@@ -136,6 +136,16 @@ pub trait Fs: Send + Sync + Debug {
     /// The operating system's.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
 
+    /// How much room is left for file contents in the file system that a directory is in, bytes; `None` where nobody knows.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
+        let _ = dir;
+        Ok(None)
+    }
+
     /// Random bits, for identities and salts.
     fn entropy(&self) -> u64;
 

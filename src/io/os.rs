@@ -110,6 +110,13 @@ impl Fs for OsFs {
         }
     }
 
+    #[cfg(unix)]
+    fn free_bytes(&self, dir: &Path) -> io::Result<Option<u64>> {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        let space = rustix::fs::statvfs(dir)?;
+        Ok(Some(space.f_bavail.saturating_mul(space.f_frsize)))
+    }
+
     fn entropy(&self) -> u64 {
         // The keys of `RandomState` are drawn once per thread and then counted up, so a forked child goes on with its
         // parent's: the process and the time keep the two apart.
@@ -246,8 +253,9 @@ impl File for OsFile {
 
 /// The time since the first call.
 pub(super) fn now() -> Duration {
-    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
-    LazyLock::force(&FIRST).elapsed()
+    // Never the model checker's: no order of threads depends on it.
+    static FIRST: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    FIRST.elapsed()
 }
 
 pub(super) fn sleep(time: Duration) {
@@ -382,10 +390,11 @@ impl Queue {
         static URGENT: LazyLock<Queue> = LazyLock::new(|| Queue::new("raft-journal-sync", Lane::Urgent.threads_max()));
         static HOUSEKEEPING: LazyLock<Queue> =
             LazyLock::new(|| Queue::new("raft-journal-files", Lane::Housekeeping.threads_max()));
-        match lane {
+        let queue = match lane {
             Lane::Urgent => &URGENT,
             Lane::Housekeeping => &HOUSEKEEPING,
-        }
+        };
+        LazyLock::force(queue)
     }
 
     fn new(thread_name: &'static str, threads_max: usize) -> Self {

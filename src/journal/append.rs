@@ -7,6 +7,7 @@ use bytes::BytesMut;
 use super::Core;
 use super::commit::Written;
 use super::view::{Sealed, TermAt, View};
+use super::{trace, watch};
 use crate::entry::{Entry, Position};
 use crate::error::{Error, Result};
 use crate::io;
@@ -14,7 +15,7 @@ use crate::meta::ChainStart;
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 use crate::segment::Segment;
-use crate::segment::format::{BATCH_BYTES, BatchHeader, Kind, Trailer};
+use crate::segment::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, Kind, Trailer};
 use crate::segment::index::{self, Slot};
 use crate::segment::writer;
 
@@ -201,6 +202,7 @@ impl Core {
         let mut view = self.view.write();
         let replaced = first_index < view.next();
         view.publish(&header, writer, entries.last().map(Entry::position).or(before));
+        self.count(entries.len() as u64, body_bytes, u64::from(view.fold.end - header.offset));
         #[cfg(mutate)]
         if mutate::is(Mutation::ChainNotRewound) && entries.is_empty() {
             view.fold.chain = header.chain;
@@ -213,6 +215,16 @@ impl Core {
         }
         // Under the view's lock, so that nobody sees the one without the other.
         Ok(self.group.wrote(view.written(), replaced.then_some(before)))
+    }
+
+    /// Counts a batch that has been written. The writer lock is held.
+    fn count(&self, entries: u64, body_bytes: u64, bytes_written: u64) {
+        let watch = &self.watch;
+        watch::bump(&watch.appends, u64::from(entries > 0));
+        watch::bump(&watch.entries, entries);
+        watch::bump(&watch.bytes, body_bytes - entries * ENTRY_BYTES as u64);
+        watch::bump(&watch.bytes_written, bytes_written);
+        watch.found_room(true);
     }
 
     /// Whether a batch fits the active segment and leaves room for its seal.
@@ -279,6 +291,7 @@ impl Core {
     /// Seals the active segment, durably, and goes on in the next one, which has room for a batch like this.
     fn rotate(&self, writer: &mut Writer, entries: &[Entry], body_bytes: u64) -> Result<()> {
         let size_min = Segment::size_for(self.options.aligned, body_bytes, entries.len(), term_runs(entries));
+        let _span = trace::rotate(&self.dir, self.view.read().active.sequence);
         let successor = self.take_successor(size_min)?;
         match self.seal(writer, &successor) {
             Ok(()) => Ok(()),

@@ -354,7 +354,7 @@ impl Target<'_> {
         }
         match self.seal(segment, piece.extent)?.and_then(|seal| seal.end(segment.align)) {
             Some(end) => self.copy(segment, &name, &[0..u64::from(end), u64::from(segment.data_end())..size]),
-            None => self.copy(segment, &name, &[0..size]),
+            None => self.copy(segment, &name, std::slice::from_ref(&(0..size))),
         }
     }
 

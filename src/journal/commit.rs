@@ -5,8 +5,10 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::monitor::Monitor;
+use super::watch::Watch;
 use crate::entry::Position;
 use crate::error::{Error, Result};
 use crate::io::{Lane, Tasks};
@@ -34,6 +36,7 @@ pub(crate) struct Group {
     /// Tells this journal's callbacks from another's.
     id: u64,
     tasks: Arc<dyn Tasks>,
+    watch: Arc<Watch>,
     state: Monitor<State>,
 }
 
@@ -56,6 +59,8 @@ struct State {
     /// Somebody syncs, or is about to. One sync per file at a time: of two concurrent ones the system may tell only one
     /// that a writeback failed.
     syncing: bool,
+    /// When the sync that is in flight began.
+    sync_since: Option<Duration>,
     /// How many have ended.
     syncs: u64,
     /// Those who wait for a sync to end, or for their turn to lead the next one.
@@ -72,7 +77,7 @@ struct State {
 
 impl Group {
     /// A group in which everything up to `written` is durable.
-    pub(crate) fn new(tasks: Arc<dyn Tasks>, written: Written) -> Arc<Group> {
+    pub(crate) fn new(tasks: Arc<dyn Tasks>, watch: Arc<Watch>, written: Written) -> Arc<Group> {
         let (durable, durable_last) = (written.mark, written.last);
         let state = State {
             ticket: 0,
@@ -82,6 +87,7 @@ impl Group {
             durable_last,
             replaced: VecDeque::new(),
             syncing: false,
+            sync_since: None,
             syncs: 0,
             waiters: Vec::new(),
             leaving: false,
@@ -96,6 +102,7 @@ impl Group {
             id,
             state: Monitor::new(Arc::clone(&tasks), state),
             tasks,
+            watch,
         })
     }
 
@@ -157,8 +164,20 @@ impl Group {
         self.state.lock().poison.as_ref().map_or(Ok(()), |cause| Err(poisoned(cause)))
     }
 
+    /// The failure itself.
+    pub(crate) fn poisoned_by(&self) -> Option<Arc<Error>> {
+        self.state.lock().poison.clone()
+    }
+
+    /// How long the sync that is in flight has been so.
+    pub(crate) fn sync_age(&self) -> Option<Duration> {
+        let since = self.state.lock().sync_since?;
+        Some(self.tasks.now().saturating_sub(since))
+    }
+
     /// Refuses all writes from now on, and answers everybody who waits.
     pub(crate) fn poison(&self, error: Error) -> Error {
+        self.watch.note(&error);
         let mut state = self.state.lock();
         let cause = Arc::clone(state.poison.get_or_insert_with(|| Arc::new(error)));
         let answers = state.answers();
@@ -214,7 +233,13 @@ impl Group {
         if state.poison.is_none() {
             let (newest, target) = (state.ticket, state.written.clone());
             state.is_crowded = newest > state.durable_ticket + 1;
+            let begun = state.begin(self.tasks.now());
             let result = MutexGuard::unlocked(&mut state, || sync(&target.segment));
+            self.watch.synced(
+                begun,
+                newest.saturating_sub(state.durable_ticket),
+                result.as_ref().err().map(|error| &**error),
+            );
             state.finish(newest, target, result);
         }
         self.pass_on(state);
@@ -255,10 +280,13 @@ impl Group {
             return Err(poisoned(cause));
         }
         state.syncing = true;
+        let begun = state.begin(self.tasks.now());
         drop(state);
         let result = sync(segment);
         let mut state = self.state.lock();
         let ticket = state.ticket;
+        let served = ticket.saturating_sub(state.durable_ticket);
+        self.watch.synced(begun, served, result.as_ref().err().map(|error| &**error));
         state.finish(ticket, settled.clone(), result.clone());
         if result.is_ok() {
             state.written = settled;
@@ -405,9 +433,16 @@ impl State {
         answers
     }
 
+    /// A sync begins.
+    fn begin(&mut self, now: Duration) -> Duration {
+        self.sync_since = Some(now);
+        now
+    }
+
     /// Takes in the result of a sync that began when `ticket` was the newest write.
     fn finish(&mut self, ticket: u64, target: Written, result: Result<(), Arc<Error>>) {
         self.syncs += 1;
+        self.sync_since = None;
         match result {
             Ok(()) => {
                 self.durable_ticket = self.durable_ticket.max(ticket);

@@ -236,10 +236,12 @@ impl Loss {
         match self.what {
             What::Index => {}
             What::Payloads { header, parts, end } => {
-                // A slot whose check is known stays known, though what it speaks of is lost: what is put back for it is
-                // held against it.
-                let entries: Vec<(u64, Slot)> = parts.into_iter().map(|(term, slot, _)| (term, slot)).collect();
+                let entry = |&(term, slot, right): &_| (term, if right { slot } else { Slot::LOST });
+                let entries: Vec<(u64, Slot)> = parts.iter().map(entry).collect();
                 fold.apply(&header, end, &entries);
+                // The checks were proved, the terms were not: what is put back is held against the check.
+                let lost = parts.iter().zip(header.first_index..).filter(|((_, _, right), _)| !right);
+                lost.for_each(|(&(_, slot, _), index)| fold.run.place_lost(index, slot));
             }
             What::Range => {
                 fold.replace_from(self.first, self.offset);

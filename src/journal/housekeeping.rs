@@ -241,10 +241,11 @@ impl Core {
         }
         // A spare that cannot be made is no failure until it is needed: the append that needs it tries again and
         // gets the error.
-        let made = self.next_size(0).and_then(|size| self.prepare(size, true)).ok();
+        let made = self.noted(self.next_size(0).and_then(|size| self.prepare(size, true))).ok();
         let mut state = self.files.state.lock();
         state.preparing = false;
         if let Some(made) = made {
+            self.watch.found_room(true);
             let spare = state.spare.replace(made);
             state.retired.extend(spare);
         }

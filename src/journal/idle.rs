@@ -63,9 +63,13 @@ impl Core {
         let is_read = self.idle.is_read.swap(false, Ordering::SeqCst);
         let ticket = self.group.newest_ticket();
         let is_written = self.idle.ticket.swap(ticket, Ordering::AcqRel) != ticket;
+        // One that hangs would hang this lane, which all journals share.
+        let is_written = is_written || self.group.sync_age().is_some();
         if self.is_closed() {
             return;
         }
+        #[cfg(feature = "metrics")]
+        self.export_metrics();
         if !is_written {
             self.commit_mark();
         }

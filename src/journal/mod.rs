@@ -6,6 +6,8 @@ mod checkpoint;
 mod commit;
 mod damage;
 mod evidence;
+#[cfg(feature = "metrics")]
+mod export;
 mod housekeeping;
 mod idle;
 mod inspect;
@@ -18,8 +20,10 @@ mod repair;
 mod repairs;
 mod report;
 mod stable;
+mod trace;
 mod verify;
 mod view;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -35,7 +39,6 @@ use crate::log_store::{LogState, LogStore};
 use crate::meta::State;
 use crate::pending::{Durability, Pending};
 use crate::stable_store::{Changes, StableStore};
-use crate::stats::Stats;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, RwLock};
 use append::{Tail, Writer};
 use cache::IndexCache;
@@ -50,6 +53,8 @@ pub use report::{RecoveryReport, Suspect, TornTail};
 use stable::Meta;
 pub use verify::{Fault, FaultCause, FaultPart, VerifyOptions, VerifyProgress, VerifyReport};
 use view::View;
+pub use watch::LastVerify;
+use watch::Watch;
 
 /// A Raft node's journal: its log ([`LogStore`]) and its small state ([`StableStore`]) in one directory.
 ///
@@ -119,6 +124,7 @@ struct Core {
     met: Mutex<BTreeMap<u64, Damage>>,
     /// Held by the repair under way.
     repairing: IoLock<()>,
+    watch: Arc<Watch>,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
@@ -137,14 +143,6 @@ impl Journal {
     /// What opening found and did.
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.core().report
-    }
-
-    /// What the journal has done since it was opened, in numbers. Waits for no disk.
-    pub fn stats(&self) -> Stats {
-        let core = self.core();
-        let (batches, syncs) = core.group.counts();
-        let rotations = core.view.read().rotations;
-        Stats { batches, syncs, rotations, spare_not_ready: core.files.not_ready() }
     }
 
     /// The directory that the journal was opened in.
@@ -177,6 +175,14 @@ impl Journal {
         &self.0.core
     }
 
+    fn durable(&self, entries: &[Entry], tail: Tail) -> Result<Position> {
+        let watch = &self.core().watch;
+        let begun = watch.now();
+        let position = self.pending(entries, tail)?.wait()?;
+        watch.appended(begun);
+        Ok(position)
+    }
+
     fn pending(&self, entries: &[Entry], tail: Tail) -> Result<Pending> {
         let core = self.core();
         core.check_writable()?;
@@ -184,7 +190,7 @@ impl Journal {
             let end = core.view.read().end_position();
             return Ok(Pending::ready(end.unwrap_or_default()));
         };
-        let ticket = core.write_entries(entries, tail)?;
+        let ticket = core.noted(core.write_entries(entries, tail))?;
         Ok(Pending::new(last.position(), Arc::clone(&core.group) as Arc<dyn Durability>, ticket))
     }
 }
@@ -203,21 +209,21 @@ impl LogStore for Journal {
 
     fn entry(&self, index: u64) -> Result<Entry> {
         self.core().check_open()?;
-        let entry = self.core().read_entry(index);
+        let entry = self.core().noted(self.core().read_entry(index));
         self.core().note_read();
         entry
     }
 
     fn entries(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<Entry>> {
         self.core().check_open()?;
-        let entries = self.core().read_entries(range, bytes_max);
+        let entries = self.core().noted(self.core().read_entries(range, bytes_max));
         self.core().note_read();
         entries
     }
 
     fn append(&self, entries: &[Entry]) -> Result<Position> {
         self.core().group.refuse_in_callback("append")?;
-        self.pending(entries, Tail::Keep)?.wait()
+        self.durable(entries, Tail::Keep)
     }
 
     fn append_pending(&self, entries: &[Entry]) -> Result<Pending> {
@@ -226,7 +232,7 @@ impl LogStore for Journal {
 
     fn replace_tail(&self, entries: &[Entry]) -> Result<Position> {
         self.core().group.refuse_in_callback("replace_tail")?;
-        self.pending(entries, Tail::Replace)?.wait()
+        self.durable(entries, Tail::Replace)
     }
 
     fn replace_tail_pending(&self, entries: &[Entry]) -> Result<Pending> {
@@ -237,7 +243,7 @@ impl LogStore for Journal {
         let core = self.core();
         core.group.refuse_in_callback("truncate_tail")?;
         core.check_writable()?;
-        match core.write_truncation(first_removed)? {
+        match core.noted(core.write_truncation(first_removed))? {
             Some(ticket) => core.group.wait(ticket),
             None => Ok(()),
         }
@@ -327,6 +333,8 @@ impl Core {
         };
         self.group.drain_callbacks();
         self.end_housekeeping();
+        #[cfg(feature = "metrics")]
+        self.export_metrics();
         drop(self.lock.lock().take());
         result
     }

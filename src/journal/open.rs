@@ -15,7 +15,8 @@ use super::recovery::{self, Recovered, Source};
 use super::repairs::Repairs;
 use super::stable::Meta;
 use super::view::{Sealed, TailCache, View};
-use super::{Core, Handle, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect};
+use super::watch::Watch;
+use super::{Core, Handle, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect, trace};
 use crate::error::{Error, JournalId, Result};
 use crate::io::{Fs, Mode, PathKind};
 use crate::meta::{self, Accepted, ChainStart, Health, Loaded, MetaStore, State};
@@ -40,6 +41,7 @@ enum Survey {
 }
 
 pub(super) fn open(options: &OpenOptions, dir: &Path) -> Result<Journal> {
+    let _span = trace::open(dir);
     if options.read_only {
         return open_read_only(options, dir);
     }
@@ -67,6 +69,7 @@ pub(super) fn open(options: &OpenOptions, dir: &Path) -> Result<Journal> {
     let core = start(options, dir, loaded, created)?;
     *core.lock.lock() = Some(lock);
     core.housekeep_soon();
+    core.scrub();
     Ok(Journal(Arc::new(Handle { core })))
 }
 
@@ -165,7 +168,7 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let files = Files::new(fs.tasks(), spare, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
     repairs.accepted = accepted;
-    let core = assemble(options, dir, Some(store), state, chain, files, report, repairs);
+    let core = assemble(options, dir, Some(store), state, chain, files, (report, repairs))?;
     core.settle_end()?;
     core.begin_life(chain_start)?;
     if health != Health::Sound {
@@ -201,6 +204,7 @@ fn recover(
     mode: Mode,
     repairs: &Repairs,
 ) -> Result<Option<Recovered>> {
+    let _span = trace::recover(dir);
     let fs = &*options.file_system;
     match state.start {
         Some(start) => {
@@ -335,15 +339,15 @@ fn assemble(
     mut state: State,
     chain: Chain,
     files: Files,
-    mut report: RecoveryReport,
-    repairs: Repairs,
-) -> Arc<Core> {
+    (mut report, repairs): (RecoveryReport, Repairs),
+) -> Result<Arc<Core>> {
     let Chain { sealed, active, active_start, fold, index_batch } = chain;
     let tail = TailCache::new(options.tail_cache_bytes);
     let purged = state.purged;
     let met = super::repair::met_at_open(&report);
     let lost = report.damaged.iter().map(|damage| damage.indexes).collect();
-    report.damaged = report.damaged.iter().flat_map(|damage| repairs.rest_of(dir, damage)).collect();
+    let healed = repairs.healed(&*options.file_system, dir, state.journal_id)?;
+    report.damaged = report.damaged.iter().flat_map(|damage| repairs.rest_of(dir, damage, &healed)).collect();
     let (last, rewrites, rotations, repairs) = (None, 0, 0, Arc::new(repairs));
     let view = View {
         purged,
@@ -362,14 +366,16 @@ fn assemble(
     let fs = Arc::clone(&options.file_system);
     let tasks = fs.tasks();
     let looked_at = store.is_none().then(|| state.clone());
-    Arc::new(Core {
+    let watch = Watch::new(Arc::clone(&tasks), options.slow_sync_after, dir);
+    Ok(Arc::new(Core {
         options: options.clone(),
         dir: dir.to_path_buf(),
         journal_id: state.journal_id,
         life: report.life,
         report,
         writer: IoLock::new(Arc::clone(&tasks), "the writer lock", Writer::default()),
-        group: Group::new(Arc::clone(&tasks), view.written()),
+        group: Group::new(Arc::clone(&tasks), Arc::clone(&watch), view.written()),
+        watch,
         view: RwLock::new(view),
         pairs: RwLock::new(std::mem::take(&mut state.pairs)),
         committed_generation: AtomicU64::new(state.generation),
@@ -385,7 +391,7 @@ fn assemble(
         lock: Mutex::new(None),
         tasks,
         fs,
-    })
+    }))
 }
 
 impl Core {
@@ -436,6 +442,7 @@ impl RecoveryReport {
 /// Opens without a lock and without writing.
 fn open_read_only(options: &OpenOptions, dir: &Path) -> Result<Journal> {
     let core = look_often(options, |options| look(options, dir))?;
+    core.scrub();
     Ok(Journal(Arc::new(Handle { core })))
 }
 
@@ -492,7 +499,7 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
     report.damaged.extend(unmended.into_iter().map(Arc::new));
     report.life = state.life;
     let chain = Chain { sealed, active, active_start, fold, index_batch };
-    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), report, repairs);
+    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), (report, repairs))?;
     core.settle_end()?;
     Ok(core)
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Journal, RecoveryReport};
 use crate::error::{Error, Result};
@@ -27,6 +28,13 @@ pub enum OnDamage {
     /// Open without the lost entries: reading one gives [`Error::Damaged`], all others are served. Nothing is removed,
     /// and the loss is recorded, so that the next open reports it and does not refuse. Lost votes are never accepted.
     Accept,
+}
+
+/// Verifying in the background.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scrub {
+    pub(crate) bytes_per_second: u64,
+    pub(crate) pause: Duration,
 }
 
 /// How a journal is opened. The defaults suit one Raft node; every size is in bytes.
@@ -56,6 +64,10 @@ pub struct OpenOptions {
     pub(crate) aligned: bool,
     pub(crate) on_damage: OnDamage,
     pub(crate) read_only: bool,
+    pub(crate) stalled_after: Duration,
+    pub(crate) slow_sync_after: Duration,
+    pub(crate) nearly_full_bytes: Option<u64>,
+    pub(crate) scrub: Option<Scrub>,
     pub(crate) file_system: Arc<dyn Fs>,
 }
 
@@ -71,6 +83,10 @@ impl Default for OpenOptions {
             aligned: false,
             on_damage: OnDamage::Refuse,
             read_only: false,
+            stalled_after: Duration::from_secs(1),
+            slow_sync_after: Duration::from_millis(100),
+            nearly_full_bytes: None,
+            scrub: None,
             file_system: Arc::new(OsFs),
         }
     }
@@ -140,6 +156,36 @@ impl OpenOptions {
     /// writer removes or recycles later reads as damaged: open again.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
+        self
+    }
+
+    /// How long a sync may be in flight before [`health`](Journal::health) says that the journal is stalled; one second
+    /// unless set. Best well below the group's election timeout.
+    pub fn stalled_after(mut self, time: Duration) -> Self {
+        self.stalled_after = time;
+        self
+    }
+
+    /// From when on a sync counts as slow, in [`Stats::slow_syncs`](crate::Stats::slow_syncs) and, with the feature
+    /// `tracing`, in a span of its own; 100 ms unless set.
+    pub fn slow_sync_after(mut self, time: Duration) -> Self {
+        self.slow_sync_after = time;
+        self
+    }
+
+    /// With less free room than this, [`health`](Journal::health) says that the file system is nearly full; twice
+    /// [`segment_bytes`](Self::segment_bytes) unless set, 0 for never.
+    pub fn nearly_full_bytes(mut self, bytes: u64) -> Self {
+        self.nearly_full_bytes = Some(bytes);
+        self
+    }
+
+    /// Verifies all files in the background, over and over, as [`Journal::verify`] does: `bytes_per_second` at most, and
+    /// `pause` between one pass and the next. The first pass begins with the journal, the last one ends with it.
+    /// [`Journal::last_verify`] has what was found; losses show in [`health`](Journal::health). 0 bytes for none, as it is
+    /// unless set.
+    pub fn scrub(mut self, bytes_per_second: u64, pause: Duration) -> Self {
+        self.scrub = (bytes_per_second > 0).then_some(Scrub { bytes_per_second, pause });
         self
     }
 

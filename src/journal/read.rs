@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Core;
 use super::repairs::{Known, Site};
 use super::view::{Place, SealedFile, Slots, Spot, TermAt};
+use super::{Core, watch};
 use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
 use crate::io;
@@ -66,10 +66,12 @@ impl Core {
             let view = self.view.read();
             view.check_index(index)?;
             if let Some(entry) = view.tail.get(index) {
+                watch::add(&self.watch.cache_hits, 1);
                 return Ok(entry.clone());
             }
             view.spot(index)
         };
+        watch::add(&self.watch.cache_misses, 1);
         let (site, error) = match &spot {
             Spot::Active(segment, slot, limit) => match read_slot(segment, *slot, *limit, index) {
                 Ok(entry) => return Ok(entry),
@@ -119,12 +121,15 @@ impl Core {
                     return Ok(gathered.entries);
                 }
                 if gathered.entries.len() > before {
+                    watch::add(&self.watch.cache_hits, (gathered.entries.len() - before) as u64);
                     continue;
                 }
                 view.place(index, count)
             };
             let before = gathered.entries.len();
-            match self.read_place(&place, index, count, &mut gathered) {
+            let read = self.read_place(&place, index, count, &mut gathered);
+            watch::add(&self.watch.cache_misses, (gathered.entries.len() - before) as u64);
+            match read {
                 // An index that has fewer slots than it should: never again and again for nothing.
                 Ok(()) if !gathered.full && gathered.entries.len() == before => {
                     return if before > 0 { Ok(gathered.entries) } else { Err(self.lost(&self.dir, index)) };
@@ -184,7 +189,10 @@ impl Core {
     fn sealed_slot(&self, file: &Arc<SealedFile>, index: u64) -> Result<(Slot, u32)> {
         let at = usize::try_from(index - file.first).unwrap_or(usize::MAX);
         match file.pages.slot_and_next(at / PAGE_SLOTS, at % PAGE_SLOTS) {
-            Some((slot, next)) if !next.is_lost() => Ok((slot, next.offset)),
+            Some((slot, next)) if !next.is_lost() => {
+                watch::add(&self.watch.index_hits, 1);
+                Ok((slot, next.offset))
+            }
             _ => {
                 let (slots, limit) = self.sealed_slots(file, index, 1)?;
                 // An index that has fewer slots than it should.
@@ -221,8 +229,10 @@ impl Core {
     /// A page of a sealed segment's slots, from the cache, its seal, or, where that is damaged, its batches.
     fn page(&self, sealed: &Arc<SealedFile>, number: u32) -> Result<Page> {
         if let Some(page) = sealed.pages.get(number as usize) {
+            watch::add(&self.watch.index_hits, 1);
             return Ok(page);
         }
+        watch::add(&self.watch.index_misses, 1);
         if let Some(page) = self.read_page(sealed, number)? {
             return Ok(self.cache_page(sealed, number as usize, page));
         }
@@ -254,7 +264,7 @@ impl Core {
         let mut fold = Fold::start(start.offset, start.base, start.chain, false);
         let lives = Lives { meta: self.life, mark: u32::MAX };
         let repairs = Arc::clone(&self.view.read().repairs);
-        let patch = |index| repairs.patch(segment, index);
+        let patch = |index, check| repairs.patch(segment, index, check);
         let mut window = Window::patched(segment, &patch);
         match recover::scan(&mut window, &mut fold, lives, &mut Seen::default(), &mut Unproven::default())? {
             Stop::End(_) if fold.end < sealed.data_end => Err(Damage {

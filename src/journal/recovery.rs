@@ -185,7 +185,7 @@ impl<'a> Walk<'a> {
         (self.fold, self.seen) = (fold, seen);
         self.report.torn = None;
         let repairs = self.source.repairs;
-        let patch = |index| repairs.patch(active, index);
+        let patch = |index, check| repairs.patch(active, index, check);
         let ends = matches!(self.follow_batches(active, &mut Window::patched(active, &patch))?, Next::End(_));
         self.check_meta()?;
         Ok(ends && self.report.damaged.is_empty())
@@ -243,7 +243,7 @@ impl<'a> Walk<'a> {
     /// Takes in one segment.
     fn follow(&mut self, segment: &Arc<Segment>) -> Result<Next> {
         let repairs = self.source.repairs;
-        let patch = |index| repairs.patch(segment, index);
+        let patch = |index, check| repairs.patch(segment, index, check);
         let mut window = Window::patched(segment, &patch);
         if let Some((seal, summary)) = self.proven_seal(&mut window)? {
             return self.take_sealed(segment, &seal, &summary);

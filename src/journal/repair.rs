@@ -9,13 +9,10 @@ use super::view::Spot;
 use super::{Core, Journal, RecoveryReport};
 use crate::entry::Entry;
 use crate::error::{Damage, DamagedRange, Error, RepairFault, Result};
-use crate::io::Mode;
 use crate::meta::{Accepted, REPAIRED_MAX, Repaired};
-use crate::segment::format::Kind;
-use crate::segment::recover::{Body, Window};
+use crate::segment::Recipe;
 use crate::segment::repair::{self, Patch, RepairFile};
 use crate::segment::writer;
-use crate::segment::{Opened, Recipe, Segment};
 use crate::stable_store::Changes;
 
 /// How many damaged entries that reads have met are remembered.
@@ -115,7 +112,7 @@ impl Core {
                     Spot::Active(active, found, _) => (active.sequence, found) == (segment.sequence, slot),
                     Spot::Lost(_) => false,
                 };
-                Damage { term: view.term_of_slot(index).filter(|_| is_there), ..damage.clone() }
+                Damage { term: view.known_term(index).filter(|_| is_there), ..damage.clone() }
             }
             Site::In(segment, Known::Lost) => {
                 let owner = view.repairs.owner(index, Some(segment.sequence));
@@ -160,7 +157,11 @@ impl Core {
     /// damaged, unless it was found to be before.
     fn look_at(&self, index: u64) -> Option<Damage> {
         match self.read_entry(index) {
-            Err(Error::Damaged(damage)) => Some(Damage::clone(&damage)),
+            // The error may name more, of which some can be read.
+            Err(Error::Damaged(damage)) => {
+                let indexes = DamagedRange { first: index, end: Some(index + 1) };
+                Some(Damage { indexes, ..Damage::clone(&damage) })
+            }
             Ok(_) | Err(Error::BeforeFirst { .. } | Error::AfterLast { .. }) => None,
             Err(_) => self.met.lock().get(&index).cloned(),
         }
@@ -193,7 +194,7 @@ impl Core {
         let _turn = self.repairing.lock();
         self.check_writable()?;
         let mut planned = self.plan(entries)?;
-        let mut kept = self.view.read().needed(0);
+        let mut kept = self.view.read().needed(0, 0);
         let ranges_max = REPAIRED_MAX;
         if kept.len() + group(&planned).len() > ranges_max {
             self.join(&mut planned, &mut kept)?;
@@ -256,20 +257,14 @@ impl Core {
         file: &Arc<RepairFile>,
         entries: &[Entry],
     ) -> Result<()> {
-        let before = Arc::clone(&self.view.read().repairs);
-        let healed = self.healed(&before.with(records, file), records)?;
         // The writer lock: the last position may become known.
         let _writer = self.writer.lock();
         let mut meta = self.meta_for_writing()?;
         let meta: &mut Meta = meta.as_mut().ok_or_else(|| self.read_only_error())?;
         // Anew: the head may have been truncated meanwhile.
         let before = Arc::clone(&self.view.read().repairs);
-        let accepted: Vec<Accepted> = before.accepted.iter().filter(|lost| !healed.contains(lost)).copied().collect();
-        let after = before.only(kept, &accepted).with(records, file);
-        self.commit_state(meta, &Changes::new(), |state| {
-            state.repaired = after.records();
-            state.accepted.clone_from(&accepted);
-        })?;
+        let after = before.only(kept, &before.accepted).with(records, file);
+        self.commit_state(meta, &Changes::new(), |state| state.repaired = after.records())?;
         self.show_repairs(after);
         self.settle_last(entries);
         Ok(())
@@ -293,31 +288,6 @@ impl Core {
             view.last = Some(entry.position());
             self.group.settle(view.written());
         }
-    }
-
-    /// The accepted losses that new records leave nothing of: the batch that they are about is whole with what was put
-    /// back, so that the next open does not meet them.
-    fn healed(&self, repairs: &Repairs, records: &[Repaired]) -> Result<Vec<Accepted>> {
-        let mut healed = Vec::new();
-        for lost in &repairs.accepted {
-            let is_of = |record: &Repaired| record.sequence == lost.sequence && record.place <= Repaired::SEALED;
-            let is_named =
-                repairs.files().any(|(record, _)| (record.sequence, record.place) == (lost.sequence, lost.offset));
-            if is_named || !records.iter().any(is_of) {
-                continue;
-            }
-            let opened = Segment::open(&*self.fs, &self.dir, lost.sequence, self.journal_id, Mode::Read)?;
-            let Opened::Whole(segment) = opened else { continue };
-            let patch = |index| repairs.patch(&segment, index);
-            let mut window = Window::patched(&segment, &patch);
-            let header = window.header(lost.offset)?.filter(|header| header.kind == Kind::Entries);
-            if let Some(header) = header {
-                if matches!(window.body(&header)?, Body::Entries(_)) {
-                    healed.push(*lost);
-                }
-            }
-        }
-        Ok(healed)
     }
 
     /// Holds entries against what is known of those that they are to stand for.
@@ -358,7 +328,7 @@ impl Core {
         let (spot, term) = {
             let view = self.view.read();
             view.check_index(index)?;
-            (view.spot(index), view.term_of_slot(index))
+            (view.spot(index), view.known_term(index))
         };
         let (segment, known, error, sealed) = match &spot {
             Spot::Active(segment, slot, limit) => match super::read::read_slot(segment, *slot, *limit, index) {

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use super::options::OnDamage;
 use super::view::View;
 use crate::entry::Entry;
-use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
+use crate::error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
 use crate::io::{Fs, Mode};
 use crate::meta::{Accepted, Repaired, State};
+use crate::segment::format::Kind;
 use crate::segment::index::Slot;
+use crate::segment::recover::{Body, Window};
 use crate::segment::repair::{self, Patch, RepairFile};
-use crate::segment::{self, Segment};
+use crate::segment::{self, Opened, Segment};
 
 /// Where a damaged entry stands.
 #[derive(Clone, Copy)]
@@ -91,12 +93,23 @@ impl Repairs {
         unnamed.map(|name| dir.join(name)).collect()
     }
 
-    pub(crate) fn records(&self) -> Vec<Repaired> {
-        self.list.iter().map(|(record, _)| *record).collect()
-    }
-
+    /// Each with its file, oldest first.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&Repaired, &Arc<RepairFile>)> {
         self.list.iter().map(|(record, file)| (record, file))
+    }
+
+    /// Whether the loss of the entry at `index` of a segment was accepted, put back since or not.
+    pub(crate) fn has_accepted(&self, sequence: u64, index: u64) -> bool {
+        self.owner(index, Some(sequence)).is_some()
+    }
+
+    /// Whether the loss of what stands at an offset of a segment was.
+    pub(crate) fn has_accepted_at(&self, sequence: u64, offset: u32) -> bool {
+        self.accepted.iter().any(|lost| (lost.sequence, lost.offset) == (sequence, offset))
+    }
+
+    pub(crate) fn records(&self) -> Vec<Repaired> {
+        self.list.iter().map(|(record, _)| *record).collect()
     }
 
     /// These, and more that are all in one file.
@@ -172,26 +185,52 @@ impl Repairs {
         }
     }
 
-    /// An entry that may be the one that a batch of a segment had at `index`: its bytes there, and its check.
-    pub(crate) fn patch(&self, segment: &Segment, index: u64) -> Result<Option<(Vec<u8>, u32)>> {
+    /// An entry that may be the one that a batch of a segment had at `index`: its bytes there, and its check. Of several,
+    /// the one that has this check, or else the newest.
+    pub(crate) fn patch(&self, segment: &Segment, index: u64, check: Option<u32>) -> Result<Option<(Vec<u8>, u32)>> {
         let of_segment = |record: &Repaired| record.sequence == segment.sequence && record.place <= Repaired::SEALED;
+        let mut newest = None;
         for (_, file) in self.list.iter().rev().filter(|(record, _)| of_segment(record) && record.contains(index)) {
             match file.stored(&segment.salt, index) {
-                Ok(stored) => return Ok(Some(stored)),
+                Ok(stored) if check == Some(stored.1) => return Ok(Some(stored)),
+                Ok(stored) => _ = newest.get_or_insert(stored),
                 Err(Error::Damaged(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        Ok(newest)
+    }
+
+    /// The accepted losses that are none any more: the batch that they are about is whole with what was put back.
+    pub(crate) fn healed(&self, fs: &dyn Fs, dir: &Path, id: JournalId) -> Result<Vec<Accepted>> {
+        let mut healed = Vec::new();
+        for lost in &self.accepted {
+            let is_of = |record: &Repaired| record.sequence == lost.sequence && record.place <= Repaired::SEALED;
+            if !self.list.iter().any(|(record, _)| is_of(record)) {
+                continue;
+            }
+            let Opened::Whole(segment) = Segment::open(fs, dir, lost.sequence, id, Mode::Read)? else { continue };
+            let patch = |index, check| self.patch(&segment, index, check);
+            let mut window = Window::patched(&segment, &patch);
+            let header = window.header(lost.offset)?.filter(|header| header.kind == Kind::Entries);
+            let body = header.map(|header| window.body(&header)).transpose()?;
+            if matches!(body, Some(Body::Entries(_))) {
+                healed.push(*lost);
+            }
+        }
+        Ok(healed)
     }
 
     /// What is left of a reported loss.
-    pub(crate) fn rest_of(&self, dir: &Path, damage: &Arc<Damage>) -> Vec<Arc<Damage>> {
+    pub(crate) fn rest_of(&self, dir: &Path, damage: &Arc<Damage>, healed: &[Accepted]) -> Vec<Arc<Damage>> {
         let path_of = |lost: &Accepted| -> PathBuf { dir.join(segment::file_name(lost.sequence)) };
         let is_it = |lost: &&Accepted| u64::from(lost.offset) == damage.offset && path_of(lost) == damage.path;
         let (Some(lost), Some(end)) = (self.accepted.iter().find(is_it), damage.indexes.end) else {
             return vec![Arc::clone(damage)];
         };
+        if healed.contains(lost) {
+            return Vec::new();
+        }
         let ends_it = |record: &Repaired| match record.place {
             Repaired::BY_CHECK => false,
             Repaired::SEALED => record.sequence >= lost.sequence,
@@ -252,18 +291,22 @@ impl View {
         Some(start..end)
     }
 
-    /// The records of repairs that may still stand for an entry of the log, from `least` on.
-    pub(crate) fn needed(&self, least: u64) -> Vec<Repaired> {
+    /// The records of repairs that are needed by a log that begins at `least` or later, and its chain in the segment with
+    /// this sequence or a later one.
+    pub(crate) fn needed(&self, least: u64, sequence_min: u64) -> Vec<Repaired> {
         let (first, next) = (self.first().unwrap_or(u64::MAX).max(least), self.next());
         let is_needed = |record: &&Repaired| {
             let (start, end) = (record.first.max(first), record.end.min(next));
-            let overlaps = |held: Range<u64>| start.max(held.start) < end.min(held.end);
-            let of_sealed = self.sealed.iter().filter(|sealed| sealed.segment.sequence == record.sequence);
             let is_active = self.active.sequence == record.sequence;
-            start < end
-                && (of_sealed.into_iter().any(|sealed| overlaps(sealed.first..sealed.live_end))
-                    || is_active && overlaps(self.fold.run.first..self.fold.run.end())
-                    || record.place > Repaired::SEALED && self.has_gap(start..end))
+            let mut of_sealed = self.sealed.iter().filter(|sealed| sealed.segment.sequence == record.sequence);
+            if record.place <= Repaired::SEALED {
+                // A segment that has to be scanned is whole with it alone, be its entries part of the log or not.
+                return record.sequence >= sequence_min && (is_active || of_sealed.next().is_some());
+            }
+            let overlaps = |held: Range<u64>| start.max(held.start) < end.min(held.end);
+            of_sealed.any(|sealed| overlaps(sealed.first..sealed.live_end))
+                || is_active && overlaps(self.fold.run.first..self.fold.run.end())
+                || start < end && self.has_gap(start..end)
         };
         self.repairs.list.iter().map(|(record, _)| record).filter(is_needed).copied().collect()
     }

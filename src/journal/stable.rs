@@ -121,7 +121,7 @@ impl Core {
         apply(&mut state.pairs, changes);
         change(&mut state);
         // A failed commit leaves a generation that may be read at the next open or not: nothing may follow it.
-        meta.store.commit(&state).map_err(|error| match error {
+        self.watch.commit(|| meta.store.commit(&state)).map_err(|error| match error {
             Error::StoreFull { .. } => error,
             error => self.group.poison(error),
         })?;
@@ -215,7 +215,7 @@ impl Core {
         let view = self.view.read();
         match head {
             Head::Done => view.repairs.records(),
-            Head::Keep { position, .. } => view.needed(position.index + 1),
+            Head::Keep { position, start } => view.needed(position.index + 1, start.sequence),
             Head::Empty { .. } => Vec::new(),
         }
     }

@@ -309,7 +309,11 @@ impl View {
         if self.lost.iter().any(|lost| lost.contains(index)) {
             return TermAt::InEntry;
         }
-        self.term_of_slot(index).map_or(TermAt::InEntry, TermAt::Known)
+        let known = match self.sealed_at(index) {
+            Some(sealed) => sealed.terms.as_ref().and_then(|terms| terms.at(index)),
+            None => self.fold.run.terms.at(index),
+        };
+        known.map_or(TermAt::InEntry, TermAt::Known)
     }
 
     /// The sealed segment that holds a live entry at `index`, if the active one does not.
@@ -334,11 +338,11 @@ impl View {
         Place::Active(Arc::clone(&self.active), slots[at..end].to_vec(), limit)
     }
 
-    /// The term of the entry at `index`, whose slot is known.
-    pub(crate) fn term_of_slot(&self, index: u64) -> Option<u64> {
-        match self.sealed_at(index) {
-            Some(sealed) => sealed.terms.as_ref().and_then(|terms| terms.at(index)),
-            None => self.fold.run.terms.at(index),
+    /// The term of an entry that exists, if it takes no look into it to know it.
+    pub(crate) fn known_term(&self, index: u64) -> Option<u64> {
+        match self.term(index) {
+            TermAt::Known(term) => Some(term),
+            TermAt::InEntry => None,
         }
     }
 
@@ -368,6 +372,26 @@ impl View {
         let start = below.unwrap_or(0).max(self.first().unwrap_or(0));
         let end = behind.unwrap_or(u64::MAX).min(if run.first > index { run.first } else { u64::MAX });
         Some(start.min(index)..end.min(self.next()).max(index + 1))
+    }
+
+    /// What the log's entries take in its segments, about, and what else was written to them.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let first = self.first().unwrap_or(u64::MAX);
+        let share = |bytes: u32, from: u64, live_end: u64, slots: u64| {
+            let live = live_end.saturating_sub(from.max(first));
+            // Of a file without slots, nothing is live.
+            u64::from(bytes) * live / slots.max(1)
+        };
+        let (mut live, mut all) = (0, 0);
+        for sealed in &self.sealed {
+            let bytes = sealed.data_end - sealed.start.offset;
+            all += u64::from(bytes);
+            live += share(bytes, sealed.first, sealed.live_end, sealed.end() - sealed.first);
+        }
+        let (run, bytes) = (&self.fold.run, self.fold.end - self.active_start.offset);
+        all += u64::from(bytes);
+        live += share(bytes, run.first, run.end(), run.slots.len() as u64);
+        (live, all.saturating_sub(live))
     }
 
     /// Lets a segment supersede the sealed ones from `base` on.

@@ -102,6 +102,14 @@ impl Run {
         }
         self.slots.push(Slot::LOST);
     }
+
+    /// Says where an entry that is lost stood, and what its check was.
+    pub(crate) fn place_lost(&mut self, index: u64, slot: Slot) {
+        let at = index.checked_sub(self.first).and_then(|at| usize::try_from(at).ok());
+        if let Some(place) = at.and_then(|at| self.slots.get_mut(at)) {
+            *place = slot;
+        }
+    }
 }
 
 /// What an index says of its segment, apart from the slots themselves.

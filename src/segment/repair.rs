@@ -48,7 +48,11 @@ impl RepairFile {
 
     /// Makes the file, durably: nothing may refer to it before. `entries` are consecutive, at least one.
     pub(crate) fn write(fs: &dyn Fs, dir: &Path, recipe: &Recipe, life: u32, entries: &[Patch]) -> Result<RepairFile> {
-        let segment = Segment::prepare_named(fs, dir, &file_name(recipe.sequence), recipe, None)?;
+        let name = file_name(recipe.sequence);
+        let segment = Segment::prepare_named(fs, dir, &name, recipe, None).inspect_err(|_| {
+            // It may have its final name already.
+            let _ = fs.remove(&dir.join(&name));
+        })?;
         let header = BatchHeader {
             kind: Kind::Entries,
             count: 0,
@@ -112,27 +116,25 @@ impl RepairFile {
 
     /// The entry at `index`.
     pub(crate) fn entry(&self, index: u64) -> Result<Entry> {
-        let (slot, bytes) = self.verified(index)?;
-        reader::parse_entry(&self.segment.salt, index, slot, bytes).map_err(|why| self.damage(index, slot, why))
+        Ok(self.verified(index)?.1)
     }
 
     /// The entry at `index` and how it is stored, for another file; nothing where this build would store it otherwise.
     pub(crate) fn patch(&self, index: u64) -> Result<Option<Patch>> {
-        let (slot, _) = self.verified(index)?;
-        let entry = self.entry(index)?;
+        let (slot, entry, _) = self.verified(index)?;
         let compression = writer::stored_as(&self.segment.salt, &entry, slot.check);
         Ok(compression.map(|compression| (entry, compression)))
     }
 
     /// The entry's bytes as they would stand in a file with another salt, and their check there.
     pub(crate) fn stored(&self, salt: &Salted, index: u64) -> Result<(Vec<u8>, u32)> {
-        let mut bytes = self.verified(index)?.1.to_vec();
+        let mut bytes = self.verified(index)?.2.to_vec();
         let check = put_entry_check(salt, index, &mut bytes);
         Ok((bytes, check))
     }
 
-    /// The entry's own bytes, checked, and its slot.
-    fn verified(&self, index: u64) -> Result<(Slot, Bytes)> {
+    /// The entry, with its slot and its bytes.
+    fn verified(&self, index: u64) -> Result<(Slot, Entry, Bytes)> {
         let slots = self.slots()?;
         let at = index.checked_sub(self.batch.first_index).and_then(|at| usize::try_from(at).ok());
         let slot = at.and_then(|at| slots.get(at)).copied().unwrap_or(Slot::LOST);
@@ -149,8 +151,8 @@ impl RepairFile {
         let room = self.segment.data_end().saturating_sub(slot.offset) as usize;
         let announced = reader::announced_bytes(&read(ENTRY_BYTES)?).filter(|&announced| announced <= room);
         let bytes = read(announced.ok_or_else(|| fail(DamageKind::Checksum))?)?;
-        reader::parse_entry(&self.segment.salt, index, slot, bytes.clone()).map_err(fail)?;
-        Ok((slot, bytes))
+        let entry = reader::parse_entry(&self.segment.salt, index, slot, bytes.clone()).map_err(fail)?;
+        Ok((slot, entry, bytes))
     }
 
     fn slots(&self) -> Result<Arc<[Slot]>> {

@@ -100,10 +100,13 @@ fn an_older_checkpoint_is_brought_forward_without_copying_what_it_has() {
     });
 }
 
+/// Fills a journal.
+type Make = fn(&Journal);
+
 #[test]
 fn journals_of_every_shape_can_be_copied() {
     on_both(|disk| {
-        let shapes: [(&str, fn(&Journal)); 5] = [
+        let shapes: [(&str, Make); 5] = [
             ("fresh", |_| {}),
             ("a vote alone", |journal| journal.set_u64(b"term", 7).unwrap()),
             ("one entry", |journal| append_each(journal, &entries(4..=4, 1))),

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use crate::generate::History;
 use crate::history::{Moments, Run, Wrap};
 use crate::model::Model;
 use raft_journal::io::sim::{Kinds, SimFs, Survival};
-use raft_journal::{Entry, Journal, LogStore, RecoveryReport};
+use raft_journal::{Entry, Fault, FaultPart, Journal, LogStore, RecoveryReport, VerifyOptions};
 
 /// Where a state comes from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -55,16 +56,29 @@ const JUDGED_MAX: u64 = 20_000;
 /// One of so many states is also lost while it recovers.
 const RECOVERIES_EXPLORED: u64 = 64;
 
+/// One of so many states is also verified: recovery leaves no byte behind that does not check out.
+const VERIFIED: u64 = 8;
+
 /// One of so many states is also read entry by entry.
 const POINT_READS: u64 = 8;
 
 /// Opens a state, which must not be refused, and reads all that is there.
-fn open(run: &Run, disk: &SimFs, by_points: bool) -> (Journal, Model) {
-    let journal = run.options_on(disk).open(&run.dir);
+fn open(run: &Run, disk: &SimFs, states: &[Model], by_points: bool) -> (Journal, Model) {
+    let journal = run.options_for(disk, states).open(&run.dir);
     let journal = journal.unwrap_or_else(|error| panic!("recovery refused: {error}"));
-    let found = if by_points { Model::read(&journal) } else { Model::read_at_once(&journal) };
+    let found = run.read(&journal, by_points);
     let found = found.unwrap_or_else(|error| panic!("an entry cannot be read: {error}"));
     (journal, found)
+}
+
+/// Every checksum of every file is right; but the trailer of a file that was being sealed may never have been written.
+fn verify(journal: &Journal) {
+    let report = journal.verify(&VerifyOptions::new(), |_| ControlFlow::Continue(()));
+    let report = report.unwrap_or_else(|error| panic!("not verified: {error}"));
+    let reindexed = &journal.recovery_report().reindexed;
+    let is_known = |fault: &Fault| fault.part == FaultPart::Trailer && reindexed.contains(&fault.path);
+    let is_sound = report.complete && report.faults.iter().all(is_known) && report.losses().next().is_none();
+    assert!(is_sound, "recovered, and does not check out: {report:#?}");
 }
 
 /// Without power, closing is short; with nothing left in the background, it waits for nobody.
@@ -323,16 +337,20 @@ impl<'a> Explorer<'a> {
         if self.recovered.get(&digest).is_some_and(|at| states.contains(&self.known[*at])) {
             return;
         }
+        run.check_copy(disk);
         let rarely = if class == Class::InRecovery { RECOVERIES_EXPLORED * 8 } else { RECOVERIES_EXPLORED };
         let deep = new && digest.is_multiple_of(rarely);
         disk.record(deep);
-        let (journal, found) = open(run, disk, digest.is_multiple_of(POINT_READS));
+        let (journal, found) = open(run, disk, states, digest.is_multiple_of(POINT_READS));
         assert!(states.contains(&found), "recovered {found:?}\nwhich is none of {states:#?}");
         self.remember(digest, &found);
         self.tally.note(journal.recovery_report());
         let moments = if deep { disk.take_recorded() } else { Vec::new() };
         if new {
             self.go_on(run, disk, &journal, found);
+            if digest.is_multiple_of(VERIFIED) {
+                verify(&journal);
+            }
         }
         give_up(disk, journal);
         for moment in moments {
@@ -360,7 +378,7 @@ impl<'a> Explorer<'a> {
         let appended = journal.append(&then.log.entries[then.log.entries.len() - 1..]);
         appended.unwrap_or_else(|error| panic!("no append: {error}"));
         let rest = disk.after_power_cut(Survival::Nothing);
-        let (journal, again) = open(run, &rest, false);
+        let (journal, again) = open(run, &rest, std::slice::from_ref(&then), false);
         assert!(again == then, "recovered {again:?}\nafter {then:?}\nwas recovered, appended to and cut off");
         give_up(&rest, journal);
     }

@@ -127,7 +127,7 @@ fn step(random: &mut Random) -> Op {
         _ => 600 + random.below(900) as u16,
     };
     let (back, keep, value) = (random.byte_below(8), random.byte_below(8), random.byte_below(4));
-    match random.below(37) {
+    match random.below(39) {
         0..=6 => Op::Append { count, bytes },
         7..=13 => Op::AppendPending { count, bytes },
         14..=16 => Op::Replace { back, count, bytes },
@@ -144,7 +144,9 @@ fn step(random: &mut Random) -> Op {
         31 => Op::Idle,
         32 => Op::Kill,
         33 => Op::VoteInTerm { value },
-        34..=35 => Op::Housekeep,
+        34 => Op::Checkpoint,
+        35 => Op::Housekeep,
+        36..=37 => Op::Repair { back: random.byte_below(12) },
         _ => Op::Reopen,
     }
 }

@@ -7,8 +7,13 @@ use std::sync::Arc;
 use crate::common::{FIRST_PAYLOAD_AT, LogModel};
 use crate::model::{KEYS, Model, Op, Shape};
 use raft_journal::io::Fs;
-use raft_journal::io::sim::{Fault, SimFs, Survival};
-use raft_journal::{Changes, Compression, Entry, Error, Journal, LogStore, OpenOptions, Position, StableStore};
+use raft_journal::io::sim::{AtRest, Fault, SimFs, Survival};
+use raft_journal::{
+    Changes, Compression, Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore,
+};
+
+/// Where checkpoints go, each over the one before.
+pub const COPY_DIR: &str = "/copy";
 
 /// Moments of a run that allow the same states after a crash.
 pub struct Moments {
@@ -35,8 +40,12 @@ pub struct Run {
     /// What may be there after a crash, oldest first: the first is acknowledged, each further one adds a write that is
     /// not acknowledged yet. The last is what is there now.
     states: Vec<Model>,
+    /// Entries that were damaged at rest once.
+    wounds: Vec<Entry>,
     /// Values that the next commit takes along.
     lazy: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What the checkpoints were of, finished or not.
+    pub copies: Vec<Model>,
     term: u64,
     payload: u64,
     /// The state in which the disk is found after power was lost in an operation.
@@ -72,7 +81,9 @@ impl Run {
             in_use: false,
             journal: None,
             states: vec![Model::default()],
+            wounds: Vec::new(),
             lazy: BTreeMap::new(),
+            copies: Vec::new(),
             term: 1,
             payload: 0,
             survival: Survival::Nothing,
@@ -88,6 +99,41 @@ impl Run {
     /// How the journal is opened on a disk.
     pub fn options_on(&self, disk: &SimFs) -> OpenOptions {
         self.options.clone().file_system((self.wrap)(disk.clone()))
+    }
+
+    /// Whether the checkpoint on a disk is whole, or is refused.
+    pub fn check_copy(&self, disk: &SimFs) {
+        // What is damaged at rest is damaged in the copy, too, where both are one file.
+        if self.copies.is_empty() || !self.wounds.is_empty() {
+            return;
+        }
+        match self.options_on(disk).read_only(true).open(COPY_DIR) {
+            Ok(copy) => {
+                let found =
+                    Model::read_at_once(&copy).unwrap_or_else(|error| panic!("a checkpoint is damaged: {error}"));
+                assert!(
+                    self.copies.contains(&found),
+                    "the checkpoint has {found:?}\nwhich is none of {:#?}",
+                    self.copies
+                );
+            }
+            Err(Error::UnfinishedCheckpoint { .. } | Error::NotAJournal { .. }) => {}
+            Err(error) => panic!("the checkpoint is refused: {error}"),
+        }
+    }
+
+    /// How it is opened where one of these states may be found.
+    pub fn options_for(&self, disk: &SimFs, states: &[Model]) -> OpenOptions {
+        let is_damaged = states.iter().any(|state| !state.damaged.is_empty());
+        self.options_on(disk).on_damage(if is_damaged { OnDamage::Accept } else { OnDamage::Refuse })
+    }
+
+    /// What the journal holds, read entry by entry and as a range, or at once.
+    pub fn read(&self, journal: &Journal, by_points: bool) -> Result<Model, Error> {
+        match if by_points { Model::read(journal) } else { Model::read_at_once(journal) } {
+            Err(Error::Damaged(_)) if !self.wounds.is_empty() => Model::read_wounded(journal, &self.wounds),
+            found => found,
+        }
     }
 
     pub fn now(&self) -> &Model {
@@ -189,9 +235,9 @@ impl Run {
     pub fn open(&mut self) {
         loop {
             self.fs.record(self.recording);
-            match self.options_on(&self.fs).open(&self.dir) {
+            match self.options_for(&self.fs, &self.states).open(&self.dir) {
                 Ok(journal) => {
-                    let (found, report) = (Model::read(&journal), journal.recovery_report());
+                    let (found, report) = (self.read(&journal, true), journal.recovery_report());
                     let told = !report.clean && report.suspect.is_some();
                     assert!(told || !self.in_use, "a crash passed for a clean close: {report:?}");
                     self.journal = Some(journal);
@@ -249,6 +295,62 @@ impl Run {
         self.next_disk();
         self.open();
         self.crash_again();
+        self.heal_again();
+    }
+
+    /// A repair that was cut short is done again.
+    fn heal_again(&mut self) {
+        if self.now().damaged.is_empty() {
+            return;
+        }
+        let journal = self.journal.clone().expect("open");
+        match self.heal(&journal) {
+            Ok(()) => {}
+            Err(_) if self.fs.is_power_off() => self.survive(),
+            Err(error) => panic!("a second repair failed: {error}"),
+        }
+    }
+
+    /// Damages an entry at rest, one that the log's newest mark proves, and puts it back.
+    fn repair(&mut self, journal: &Journal, back: u8) -> Result<(), Error> {
+        self.commit(journal, Changes::new().set(KEYS[0], [back]))?;
+        if self.faulty {
+            return Ok(());
+        }
+        let entries = &self.log().entries;
+        let chosen = entries.len().checked_sub(2 + usize::from(back)).map(|at| entries[at].clone());
+        let Some(wound) = chosen.filter(|wound| wound.data.len() >= 40) else { return Ok(()) };
+        let Some((path, at)) = self.place_of(&wound) else { return Ok(()) };
+        self.fs.damage(&AtRest::FlipBit { path, bit: at * 8 }).expect("the file was just read");
+        self.wounds.push(wound.clone());
+        self.push(|model| _ = model.damaged.insert(wound.index));
+        self.acknowledged();
+        self.heal(journal)
+    }
+
+    /// Where an entry's payload stands, if it stands in one place only.
+    fn place_of(&self, entry: &Entry) -> Option<(PathBuf, u64)> {
+        let segments = self.fs.paths().into_iter().filter(|path| path.extension().is_some_and(|is| is == "seg"));
+        let mut places = segments.flat_map(|path| {
+            let bytes = self.fs.read_file(&path).expect("it was just listed");
+            let is_it = |(_, bytes): &(usize, &[u8])| *bytes == entry.data;
+            let found = bytes.windows(entry.data.len()).enumerate().filter(is_it).map(|(at, _)| at as u64);
+            found.map(|at| (path.clone(), at)).collect::<Vec<_>>()
+        });
+        places.next().filter(|_| places.next().is_none())
+    }
+
+    fn heal(&mut self, journal: &Journal) -> Result<(), Error> {
+        let damaged = self.now().damaged.clone();
+        let lost: Vec<Entry> =
+            self.log().entries.iter().filter(|entry| damaged.contains(&entry.index)).cloned().collect();
+        self.push(|model| model.damaged.clear());
+        journal.repair(&lost)?;
+        self.acknowledged();
+        lost.iter().try_for_each(|entry| {
+            assert_eq!(journal.entry(entry.index)?, *entry, "what was put back");
+            Ok(())
+        })
     }
 
     /// What was just recovered is durable, and a second recovery changes nothing.
@@ -352,6 +454,15 @@ impl Run {
                 self.fs.run_tasks();
                 Ok(())
             }
+            Op::Checkpoint => {
+                let mut copy = self.now().clone();
+                copy.pairs.extend(self.lazy.clone());
+                self.copies.push(copy);
+                journal.checkpoint(COPY_DIR)?;
+                self.acknowledged();
+                Ok(())
+            }
+            Op::Repair { back } => self.repair(&journal, back),
             Op::Reopen => self.reopen(&journal),
             Op::Crash { .. } | Op::CrashLater { .. } | Op::Kill | Op::Fail { .. } | Op::Shorten { .. } => Ok(()),
         }
@@ -442,7 +553,7 @@ pub fn run_on_real_directory(dir: &Path, ops: &[Op], shape: Shape) {
     run.dir = dir.to_path_buf();
     let open = |run: &mut Run| {
         let journal = run.options.open(dir).expect("a real directory opens");
-        let found = Model::read(&journal).expect("everything can be read");
+        let found = run.read(&journal, true).expect("everything can be read");
         run.journal = Some(journal);
         run.adopt(found);
     };

@@ -1,17 +1,19 @@
 //! What a journal should hold, and the steps that a history is made of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 
 use crate::common::LogModel;
 use raft_journal::io::sim::OperationKind;
-use raft_journal::{Error, Journal, LogStore, StableStore};
+use raft_journal::{Entry, Error, Journal, LogStore, StableStore};
 
 /// What a journal should hold: nothing but plain collections.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Model {
     pub log: LogModel,
     pub pairs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Entries of the log that damage at rest took, until they are put back.
+    pub damaged: BTreeSet<u64>,
 }
 
 /// In few words: payloads only by their beginning and their length.
@@ -25,7 +27,7 @@ impl std::fmt::Debug for Model {
             let number = entry.data.split(|byte| *byte == b'-').next().unwrap_or_default();
             write!(f, " {}:{}#{}+{}", entry.index, entry.term, number.escape_ascii(), entry.data.len())?;
         }
-        write!(f, " {:?}", self.pairs)
+        write!(f, " {:?}, damaged {:?}", self.pairs, self.damaged)
     }
 }
 
@@ -46,16 +48,42 @@ impl Model {
         let mut log = LogModel { purged: state.purged, ..LogModel::default() };
         if let (Some(first), Some(last)) = (state.first_index(), state.last_index()) {
             log.entries = journal.entries(first..last + 1, u64::MAX)?;
+            // Where it ends early, the next entry says why.
+            let end = first + log.entries.len() as u64;
+            (end..=last).take(1).try_for_each(|index| journal.entry(index).map(drop))?;
             assert!(
                 log.entries.iter().map(|entry| entry.index).eq(first..=last),
                 "a range read is not what was asked for"
             );
         }
+        Model::with_log(journal, log)
+    }
+
+    /// The same of a journal in which these entries were damaged: they are there, or cannot be read.
+    pub fn read_wounded(journal: &Journal, wounds: &[Entry]) -> Result<Model, Error> {
+        let state = journal.state();
+        let mut log = LogModel { purged: state.purged, ..LogModel::default() };
+        let mut damaged = BTreeSet::new();
+        let indexes = state.first_index().zip(state.last_index()).map(|(first, last)| first..=last);
+        for index in indexes.into_iter().flatten() {
+            log.entries.push(match (journal.entry(index), wounds.iter().rfind(|wound| wound.index == index)) {
+                (Err(Error::Damaged(_)), Some(wound)) => {
+                    damaged.insert(index);
+                    wound.clone()
+                }
+                (entry, _) => entry?,
+            });
+        }
+        Ok(Model { damaged, ..Model::with_log(journal, log)? })
+    }
+
+    fn with_log(journal: &Journal, log: LogModel) -> Result<Model, Error> {
+        let state = journal.state();
         assert_eq!(state.last, log.last(), "the state's last position");
         if let Some(purged) = state.purged {
             assert_eq!(journal.term(purged.index)?, purged.term);
         }
-        let mut model = Model { log, pairs: BTreeMap::new() };
+        let mut model = Model { log, ..Model::default() };
         for key in KEYS {
             if let Some(value) = journal.get(key)? {
                 model.pairs.insert(key.to_vec(), value.to_vec());
@@ -107,6 +135,8 @@ pub enum Op {
     },
     /// Installs a snapshot at the last index, under a newer term.
     Overrule,
+    /// Copies the journal, over an older copy if there is one.
+    Checkpoint,
     Vote {
         value: u8,
     },
@@ -125,6 +155,10 @@ pub enum Op {
         value: u8,
     },
     Sync,
+    /// Lets an entry be damaged at rest, so many before the newest but one, and puts it back.
+    Repair {
+        back: u8,
+    },
     /// Closes in order and opens again.
     Reopen,
     /// Does what waits in the background, where that is queued.

@@ -41,6 +41,28 @@ fn directory_of_another_node_is_refused_with_both_ids() {
     other_nodes_directory::<Log010>();
 }
 
+async fn read_only_directory<L: Subject<Store = Journal>, Other: Subject<Store = Journal>>() {
+    let disk = SimFs::new();
+    let mut store = open::<L>(&disk).unwrap();
+    store.append(items(1, 0..3)).await.unwrap();
+    let before = disk.mutations();
+    let look = || options(&disk).read_only(true).open("/journal").unwrap();
+    // A node that the journal does not know of yet is nobody else.
+    let mut reader = L::for_node(look(), 1).unwrap();
+    assert_eq!(log(&reader).await.unwrap(), items(1, 0..3));
+    for error in [reader.save_vote(1).await.unwrap_err(), reader.append(items(1, 3..4)).await.unwrap_err()] {
+        assert!(error.contains("was opened read-only"), "{error}");
+    }
+    assert!(matches!(Other::new(look()), Err(OwnerError::OtherAdapter { .. })));
+    assert_eq!(disk.mutations(), before);
+}
+
+#[test]
+fn directory_that_is_opened_to_be_looked_at_is_read_and_not_written() {
+    block_on(read_only_directory::<Log09, Log010>());
+    block_on(read_only_directory::<Log010, Log09>());
+}
+
 fn node_is_told_later<L: Subject<Store = Journal>>() {
     let disk = SimFs::new();
     drop(open::<L>(&disk).unwrap());

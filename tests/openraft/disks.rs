@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -113,8 +113,10 @@ impl Fs for Watch {
 /// A store in memory whose work stays where it is until the test runs it, the newest first: as bad as threads can be.
 #[derive(Clone, Default)]
 pub struct Held {
-    pub store: MemoryStore,
+    store: MemoryStore,
     jobs: Arc<Mutex<Vec<Job>>>,
+    /// Whether the next commit panics.
+    pub panics: Arc<AtomicBool>,
 }
 
 impl Held {
@@ -180,6 +182,7 @@ impl StableStore for Held {
     }
 
     fn commit(&self, changes: &Changes) -> Result<()> {
+        assert!(!self.panics.swap(false, Ordering::SeqCst), "planned");
         self.store.commit(changes)
     }
 

@@ -52,6 +52,28 @@ fn call_whose_future_was_dropped_is_not_overtaken() {
     dropped_calls_keep_their_order::<Log010<_>>();
 }
 
+fn panic_is_told<L: Subject<Store = Held>>() {
+    let held = Held::default();
+    let mut store = L::new(held.clone()).unwrap();
+    held.panics.store(true, Ordering::SeqCst);
+    let (mut engines, mut others) = (store.clone(), store.clone());
+    let mut vote = pin!(engines.save_vote(1));
+    let mut appended = pin!(others.append(items(1, 0..3)));
+    assert!(vote.as_mut().now_or_never().is_none() && appended.as_mut().now_or_never().is_none());
+    assert!(held.run_newest_first() > 0);
+    let error = vote.now_or_never().unwrap().unwrap_err();
+    assert!(error.contains("the store went away while it worked"), "{error}");
+    appended.now_or_never().unwrap().unwrap();
+    assert_eq!(store.read_vote().now_or_never().unwrap().unwrap(), None);
+    assert_eq!(log(&store).now_or_never().unwrap().unwrap(), items(1, 0..3));
+}
+
+#[test]
+fn panic_in_a_store_is_told_to_its_caller_and_strands_nobody_behind() {
+    panic_is_told::<Log09<_>>();
+    panic_is_told::<Log010<_>>();
+}
+
 fn append_goes_on_without_its_runtime<L: Subject<Store = Journal>>() {
     let disk = SimFs::new();
     disk.threaded_tasks();
@@ -170,6 +192,29 @@ fn appends_go_on_while_a_sync_runs_and_are_told_in_order_before_a_vote() {
     assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4, 5]);
     told.into_iter().for_each(|flushed| flushed.now_or_never().unwrap().unwrap().unwrap());
     assert_eq!(LogStore::state(store.store()).durable, Some(Position::new(5, 1)));
+}
+
+#[test]
+fn truncation_behind_appends_that_still_wait_for_a_sync_comes_after_them() {
+    let disk = SimFs::new();
+    disk.threaded_tasks();
+    let mut store = open::<Log010>(&disk).unwrap();
+    block_on(async {
+        let held = disk.hold_syncs();
+        let mut told = Vec::new();
+        for index in 0..4 {
+            told.push(append_one(&mut store, index).await.unwrap());
+        }
+        let mut engines = store.clone();
+        let mut truncated = pin!(Subject::truncate(&mut engines, 2));
+        assert!(truncated.as_mut().now_or_never().is_none());
+        drop(held);
+        truncated.await.unwrap();
+        told.into_iter().for_each(|flushed| flushed.now_or_never().unwrap().unwrap().unwrap());
+        assert_eq!(log(&store).await.unwrap(), items(1, 0..2));
+        let after = open::<Log010>(&disk.after_power_cut(Survival::Nothing)).unwrap();
+        assert_eq!(log(&after).await.unwrap(), items(1, 0..2));
+    });
 }
 
 #[test]

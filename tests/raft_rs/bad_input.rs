@@ -66,7 +66,7 @@ mod other_adapter {
         let disk = SimFs::new();
         let journal = options(&disk).open("/node").unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let mut openraft = OpenraftStore::<Types>::new(journal.clone());
+        let mut openraft = OpenraftStore::<Types>::new(journal.clone()).unwrap();
         runtime.block_on(openraft.save_vote(&Vote::new(3, 1))).unwrap();
         let error = refused(&disk, || LogStore::open(journal.clone(), 1));
         let Error::Owner(OwnerError::OtherAdapter { found, opened_by }) = &error else { panic!("{error}") };

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use raft::{Error as RaftError, GetEntriesContext, Storage, StorageError};
+use raft::eraftpb::{ConfState, Message, MessageType};
+use raft::{Config, Error as RaftError, GetEntriesContext, RawNode, Storage, StorageError};
 use raft_journal::adapters::raft_rs::{Error, LogStore};
 use raft_journal::io::sim::{OperationKind, SimFs};
 use raft_journal::{
@@ -140,6 +141,45 @@ fn lost_entry_is_compacted_to_followers_until_a_snapshot_covers_it() {
     store.verify(7..10).unwrap();
     store.verify(10..10).unwrap();
     assert_eq!(store.term(5), Ok(2));
+}
+
+/// A leader of one, with a learner that says it has nothing; what the leader sends it.
+fn sent_to_a_new_learner(fault: impl FnOnce(&Holed)) -> Vec<MessageType> {
+    let below = Holed::default();
+    let store = LogStore::open(below.clone(), 1).unwrap().with_snapshots(|_, _| Some(snapshot(2, 1)));
+    store.initialize(ConfState::from((vec![1], vec![2]))).unwrap();
+    let logger = slog::Logger::root(slog::Discard, slog::o!());
+    let mut node = RawNode::new(&Config::new(1), store.clone(), &logger).unwrap();
+    let work = |node: &mut RawNode<_>| {
+        let mut sent = Vec::new();
+        while node.has_ready() {
+            let mut ready = node.ready();
+            sent.extend(ready.take_messages());
+            store.persist(&ready).unwrap().wait().unwrap();
+            sent.extend(ready.take_persisted_messages());
+            sent.extend(node.advance(ready).take_messages());
+            node.advance_apply();
+        }
+        sent
+    };
+    node.campaign().unwrap();
+    work(&mut node);
+    node.propose(Vec::new(), b"a proposal".to_vec()).unwrap();
+    work(&mut node);
+    fault(&below);
+    let mut refusal = Message { from: 2, to: 1, term: 1, index: 0, reject: true, ..Message::default() };
+    refusal.set_msg_type(MessageType::MsgAppendResponse);
+    node.step(refusal).unwrap();
+    work(&mut node).iter().map(Message::get_msg_type).collect()
+}
+
+#[test]
+fn leader_lives_on_when_it_cannot_read_what_a_follower_needs() {
+    assert_eq!(sent_to_a_new_learner(|_| {}), [MessageType::MsgAppend]);
+    let lost = |below: &Holed| below.lost.lock().unwrap().extend([1]);
+    assert_eq!(sent_to_a_new_learner(lost), [MessageType::MsgSnapshot]);
+    let failing = |below: &Holed| *below.failing.lock().unwrap() = true;
+    assert_eq!(sent_to_a_new_learner(failing), []);
 }
 
 #[test]

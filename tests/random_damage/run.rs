@@ -269,6 +269,8 @@ impl Run {
 
     /// Puts some of what damage took back; whoever asks for the wrong entries is refused.
     pub fn repair(&mut self) -> Result<()> {
+        // What was lost only because others of its batch were is back with them.
+        self.model.lost.retain(|&index| self.journal.entry(index).is_err());
         let lost: Vec<Entry> = self.model.lost.iter().filter_map(|at| self.model.entries.get(at)).cloned().collect();
         if lost.is_empty() {
             return Ok(());
@@ -287,7 +289,8 @@ impl Run {
         let beside = run[run.len() - 1].index + 1;
         if let Some(whole) = self.model.entries.get(&beside).filter(|_| !self.model.lost.contains(&beside)) {
             let too_many = [&run[..], std::slice::from_ref(whole)].concat();
-            assert!(matches!(self.journal.repair(&too_many), Err(Error::NotDamaged { .. })), "{beside} is not lost");
+            let refused = self.journal.repair(&too_many);
+            assert!(matches!(refused, Err(Error::NotDamaged { .. })), "{beside} is not lost, but {refused:?}");
         }
         match self.journal.repair(&run) {
             Err(Error::RepairsFull { .. }) => {}

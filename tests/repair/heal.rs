@@ -1,6 +1,8 @@
 //! What can be healed, on both file systems: each kind of damage, and what becomes of the repaired entries afterwards.
 
-use raft_journal::{Compression, Damage, DamageKind, Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position};
+use raft_journal::{
+    Compression, Damage, DamageKind, Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore,
+};
 
 use crate::common::{DATA_AT, Disk, FIRST_PAYLOAD_AT, append_each, entries, entry, log, on_both};
 
@@ -38,11 +40,11 @@ fn assert_stays_whole(disk: &Disk, journal: Journal, expected: &[Entry]) {
     assert_eq!(reopened.recovery_report().damaged, []);
     assert_whole(&reopened, &expected);
     assert_whole(&disk.open_read_only(), &expected);
-    // The head passes all of it: nothing is left of the repair.
-    reopened.truncate_head(last.position()).unwrap();
+    // The head passes the segment: nothing is left of the repair.
+    reopened.truncate_head(more[38].position()).unwrap();
     reopened.close().unwrap();
     let reopened = disk.open();
-    assert_eq!(log(&reopened), more);
+    assert_eq!(log(&reopened), more[39..]);
     assert!(disk.names().iter().all(|name| !name.ends_with(".rep")), "{:?}", disk.names());
 }
 
@@ -97,11 +99,9 @@ fn a_payload_of_the_active_segment_that_a_read_meets_is_put_back_and_the_next_op
         assert_eq!(lost, [5, 6, 9]);
         assert!(matches!(disk.killed().try_open(), Err(Error::Damaged(_))));
         assert_eq!(heal(&journal, &held).iter().map(|told| told.indexes.first).collect::<Vec<_>>(), lost);
-        for stopped in [disk.killed()] {
-            let journal = stopped.open();
-            assert_eq!(journal.recovery_report().damaged, []);
-            assert_whole(&journal, &held);
-        }
+        let reopened = disk.killed().open();
+        assert_eq!(reopened.recovery_report().damaged, []);
+        assert_whole(&reopened, &held);
         assert_stays_whole(disk, journal, &held);
     });
 }
@@ -320,5 +320,53 @@ fn a_repair_file_that_is_damaged_in_its_turn_is_told_and_repaired_again() {
             assert_eq!(heal(&journal, &held).iter().map(|d| d.indexes.first).collect::<Vec<_>>(), [5, 6]);
             assert_stays_whole(&disk, journal, &held);
         }
+    });
+}
+
+#[test]
+fn the_term_of_an_entry_that_was_put_back_is_its_own_also_in_segments_that_were_sealed_without_it() {
+    // The payload, the term in the entry's header, and the batch's header.
+    for at_flip in [50, -20 + 13, -92 + 30] {
+        on_both(|disk| {
+            let held = [entries(1..=4, 1), entries(5..=5, 2), entries(6..=9, 3)].concat();
+            let journal = disk.open();
+            append_each(&journal, &held);
+            let disk = disk.killed();
+            let (name, at) = disk.find(&held[4].data);
+            disk.flip(&name, at.checked_add_signed(at_flip).unwrap());
+            let journal = disk.open_accepting();
+            assert!(matches!(journal.term(5), Err(Error::Damaged(_))));
+            // Sealed before it is put back, or behind it.
+            let more = entries(10..=40, 3);
+            let expected = [&held[..], &more].concat();
+            for first in [true, false] {
+                let disk = disk.killed();
+                let journal = disk.open();
+                if first {
+                    heal(&journal, &held);
+                }
+                append_each(&journal, &more);
+                heal(&journal, &held);
+                assert_stays_whole(&disk, journal, &expected);
+            }
+        });
+    }
+}
+
+#[test]
+fn the_last_entry_is_put_back_and_the_log_goes_on_from_its_term() {
+    on_both(|disk| {
+        let held = [entries(1..=4, 1), entries(5..=5, 7)].concat();
+        let journal = disk.open();
+        append_each(&journal, &held);
+        journal.set_u64(b"term", 7).unwrap();
+        let disk = disk.killed();
+        let (name, at) = disk.find(&held[4].data);
+        disk.flip(&name, at - FIRST_PAYLOAD_AT + 30);
+        let journal = disk.open_accepting();
+        heal(&journal, &held);
+        assert_eq!((journal.state().last, journal.state().durable), (Some(Position::new(5, 7)), journal.state().last));
+        assert!(matches!(journal.append(&[entry(6, 6, 300)]), Err(Error::TermFell { previous: 7, .. })));
+        assert_stays_whole(&disk, journal, &held);
     });
 }

@@ -3,5 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod beside;
+mod cuts;
 mod heal;
 mod refuse;

@@ -1,5 +1,6 @@
 //! What power loss leaves of names.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use raft_journal::io::sim::{SimFs, Survival};
@@ -73,4 +74,44 @@ fn an_open_file_outlives_its_name_but_not_the_crash() {
     create(&disk, FILE, b"other");
     assert_eq!(file.len().unwrap(), 5);
     assert_eq!(disk.after_process_kill().read_file(FILE).unwrap(), b"other");
+}
+
+#[test]
+fn a_file_with_two_names_is_one_file() {
+    let disk = SimFs::new();
+    let (one, other) = (Path::new("/a/one"), Path::new("/b/other"));
+    disk.create_dir(Path::new("/a")).unwrap();
+    disk.create_dir(Path::new("/b")).unwrap();
+    let file = create(&disk, "/a/one", b"bytes");
+    file.sync_data().unwrap();
+    disk.link(one, other).unwrap();
+    assert_eq!(disk.links(one).unwrap(), 2);
+    assert_eq!(disk.link(one, other).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    ["/", "/a", "/b"].iter().for_each(|dir| disk.sync_dir(Path::new(dir)).unwrap());
+    file.write_at(b"BY", 0).unwrap();
+    assert_eq!(disk.read_file(other).unwrap(), b"BYtes");
+    // What power loss leaves of an unsynced write, it leaves under both names.
+    for seed in 0..50 {
+        let left = disk.after_power_cut(Survival::Random(seed));
+        assert_eq!(left.read_file(one).unwrap(), left.read_file(other).unwrap());
+        assert_eq!(left.links(one).unwrap(), 2);
+    }
+    disk.remove(one).unwrap();
+    assert_eq!((disk.links(other).unwrap(), disk.read_file(other).unwrap().len()), (1, 5));
+    disk.remove(other).unwrap();
+    assert_eq!(disk.links(other).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn a_second_name_may_be_lost_until_its_directory_is_synced() {
+    let (disk, file) = disk_with(b"bytes");
+    drop(file);
+    disk.link(Path::new(FILE), Path::new("/other")).unwrap();
+    let left = disk.after_power_cut(Survival::Nothing);
+    assert_eq!((names(&left), left.links(Path::new(FILE)).unwrap()), (vec![FILE.to_owned()], 1));
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk.remove(Path::new(FILE)).unwrap();
+    disk.sync_dir(Path::new("/journal")).unwrap();
+    let left = disk.after_power_cut(Survival::Nothing);
+    assert_eq!((names(&left), left.read_file("/other").unwrap()), (vec!["/other".to_owned()], b"bytes".to_vec()));
 }

@@ -95,6 +95,23 @@ fn repair_puts_back_what_another_journal_has() {
 }
 
 #[test]
+fn what_was_put_back_is_verified_and_can_be_damaged_in_its_turn() {
+    let (sample, other) = (Sample::new(), Sample::new());
+    sample.spoil(20);
+    assert_eq!(json(&sample.dir, "repair", &["--from", path(&other.dir)]).0["repaired"], json!(1));
+    assert_eq!(json(&sample.dir, "verify", &[]).1, 0);
+    let put_back = sample.files().into_iter().find(|(file, _)| file.extension().is_some_and(|kind| kind == "rep"));
+    let (file, mut bytes) = put_back.unwrap();
+    let at = bytes.windows(10).position(|window| window == b"command 20").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+    let (report, code) = json(&sample.dir, "verify", &[]);
+    assert_eq!((code, &report["faults"].as_array().unwrap().last().unwrap()["first"]), (1, &json!(20)), "{report}");
+    assert_eq!(json(&sample.dir, "repair", &["--from", path(&other.dir)]).0["repaired"], json!(1));
+    assert_eq!(on(&sample.dir, "dump", &[]), on(&other.dir, "dump", &[]));
+}
+
+#[test]
 fn repair_waits_for_no_node() {
     let (sample, other) = (Sample::new(), Sample::new());
     let journal = options().open(&sample.dir).unwrap();

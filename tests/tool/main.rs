@@ -2,6 +2,7 @@
 
 mod act;
 mod look;
+mod readme;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

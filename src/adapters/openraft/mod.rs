@@ -74,7 +74,11 @@ impl<F, S: Debug> Debug for Log<F, S> {
 impl<F: Flavor, S: Backend> Log<F, S> {
     /// The log in a store that no other adapter, and no other node, has a claim on.
     pub(super) fn open(store: S, node: Option<&str>) -> Result<Self, OwnerError> {
-        owner::claim(&store, F::NAME, node)?;
+        match owner::claim(&store, F::NAME, node) {
+            // Nobody else's, and opened to be looked at: there is no name to write.
+            Ok(()) | Err(OwnerError::Store(Error::ReadOnly { .. })) => {}
+            Err(error) => return Err(error),
+        }
         Ok(Log { store, line: Arc::default(), flavor: PhantomData })
     }
 
@@ -294,7 +298,7 @@ fn decode_entry<F: Flavor>(entry: &Entry) -> Found<F::Entry> {
     }
 }
 
-/// Where a range starts, for the errors that name it.
+/// The same range with its start in it and its end not.
 pub(super) fn half_open(range: &impl RangeBounds<u64>) -> Range<u64> {
     let start = match range.start_bound() {
         Bound::Included(&index) => index,

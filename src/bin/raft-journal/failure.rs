@@ -78,6 +78,7 @@ impl Failure {
                 "run it as the user that the node runs as"
             }
             Error::Locked { .. } => "stop the node first",
+            Error::NotAJournal { .. } => "a journal's directory is the one that has `meta` and the `.seg` files in it",
             _ => return None,
         })
     }

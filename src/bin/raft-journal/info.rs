@@ -166,7 +166,10 @@ pub(super) fn say_damage(out: &mut Output, look: &Look) -> Result<(), Failure> {
             out.field("verdict", format_args!("{refused}: {damage}"))?;
         }
         None if is_bad(look.journal.recovery_report()) => {}
-        None => out.field("verdict", styled(GOOD, "no damage was met"))?,
+        None => {
+            let more = "(`verify` reads everything)";
+            out.field("verdict", format_args!("{} {FAINT}{more}{FAINT:#}", styled(GOOD, "nothing wrong was met")))?;
+        }
     }
     Ok(())
 }

@@ -27,7 +27,9 @@ pub(super) fn run(out: &mut Output, arguments: &Verify) -> Result<Outcome, Failu
         }))?;
     } else {
         say(out, &report)?;
-        super::info::say_damage(out, &look)?;
+        if look.refused.is_some() {
+            super::info::say_damage(out, &look)?;
+        }
     }
     Ok(Outcome::found(!report.faults.is_empty() || look.refused.is_some()))
 }
@@ -75,11 +77,12 @@ fn say(out: &mut Output, report: &VerifyReport) -> Result<(), Failure> {
     }
     let losses = report.losses().count();
     match (report.faults.len(), losses) {
-        (0, _) => out.field("faults", styled(GOOD, "none"))?,
-        (faults, 0) => out.field("faults", format_args!("{faults}, and no entry is lost"))?,
+        (0, _) => out.field("verdict", styled(GOOD, "everything checks out"))?,
+        (1, 0) => out.field("verdict", "1 fault, and no entry is lost")?,
+        (faults, 0) => out.field("verdict", format_args!("{faults} faults, and no entry is lost"))?,
         (faults, losses) => {
-            let hint = "`raft-journal repair DIR --from OTHER_DIR` puts entries back";
-            out.field("faults", format_args!("{faults}, of which {losses} cost entries; {hint}"))?;
+            let hint = "`raft-journal repair DIR --from OTHER_DIR` puts them back";
+            out.field("verdict", format_args!("faults: {faults}, of which cost entries: {losses}; {hint}"))?;
         }
     }
     Ok(())

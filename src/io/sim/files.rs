@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::contents::PAGE_BYTES;
 use super::disk::{FileId, Node, fail, key};
 use super::operation::OperationKind;
 use super::state::{State, located};
@@ -96,6 +97,12 @@ impl Fs for SimFs {
             return Ok(None);
         }
         Ok(Some(Box::new(LockGuard { shared: self.shared.clone(), id })))
+    }
+
+    fn free_bytes(&self, _dir: &Path) -> io::Result<Option<u64>> {
+        let state = self.shared.state.lock();
+        let used = state.disk.pages_used() * PAGE_BYTES as u64;
+        Ok(state.disk.capacity.map(|capacity| capacity.saturating_sub(used)))
     }
 
     fn entropy(&self) -> u64 {

@@ -6,6 +6,7 @@ use super::segment::Walk;
 use super::{Core, Fault, FaultCause, FaultPart, cause};
 use crate::error::{DamagedRange, Result};
 use crate::journal::read::read_slot;
+use crate::journal::repairs::{self, Site};
 use crate::journal::view::{Sealed, Slots, TermAt};
 use crate::segment::format::PAGE_SLOTS;
 use crate::segment::index::Slot;
@@ -27,7 +28,7 @@ impl Core {
     /// they are read one by one, and some may be whole.
     pub(super) fn suspect(&self, walk: &mut Walk, from: u32, to: u32, part: FaultPart, why: FaultCause) {
         let path = walk.path().to_path_buf();
-        let lost = match self.standing_in(walk, from, to) {
+        let (lost, put_back) = match self.standing_in(walk, from, to) {
             Ok(standing) => self.unreadable(walk, &standing, to),
             // Nothing says any more where which entry stands.
             Err(indexes) => {
@@ -35,19 +36,24 @@ impl Core {
                 return walk.faults.push(Fault { path, offset: from.into(), part, indexes, term: None, cause: why });
             }
         };
-        // A batch whose header is right is known by its entries.
-        if part == FaultPart::Batch || lost.is_empty() {
+        // A batch whose header is right is known by its entries, and what was put back is whole.
+        if part == FaultPart::Batch || lost.is_empty() && !put_back {
             walk.faults.push(Fault { path, offset: from.into(), part, indexes: None, term: None, cause: why });
         }
         walk.faults.extend(lost);
     }
 
-    /// Those entries that cannot be read, neighbours together.
-    fn unreadable(&self, walk: &Walk, standing: &[Standing], to: u32) -> Vec<Fault> {
-        let mut faults: Vec<Fault> = Vec::new();
+    /// Those entries that cannot be read, neighbours together; and whether there are others that were put back.
+    fn unreadable(&self, walk: &Walk, standing: &[Standing], to: u32) -> (Vec<Fault>, bool) {
+        let (mut faults, mut put_back): (Vec<Fault>, bool) = (Vec::new(), false);
+        let repairs = self.repairs();
         for (number, &(index, slot)) in standing.iter().enumerate() {
             let limit = standing.get(number + 1).map_or(to, |(_, next)| next.offset);
             let Err(error) = read_slot(walk.opened(), slot, limit, index) else { continue };
+            if let Ok(Some(_)) = repairs.stand_in(index, Site::In(walk.opened(), repairs::Known::of(slot))) {
+                put_back = true;
+                continue;
+            }
             let (cause, term) = (cause(error), self.known_term(index));
             let goes_on = |last: &&mut Fault| last.indexes.and_then(|range| range.end) == Some(index);
             match faults.last_mut().filter(goes_on) {
@@ -65,7 +71,7 @@ impl Core {
                 }),
             }
         }
-        faults
+        (faults, put_back)
     }
 
     fn known_term(&self, index: u64) -> Option<u64> {

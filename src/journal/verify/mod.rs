@@ -5,7 +5,9 @@
 
 mod faults;
 mod meta;
+mod repairs;
 mod report;
+mod scrub;
 mod segment;
 
 use std::ops::{ControlFlow, Range};
@@ -30,6 +32,7 @@ const META_DELAY: Duration = Duration::from_millis(1);
 /// A pass over all files, step by step.
 pub(crate) struct Verifier {
     stage: Stage,
+    begun: Duration,
     /// What to read, as far as that was known in the beginning.
     bytes_total: u64,
     report: VerifyReport,
@@ -98,7 +101,6 @@ impl Journal {
         mut progress: impl FnMut(&VerifyProgress) -> ControlFlow<()>,
     ) -> Result<VerifyReport> {
         let core = self.core();
-        let begun = core.tasks.now();
         let mut verifier = core.verifier();
         loop {
             core.check_open()?;
@@ -108,15 +110,15 @@ impl Journal {
             }
             let pause = match step {
                 Step::Busy => META_DELAY,
-                Step::More | Step::Done => options.pause(verifier.report.bytes, core.tasks.now().saturating_sub(begun)),
+                Step::More | Step::Done => {
+                    options.pause(verifier.report.bytes, core.tasks.now().saturating_sub(verifier.begun))
+                }
             };
             if !pause.is_zero() {
                 core.tasks.sleep(pause);
             }
         }
-        let mut report = verifier.report;
-        report.time = core.tasks.now().saturating_sub(begun);
-        Ok(report)
+        Ok(core.end_pass(verifier))
     }
 }
 
@@ -148,12 +150,24 @@ impl Core {
         let view = self.view.read();
         let sealed: u64 = view.sealed.iter().map(|sealed| u64::from(sealed.data_end - sealed.start.offset)).sum();
         let active = u64::from(view.fold.end - view.active_start.offset);
-        Verifier { stage: Stage::Meta { tries: 0 }, bytes_total: sealed + active, report: VerifyReport::default() }
+        let (stage, begun, report) = (Stage::Meta { tries: 0 }, self.tasks.now(), VerifyReport::default());
+        Verifier { stage, begun, bytes_total: sealed + active, report }
+    }
+
+    /// Notes what a pass found.
+    fn end_pass(&self, verifier: Verifier) -> VerifyReport {
+        let mut report = verifier.report;
+        report.time = self.tasks.now().saturating_sub(verifier.begun);
+        if report.complete {
+            self.watch.passed(Arc::new(report.clone()));
+        }
+        report
     }
 
     /// Goes on with a pass for some [`STEP_BYTES`].
     pub(crate) fn verify_step(&self, verifier: &mut Verifier) -> Step {
         let report = &mut verifier.report;
+        let before = report.bytes;
         match &mut verifier.stage {
             Stage::Meta { tries } => {
                 *tries += 1;
@@ -178,6 +192,7 @@ impl Core {
                 }
             }
             Stage::Spare => {
+                self.verify_repairs(report);
                 if let Some(spare) = self.files.spare() {
                     self.verify_spare(&spare, report);
                 }
@@ -186,6 +201,7 @@ impl Core {
             }
             Stage::Done => {}
         }
+        self.watch.verified(verifier.report.bytes - before);
         if matches!(verifier.stage, Stage::Done) { Step::Done } else { Step::More }
     }
 

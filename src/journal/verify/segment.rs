@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Core, Fault, FaultCause, FaultPart, VerifyReport, cause};
-use crate::error::{DamageKind, Error};
+use crate::error::{Damage, DamageKind, Error};
 use crate::io::{self, Mode};
 use crate::journal::view::{Sealed, Slots};
 use crate::segment::Segment;
@@ -165,7 +165,7 @@ impl Core {
         let end = header.end(walk.segment.align).unwrap_or(u32::MAX);
         for (number, &(_, slot, is_right)) in parts.iter().enumerate() {
             let index = header.first_index.saturating_add(number as u64);
-            if !is_right && !self.is_accepted(walk.path(), index) {
+            if !is_right && !self.is_accepted(walk, index) {
                 let to = parts.get(number + 1).map_or(end, |(_, next, _)| next.offset);
                 self.suspect(walk, slot.offset, to, FaultPart::Entry, FaultCause::Damaged(DamageKind::Checksum));
             }
@@ -176,7 +176,7 @@ impl Core {
     fn lose(&self, walk: &mut Walk, header: &BatchHeader, why: FaultCause) {
         let end = header.end(walk.segment.align).unwrap_or(u32::MAX);
         match header.kind {
-            Kind::Entries if self.is_accepted_at(walk.path(), header.offset) => {}
+            Kind::Entries if self.is_accepted_at(walk, header.offset) => {}
             Kind::Entries => self.suspect(walk, header.offset, end, FaultPart::Entry, why),
             Kind::Seal | Kind::Index => walk.fault(header.offset.into(), FaultPart::Index, why),
         }
@@ -188,19 +188,21 @@ impl Core {
         let from = walk.at;
         let next = window.next_header(from, walk.life).ok().flatten().filter(|next| next.offset < walk.end);
         let to = next.map_or(walk.end, |next| next.offset);
-        if !self.is_accepted_at(walk.path(), from) {
+        if !self.is_accepted_at(walk, from) {
             self.suspect(walk, from, to, FaultPart::Batch, why);
         }
         (walk.at, walk.chain) = (to, next.map(|next| next.chain));
     }
 
-    /// Whether the loss of what stands here was accepted: it is in the recovery report, and no news.
-    fn is_accepted_at(&self, path: &Path, offset: u32) -> bool {
-        self.report.damaged.iter().any(|known| known.path == path && known.offset == u64::from(offset))
+    /// Whether the loss of what stands here was accepted: it is in the recovery report, or was put back, and no news.
+    fn is_accepted_at(&self, walk: &Walk, offset: u32) -> bool {
+        let reported = |known: &Arc<Damage>| known.path == walk.path() && known.offset == u64::from(offset);
+        self.report.damaged.iter().any(reported) || self.repairs().has_accepted_at(walk.sequence(), offset)
     }
 
-    fn is_accepted(&self, path: &Path, index: u64) -> bool {
-        self.report.damaged.iter().any(|known| known.path == path && known.indexes.contains(index))
+    fn is_accepted(&self, walk: &Walk, index: u64) -> bool {
+        let reported = |known: &Arc<Damage>| known.path == walk.path() && known.indexes.contains(index);
+        self.report.damaged.iter().any(reported) || self.repairs().has_accepted(walk.sequence(), index)
     }
 
     /// Checks what stands behind the batches of a sealed segment, and hands the faults over.

@@ -203,6 +203,7 @@ const META: Fields = &[
     (meta::LIFE_AT, 4),
     (meta::ACCEPTED_AT, 4),
     (meta::PAIRS_AT, 4),
+    (meta::REPAIRED_AT, 4),
     (meta::MARK_SEQUENCE_AT, 8),
     (meta::MARK_OFFSET_AT, 4),
     (meta::MARK_CHAIN_AT, 4),

@@ -1,0 +1,50 @@
+//! Spans for those who trace: nothing without the feature `tracing`.
+
+use std::path::Path;
+use std::time::Duration;
+
+/// A span that lasts as long as this is held.
+#[must_use]
+pub(crate) struct Span {
+    #[cfg(feature = "tracing")]
+    _entered: tracing::span::EnteredSpan,
+}
+
+/// Opening a journal.
+pub(crate) fn open(dir: &Path) -> Span {
+    #[cfg(not(feature = "tracing"))]
+    let _ = dir;
+    Span {
+        #[cfg(feature = "tracing")]
+        _entered: tracing::info_span!("raft_journal.open", dir = %dir.display()).entered(),
+    }
+}
+
+/// Following the chain of segments, at open.
+pub(crate) fn recover(dir: &Path) -> Span {
+    #[cfg(not(feature = "tracing"))]
+    let _ = dir;
+    Span {
+        #[cfg(feature = "tracing")]
+        _entered: tracing::info_span!("raft_journal.recover", dir = %dir.display()).entered(),
+    }
+}
+
+/// Going on in the next file.
+pub(crate) fn rotate(dir: &Path, sequence: u64) -> Span {
+    #[cfg(not(feature = "tracing"))]
+    let _ = (dir, sequence);
+    Span {
+        #[cfg(feature = "tracing")]
+        _entered: tracing::debug_span!("raft_journal.rotate", dir = %dir.display(), sequence).entered(),
+    }
+}
+
+/// A sync that took long.
+pub(crate) fn slow_sync(took: Duration) {
+    #[cfg(not(feature = "tracing"))]
+    let _ = took;
+    #[cfg(feature = "tracing")]
+    tracing::warn_span!("raft_journal.slow_sync", micros = took.as_micros() as u64)
+        .in_scope(|| tracing::warn!("a sync took {took:?}"));
+}

@@ -1,0 +1,331 @@
+//! What a journal counts and measures, and how it is.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use super::verify::VerifyReport;
+use super::{Core, Journal};
+use crate::error::{DamagedRange, Error, Result};
+use crate::histogram::Recorder;
+use crate::io::Tasks;
+use crate::stats::{Health, LastError, Stats};
+
+/// Counters and times. Never the model checker's atomics: no order of threads depends on them.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    tasks: Arc<dyn Tasks>,
+    slow_sync_after: Duration,
+    pub(crate) appends: AtomicU64,
+    pub(crate) entries: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) bytes_written: AtomicU64,
+    slow_syncs: AtomicU64,
+    commits: AtomicU64,
+    pub(crate) cache_hits: AtomicU64,
+    pub(crate) cache_misses: AtomicU64,
+    pub(crate) index_hits: AtomicU64,
+    pub(crate) index_misses: AtomicU64,
+    errors: AtomicU64,
+    verify_passes: AtomicU64,
+    verify_bytes: AtomicU64,
+    /// The last attempt to write or to prepare a file found no room.
+    is_full: AtomicBool,
+    /// When the commit that is under way began, in nanoseconds and one more; 0 for none.
+    commit_since: AtomicU64,
+    group_size: Recorder,
+    sync_micros: Recorder,
+    append_micros: Recorder,
+    commit_micros: Recorder,
+    /// What happens seldom. The standard library's lock: it is never held while anything waits.
+    seldom: std::sync::Mutex<Seldom>,
+    #[cfg(feature = "metrics")]
+    pub(super) export: super::export::Export,
+}
+
+#[derive(Debug, Default)]
+struct Seldom {
+    error: Option<(Duration, Error)>,
+    /// What readers met, and no pass has seen whole since.
+    damaged: Option<DamagedRange>,
+    pass: Option<(Duration, Arc<VerifyReport>)>,
+}
+
+/// A pass over all files that came to its end.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LastVerify {
+    /// What it found.
+    pub report: Arc<VerifyReport>,
+    /// How long ago it ended.
+    pub age: Duration,
+}
+
+/// Adds to a counter that only one thread changes at a time: under the writer's lock, it need not be one step.
+pub(crate) fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+}
+
+/// Adds to a counter that threads share.
+pub(crate) fn add(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Watch {
+    pub(crate) fn new(tasks: Arc<dyn Tasks>, slow_sync_after: Duration, dir: &std::path::Path) -> Arc<Watch> {
+        let zero = || AtomicU64::new(0);
+        #[cfg(not(feature = "metrics"))]
+        let _ = dir;
+        Arc::new(Watch {
+            tasks,
+            slow_sync_after,
+            appends: zero(),
+            entries: zero(),
+            bytes: zero(),
+            bytes_written: zero(),
+            slow_syncs: zero(),
+            commits: zero(),
+            cache_hits: zero(),
+            cache_misses: zero(),
+            index_hits: zero(),
+            index_misses: zero(),
+            errors: zero(),
+            verify_passes: zero(),
+            verify_bytes: zero(),
+            is_full: AtomicBool::new(false),
+            commit_since: zero(),
+            group_size: Recorder::new(),
+            sync_micros: Recorder::new(),
+            append_micros: Recorder::new(),
+            commit_micros: Recorder::new(),
+            seldom: std::sync::Mutex::default(),
+            #[cfg(feature = "metrics")]
+            export: super::export::Export::new(dir),
+        })
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.tasks.now()
+    }
+
+    fn since(&self, begun: Duration) -> Duration {
+        self.now().saturating_sub(begun)
+    }
+
+    fn seldom(&self) -> std::sync::MutexGuard<'_, Seldom> {
+        self.seldom.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a sync of the log that has ended, and how many batches it made durable.
+    pub(crate) fn synced(&self, begun: Duration, batches: u64, failure: Option<&Error>) {
+        let took = self.since(begun);
+        self.sync_micros.record(micros(took));
+        if batches > 0 && failure.is_none() {
+            self.group_size.record(batches);
+        }
+        if took >= self.slow_sync_after {
+            add(&self.slow_syncs, 1);
+            super::trace::slow_sync(took);
+        }
+        if let Some(error) = failure {
+            self.note(error);
+        }
+        #[cfg(feature = "metrics")]
+        self.export.synced(took, if failure.is_none() { batches } else { 0 });
+    }
+
+    /// Notes an append that is durable.
+    pub(crate) fn appended(&self, begun: Duration) {
+        let took = self.since(begun);
+        self.append_micros.record(micros(took));
+        #[cfg(feature = "metrics")]
+        self.export.appended(took);
+    }
+
+    /// Notes a commit of `meta` from its beginning to its end.
+    pub(crate) fn commit<T>(&self, commit: impl FnOnce() -> Result<T>) -> Result<T> {
+        let begun = self.now();
+        let since = u64::try_from(begun.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
+        self.commit_since.store(since, Ordering::Relaxed);
+        let result = commit();
+        self.commit_since.store(0, Ordering::Relaxed);
+        let took = self.since(begun);
+        add(&self.commits, 1);
+        self.commit_micros.record(micros(took));
+        #[cfg(feature = "metrics")]
+        self.export.committed(took);
+        result
+    }
+
+    /// Notes whether there was room.
+    pub(crate) fn found_room(&self, found: bool) {
+        // Looked at first: it hardly ever changes.
+        if self.is_full.load(Ordering::Relaxed) == found {
+            self.is_full.store(!found, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes a failure of the disk's; others are the caller's.
+    #[cold]
+    pub(crate) fn note(&self, error: &Error) {
+        let is_of_disk = matches!(error, Error::Io { .. } | Error::NoSpace { .. } | Error::Damaged(_));
+        if !is_of_disk {
+            return;
+        }
+        if error.is_no_space() {
+            self.found_room(false);
+        }
+        add(&self.errors, 1);
+        let now = self.now();
+        let mut seldom = self.seldom();
+        if let Error::Damaged(damage) = error {
+            seldom.damaged.get_or_insert(damage.indexes);
+        }
+        seldom.error = Some((now, error.clone()));
+    }
+
+    /// Notes a pass over all files that came to its end.
+    pub(crate) fn passed(&self, report: Arc<VerifyReport>) {
+        add(&self.verify_passes, 1);
+        let now = self.now();
+        let mut seldom = self.seldom();
+        // What readers met was somewhere: if nothing is lost now, it was replaced, purged or mended.
+        seldom.damaged = None;
+        seldom.pass = Some((now, report));
+    }
+
+    pub(crate) fn verified(&self, bytes: u64) {
+        add(&self.verify_bytes, bytes);
+    }
+
+    /// The losses that a pass found or a reader met, if they are still in the log.
+    fn losses(&self, is_live: impl Fn(&DamagedRange) -> bool) -> Option<DamagedRange> {
+        let seldom = self.seldom();
+        let pass = seldom.pass.as_ref().map(|(_, report)| report.losses().filter_map(|fault| fault.indexes));
+        pass.into_iter().flatten().chain(seldom.damaged).filter(is_live).min_by_key(|range| range.first)
+    }
+
+    fn commit_age(&self) -> Option<Duration> {
+        let since = self.commit_since.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.since(Duration::from_nanos(since)))
+    }
+
+    fn count(&self, stats: &mut Stats) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        stats.appends = read(&self.appends);
+        stats.entries = read(&self.entries);
+        stats.bytes = read(&self.bytes);
+        stats.bytes_written = read(&self.bytes_written);
+        stats.slow_syncs = read(&self.slow_syncs);
+        stats.commits = read(&self.commits);
+        stats.cache_hits = read(&self.cache_hits);
+        stats.cache_misses = read(&self.cache_misses);
+        stats.index_hits = read(&self.index_hits);
+        stats.index_misses = read(&self.index_misses);
+        stats.errors = read(&self.errors);
+        stats.verify_passes = read(&self.verify_passes);
+        stats.verify_bytes = read(&self.verify_bytes);
+        stats.verify_faults = self.seldom().pass.as_ref().map_or(0, |(_, report)| report.faults.len() as u64);
+        stats.group_size = self.group_size.snapshot();
+        stats.sync_micros = self.sync_micros.snapshot();
+        stats.append_micros = self.append_micros.snapshot();
+        stats.commit_micros = self.commit_micros.snapshot();
+    }
+}
+
+impl Journal {
+    /// What the journal has done since it was opened, in numbers, and what it holds. Waits for no disk.
+    pub fn stats(&self) -> Stats {
+        self.core().stats()
+    }
+
+    /// How the journal is now. Waits for no disk, except that it asks the file system how much is free (one call, from its
+    /// memory) when nothing worse is the matter. Made to be asked often: by a leader's heartbeat, or a probe.
+    ///
+    /// ```
+    /// use raft_journal::{Health, Journal};
+    ///
+    /// # fn main() -> Result<(), raft_journal::Error> {
+    /// # let temporary = tempfile::tempdir().expect("a temporary directory");
+    /// # let journal = raft_journal::OpenOptions::new().nearly_full_bytes(0).open(temporary.path().join("node-1"))?;
+    /// match journal.health() {
+    ///     Health::Healthy => {}
+    ///     Health::Poisoned { .. } | Health::Stalled { .. } => eprintln!("step down: {}", journal.health()),
+    ///     other => eprintln!("tell somebody: {other}"),
+    /// }
+    /// assert!(journal.health().is_healthy());
+    /// # journal.close()
+    /// # }
+    /// ```
+    pub fn health(&self) -> Health {
+        self.core().health()
+    }
+
+    /// The last failure of the disk that the journal met, in a call or in the background.
+    pub fn last_error(&self) -> Option<LastError> {
+        let watch = &self.core().watch;
+        let (at, error) = watch.seldom().error.clone()?;
+        Some(LastError { error, age: watch.since(at) })
+    }
+
+    /// The last pass over all files that came to its end since the journal was opened, by [`verify`](Self::verify) or in the
+    /// background ([`OpenOptions::scrub`](crate::OpenOptions::scrub)).
+    pub fn last_verify(&self) -> Option<LastVerify> {
+        let watch = &self.core().watch;
+        let (at, report) = watch.seldom().pass.clone()?;
+        Some(LastVerify { report, age: watch.since(at) })
+    }
+}
+
+impl Core {
+    pub(super) fn stats(&self) -> Stats {
+        let mut stats = Stats { spare_not_ready: self.files.not_ready(), ..Stats::default() };
+        (stats.batches, stats.syncs) = self.group.counts();
+        self.watch.count(&mut stats);
+        let view = self.view.read();
+        stats.rotations = view.rotations;
+        stats.segments = view.sealed.len() as u64 + 1;
+        (stats.live_bytes, stats.dead_bytes) = view.bytes();
+        stats
+    }
+
+    pub(super) fn health(&self) -> Health {
+        if let Some(cause) = self.group.poisoned_by() {
+            return Health::Poisoned { cause };
+        }
+        if let Some(age) =
+            self.group.sync_age().max(self.watch.commit_age()).filter(|&age| age >= self.options.stalled_after)
+        {
+            return Health::Stalled { age };
+        }
+        if let Some(indexes) = self.first_loss() {
+            return Health::Damaged { indexes };
+        }
+        // A file system that does not say has said so before.
+        let free_bytes = self.fs.free_bytes(&self.dir).ok().flatten();
+        let bound = self.options.nearly_full_bytes.unwrap_or(2 * self.options.segment_bytes);
+        if self.watch.is_full.load(Ordering::Relaxed) || free_bytes.is_some_and(|free| free < bound) {
+            return Health::NearlyFull { free_bytes };
+        }
+        Health::Healthy
+    }
+
+    /// The first entries of the log that are known to be lost.
+    fn first_loss(&self) -> Option<DamagedRange> {
+        let view = self.view.read();
+        let (first, next) = (view.first()?, view.next());
+        let is_live = |range: &DamagedRange| range.first < next && range.end.is_none_or(|end| end > first);
+        let accepted = view.lost.iter().copied().filter(is_live).min_by_key(|range| range.first);
+        accepted.or_else(|| self.watch.losses(is_live))
+    }
+
+    /// Notes a failure that a caller is about to be told.
+    #[inline]
+    pub(super) fn noted<T>(&self, result: Result<T>) -> Result<T> {
+        result.inspect_err(|error| self.watch.note(error))
+    }
+}

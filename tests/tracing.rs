@@ -1,0 +1,82 @@
+//! Which spans those who trace are told of.
+
+mod common;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Disk, append_each, entries};
+use raft_journal::LogStore;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// Keeps the names and fields of spans, in the order in which they began.
+#[derive(Clone, Default)]
+struct Spans {
+    seen: Arc<Mutex<Vec<String>>>,
+    count: Arc<AtomicU64>,
+}
+
+struct Fields(String);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0 += &format!(" {}={value:?}", field.name());
+    }
+}
+
+impl Subscriber for Spans {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        let mut fields = Fields(span.metadata().name().to_owned());
+        span.record(&mut fields);
+        self.seen.lock().unwrap().push(fields.0);
+        Id::from_u64(self.count.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = Fields(format!("{} event", event.metadata().level()));
+        event.record(&mut fields);
+        self.seen.lock().unwrap().push(fields.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn opening_recovering_rotating_and_slow_syncs_are_spans() {
+    let disk = Disk::simulated();
+    let spans = Spans::default();
+    let seen = || std::mem::take(&mut *spans.seen.lock().unwrap());
+    tracing::subscriber::with_default(spans.clone(), || {
+        let journal = disk.options().slow_sync_after(Duration::from_secs(1)).open(&disk.dir).unwrap();
+        assert_eq!(seen(), ["raft_journal.open dir=/journal", "raft_journal.recover dir=/journal"]);
+        append_each(&journal, &entries(1..=60, 1));
+        let rotations = seen();
+        assert_eq!(rotations.len() as u64, journal.stats().rotations);
+        assert_eq!(rotations[0], "raft_journal.rotate dir=/journal sequence=1");
+        let hold = disk.sim().hold_syncs();
+        std::thread::scope(|scope| {
+            let append = || tracing::subscriber::with_default(spans.clone(), || journal.append(&entries(61..=61, 1)));
+            let appender = scope.spawn(append);
+            disk.sim().wait_for_held_syncs(1);
+            disk.sim().advance_clock(Duration::from_secs(2));
+            drop(hold);
+            appender.join().unwrap().unwrap();
+        });
+        let slow = seen();
+        assert_eq!(slow[0], "raft_journal.slow_sync micros=2000000");
+        assert!(slow.len() == 2 && slow[1].starts_with("WARN event message=a sync took 2s"), "{slow:?}");
+    });
+}
