@@ -46,6 +46,8 @@ pub(super) struct Case<'a, S> {
     pub(super) site: Site,
     number: u64,
     places: u64,
+    /// Whether the place has had a store before.
+    is_used: bool,
     checks: u64,
 }
 
@@ -53,18 +55,27 @@ impl<S: Store> Case<'_, S> {
     /// Goes on with a store in another place, a new one.
     pub(super) fn elsewhere(&mut self) {
         self.places += 1;
+        self.is_used = false;
         self.site.dir.set_file_name(format!("{}-{}", self.number, self.places));
     }
 
     /// Opens the case's store, new or as the last one left it.
     pub(super) fn open(&mut self) -> Verdict<S> {
-        let site = self.site.clone();
-        self.open_at(&site.disk, "opening the store")
+        self.checks += 1;
+        let promise = match std::mem::replace(&mut self.is_used, true) {
+            true => Promise::AcknowledgedIsDurable,
+            false => Promise::NewStoresOpen,
+        };
+        let failed = |error| broken(promise, "opening the store", "it opens".to_owned(), error_text(&error));
+        (self.open)(&self.site).map_err(failed)
     }
 
-    /// Opens the case's store where opening may fail.
-    pub(super) fn try_open(&mut self) -> Result<S> {
-        (self.open)(&self.site)
+    /// Opens the case's store, unless power is lost meanwhile.
+    pub(super) fn try_open(&mut self) -> Verdict<Option<S>> {
+        match self.open() {
+            Err(_) if self.site.disk.is_power_off() => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
     /// Opens what a disk holds.
@@ -164,7 +175,7 @@ pub(super) fn run<S: Store>(groups: Vec<Cases<S>>, open: Open<'_, S>, place: imp
     let mut number = 0;
     for Cases { group, cases } in groups {
         for (name, promise, run) in cases {
-            let mut case = Case { open, site: place(number), number, places: 0, checks: 0 };
+            let mut case = Case { open, site: place(number), number, places: 0, is_used: false, checks: 0 };
             number += 1;
             // A panic is the store's answer to this case; the others still have theirs to give.
             let verdict = catch_unwind(AssertUnwindSafe(|| run(&mut case)));

@@ -27,6 +27,7 @@ pub(super) fn cases<S: Store>() -> Cases<S> {
             ("many writers", Promise::EachIsToldOnce, writers),
             ("readers beside a writer", Promise::ReadsSeeOneLog, readers),
             ("votes beside appends", Promise::VotesAreKept, votes),
+            ("a pending sync", Promise::EachIsToldOnce, pending_sync),
         ],
     }
 }
@@ -81,6 +82,24 @@ struct Told {
     changed: Condvar,
 }
 
+impl Told {
+    fn tell(&self, index: u64, good: bool) {
+        self.calls.lock().push((index, good));
+        self.changed.notify_all();
+    }
+
+    /// What was told, once there are so many calls, or none came for long.
+    fn wait(&self, count: u64) -> Vec<(u64, bool)> {
+        let mut calls = self.calls.lock();
+        while (calls.len() as u64) < count {
+            if self.changed.wait_for(&mut calls, TOLD_WITHIN).timed_out() {
+                break;
+            }
+        }
+        calls.clone()
+    }
+}
+
 fn payload(index: u64, term: u64) -> Entry {
     entry(index, term, 40 + (index % 300) as usize)
 }
@@ -104,8 +123,7 @@ fn write<S: Store>(store: &Arc<S>, next: &Mutex<u64>, told: &Arc<Told>) -> Seen 
                 pending.on_durable(Box::new(move |result| {
                     let durable = store.upgrade().and_then(|store| store.state().durable);
                     let good = result.is_ok() && durable.is_some_and(|durable| durable.index >= index);
-                    told.calls.lock().push((index, good));
-                    told.changed.notify_all();
+                    told.tell(index, good);
                 }));
                 continue;
             }
@@ -128,17 +146,29 @@ fn write_all<S: Store>(case: &mut Case<'_, S>) -> Verdict<Arc<S>> {
     };
     run(case, "six threads append", (0..WRITERS).map(writer).collect())?;
     case.done("sync", store.sync())?;
-    let mut calls = told.calls.lock();
-    while (calls.len() as u64) < ENTRIES / 3 {
-        if told.changed.wait_for(&mut calls, TOLD_WITHIN).timed_out() {
-            break;
-        }
-    }
+    let calls = told.wait(ENTRIES / 3);
     let expected: Vec<(u64, bool)> =
         (1..=ENTRIES).filter(|index| index.is_multiple_of(3)).map(|index| (index, true)).collect();
     case.equal(Promise::EachIsToldOnce, "callbacks of every third entry, each when it is durable", &expected, &calls)?;
-    drop(calls);
     Ok(store)
+}
+
+fn pending_sync<S: Store>(case: &mut Case<'_, S>) -> Verdict {
+    let (store, told) = (open_shared(case)?, Arc::new(Told::default()));
+    let mut answers = Vec::new();
+    for index in 1..=5 {
+        let pending = case.done("append_pending", store.append_pending(&[payload(index, 1)]))?;
+        answers.push((index, true));
+        let told = Arc::clone(&told);
+        pending.on_durable(Box::new(move |result| told.tell(index, result.is_ok())));
+    }
+    let pending = case.done("sync_pending", store.sync_pending())?;
+    let (end, tell) = (Position::new(5, 1), Arc::clone(&told));
+    pending.on_durable(Box::new(move |result| tell.tell(u64::MAX, result.ok() == Some(end))));
+    answers.push((u64::MAX, true));
+    let seen = told.wait(answers.len() as u64);
+    case.equal(Promise::EachIsToldOnce, "callbacks of 1..=5, and of the sync behind them", &answers, &seen)?;
+    case.equal(Promise::EachIsToldOnce, "sync_pending", &Some(end), &store.state().durable)
 }
 
 fn written() -> Contents {

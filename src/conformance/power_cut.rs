@@ -127,8 +127,9 @@ fn under_way<S: Store>(case: &mut Case<'_, S>) -> Verdict {
 fn run<S: Store>(case: &mut Case<'_, S>, history: &[Call]) -> Verdict<(Contents, Option<Contents>, String)> {
     let model = MemoryStore::new();
     let (mut acknowledged, mut made) = (Contents::default(), vec!["power cut in the last of these".to_owned()]);
-    // Opening may be what fails.
-    let Ok(store) = case.try_open() else { return Ok((acknowledged, None, "power cut while opening".to_owned())) };
+    let Some(store) = case.try_open()? else {
+        return Ok((acknowledged, None, "power cut while opening".to_owned()));
+    };
     for call in history {
         let expected = answer(&model, call);
         let after = Contents::of(&model).unwrap_or_default();
@@ -210,11 +211,12 @@ fn lazy<S: Store>(case: &mut Case<'_, S>) -> Verdict {
 fn crash_loops<S: Store>(case: &mut Case<'_, S>) -> Verdict {
     (0..LOOPS).try_for_each(|seed| {
         let mut random = Random::new(seed);
-        let mut disk = SimFs::with_seed(seed);
+        case.elsewhere();
+        case.site.disk = SimFs::with_seed(seed);
         let mut possible = vec![Contents::default()];
         let mut made = Vec::new();
         for crash in 0..CRASHES {
-            let store = case.open_at(&disk, &made.join("; "))?;
+            let store = case.open()?;
             let found = case.contents(&store, &made.join("; "))?;
             case.judge(&found, &possible, &made.join("; "))?;
             let model = found.model();
@@ -232,9 +234,9 @@ fn crash_loops<S: Store>(case: &mut Case<'_, S>) -> Verdict {
             drop(case.done("append_pending", store.append_pending(&[next]))?);
             possible.push(case.contents(&store, "append_pending")?);
             made.push("append_pending; power cut".to_owned());
-            let left = disk.after_power_cut(Survival::Random(seed * CRASHES + crash));
+            let left = case.site.disk.after_power_cut(Survival::Random(seed * CRASHES + crash));
             drop(store);
-            disk = left;
+            case.site.disk = left;
         }
         Ok(())
     })

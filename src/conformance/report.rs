@@ -19,6 +19,8 @@ pub enum Promise {
     /// After a failed sync the store refuses writes until it is opened anew, everybody who waits gets the error, and reads
     /// go on.
     FailedSyncIsFinal,
+    /// Where there is nothing, opening makes an empty store.
+    NewStoresOpen,
     /// The log is what the calls made of it: an append continues it, a replacement takes the tail's place, a truncation
     /// takes an end away.
     WritesTakeEffect,
@@ -44,6 +46,7 @@ impl Promise {
             Promise::WholeOrAbsent => "an append is whole or absent",
             Promise::VotesAreKept => "votes are not forgotten",
             Promise::FailedSyncIsFinal => "a failed sync is final",
+            Promise::NewStoresOpen => "where there is nothing, opening makes an empty store",
             Promise::WritesTakeEffect => "the log is what the calls made of it",
             Promise::ReadsAreExact => "reads answer for exactly what was asked",
             Promise::PurgedTermIsKnown => "the term of the purged position stays known",

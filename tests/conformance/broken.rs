@@ -380,3 +380,11 @@ fn a_store_that_panics_is_rejected_and_the_other_cases_go_on() {
     let good = conformance::in_memory(|| Ok(MemoryStore::new()));
     assert_eq!(report.cases(), good.cases());
 }
+
+#[test]
+fn a_store_that_does_not_open_passes_nothing() {
+    let refuse = |_, _: &std::path::Path| Err::<Journal, Error>(Error::Closed);
+    let report = conformance::on_any_disk(refuse);
+    assert_eq!(report.broken(), [Promise::NewStoresOpen], "{report}");
+    assert_eq!(report.failures().len() as u64, report.cases(), "{report}");
+}

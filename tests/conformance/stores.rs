@@ -1,7 +1,7 @@
 //! The stores that must pass.
 
 use raft_journal::conformance::{self, Group, Report};
-use raft_journal::{MemoryStore, OpenOptions};
+use raft_journal::{Compression, MemoryStore, OpenOptions};
 
 /// Small files, so that a short history has many of them.
 fn options() -> OpenOptions {
@@ -21,6 +21,19 @@ fn the_journal_passes_on_a_disk_that_loses_power() {
     assert_eq!(groups(&report), all);
     // A suite that looks at nothing passes everything.
     assert!(report.tallies().iter().all(|tally| tally.checks > 20), "{report}");
+}
+
+#[test]
+fn the_journal_passes_with_other_options() {
+    let others = [
+        options().segment_bytes(32 << 10).align_4k(true),
+        options().compression(Compression::Lz4 { threshold_bytes: 200 }),
+        OpenOptions::new(),
+    ];
+    for options in others {
+        let report = conformance::on_any_disk(|disk, dir| options.clone().file_system(disk).open(dir));
+        assert!(report.passed(), "{options:?}\n{report}");
+    }
 }
 
 #[test]
