@@ -178,7 +178,18 @@ impl Core {
         let repairs = Arc::clone(&self.view.read().repairs);
         let error = match repairs.stand_in(index, site) {
             Ok(Some(entry)) => return Ok(entry),
-            Ok(None) => self.located(index, site, &damage).into(),
+            Ok(None) => {
+                let is_there = {
+                    let view = self.view.read();
+                    view.check_index(index)?;
+                    view.has_at(index, site)
+                };
+                // A truncation took it out meanwhile, and gave up what stood in for it.
+                if !is_there {
+                    return self.read_entry(index);
+                }
+                self.located(index, site, &damage).into()
+            }
             Err(error) => error,
         };
         self.note_damage(index, site, &error);

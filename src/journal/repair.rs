@@ -107,11 +107,7 @@ impl Core {
         let view = self.view.read();
         match site {
             Site::In(segment, Known::Slot(slot)) => {
-                let is_there = match view.spot(index) {
-                    Spot::Sealed(file) => file.segment.sequence == segment.sequence,
-                    Spot::Active(active, found, _) => (active.sequence, found) == (segment.sequence, slot),
-                    Spot::Lost(_) => false,
-                };
+                let is_there = view.has_at(index, Site::In(segment, Known::Slot(slot)));
                 Damage { term: view.known_term(index).filter(|_| is_there), ..damage.clone() }
             }
             Site::In(segment, Known::Lost) => {

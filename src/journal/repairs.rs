@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::options::OnDamage;
-use super::view::View;
+use super::view::{Spot, View};
 use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
 use crate::io::{Fs, Mode};
@@ -278,6 +278,18 @@ impl View {
             .sealed_at(index)
             .map_or((self.active.sequence, self.next()), |sealed| (sealed.segment.sequence, sealed.live_end));
         Some(if sequence == lost.sequence { Piece::Here } else { Piece::Elsewhere(end) })
+    }
+
+    /// Whether the entry at `index` is the one that stands there.
+    pub(crate) fn has_at(&self, index: u64, site: Site<'_>) -> bool {
+        match (self.spot(index), site) {
+            (Spot::Sealed(file), Site::In(segment, _)) => file.segment.sequence == segment.sequence,
+            (Spot::Active(active, slot, _), Site::In(segment, known)) => {
+                (active.sequence, Known::of(slot)) == (segment.sequence, known)
+            }
+            (Spot::Lost(_), Site::Nowhere) => true,
+            (Spot::Lost(_), Site::In(..)) | (Spot::Sealed(_) | Spot::Active(..), Site::Nowhere) => false,
+        }
     }
 
     /// The indexes around this one that no segment has, and that share its fate: the same loss, put back or not.

@@ -40,12 +40,14 @@ pub const JOURNAL_ID_AT: usize = GENERATION_AT + 8;
 pub const LIFE_AT: usize = JOURNAL_ID_AT + 16;
 /// Offset of the count of accepted damages.
 pub const ACCEPTED_AT: usize = LIFE_AT + 4;
-/// Offset of the count of key/value pairs.
-pub const PAIRS_AT: usize = ACCEPTED_AT + 4;
 /// Offset of the count of repairs; 0 in version 1.
-pub const REPAIRED_AT: usize = PAIRS_AT + 4;
+pub const REPAIRED_AT: usize = ACCEPTED_AT + 2;
+/// Offset of the count of key/value pairs.
+pub const PAIRS_AT: usize = REPAIRED_AT + 2;
+/// Offset of four bytes that are zero.
+pub const ZERO_AT: usize = PAIRS_AT + 4;
 /// Offset of the durable mark's segment sequence.
-pub const MARK_SEQUENCE_AT: usize = REPAIRED_AT + 4;
+pub const MARK_SEQUENCE_AT: usize = ZERO_AT + 4;
 /// Offset of the durable mark's offset.
 pub const MARK_OFFSET_AT: usize = MARK_SEQUENCE_AT + 8;
 /// Offset of the chain value at the mark.
@@ -118,9 +120,10 @@ pub(crate) fn encode(state: &State) -> Vec<u8> {
     bytes.put_u64_le(state.generation);
     bytes.put_slice(&state.journal_id.0);
     bytes.put_u32_le(state.life);
-    bytes.put_u32_le(state.accepted.len() as u32);
+    bytes.put_u16_le(state.accepted.len() as u16);
+    bytes.put_u16_le(state.repaired.len() as u16);
     bytes.put_u32_le(state.pairs.len() as u32);
-    bytes.put_u32_le(state.repaired.len() as u32);
+    bytes.put_u32_le(0);
     bytes.put_u64_le(mark.sequence);
     bytes.put_u32_le(mark.offset);
     bytes.put_u32_le(mark.chain);
@@ -194,6 +197,7 @@ fn content(bytes: &[u8]) -> Option<Bytes> {
 
 fn parse_content(content: &Bytes) -> Option<State> {
     let fixed = content.get(..FIXED_BYTES)?;
+    let u16_at = |at: usize| LittleEndian::read_u16(&fixed[at..]);
     let u32_at = |at: usize| LittleEndian::read_u32(&fixed[at..]);
     let u64_at = |at: usize| LittleEndian::read_u64(&fixed[at..]);
     let flags = u32_at(FLAGS_AT);
@@ -216,8 +220,8 @@ fn parse_content(content: &Bytes) -> Option<State> {
         index: u32_at(MARK_INDEX_AT),
     };
     let mut rest = content.slice(FIXED_BYTES..);
-    let accepted = (0..u32_at(ACCEPTED_AT)).map(|_| take_accepted(&mut rest)).collect::<Option<_>>()?;
-    let repaired = (0..u32_at(REPAIRED_AT)).map(|_| take_repaired(&mut rest)).collect::<Option<_>>()?;
+    let accepted = (0..u16_at(ACCEPTED_AT)).map(|_| take_accepted(&mut rest)).collect::<Option<_>>()?;
+    let repaired = (0..u16_at(REPAIRED_AT)).map(|_| take_repaired(&mut rest)).collect::<Option<_>>()?;
     let pairs = (0..u32_at(PAIRS_AT)).map(|_| take_pair(&mut rest)).collect::<Option<_>>()?;
     let generation = u64_at(GENERATION_AT);
     // An entry always has an index behind it.

@@ -101,10 +101,15 @@ impl Run {
         self.options.clone().file_system((self.wrap)(disk.clone()))
     }
 
+    /// Whether entries were damaged at rest.
+    pub fn is_wounded(&self) -> bool {
+        !self.wounds.is_empty()
+    }
+
     /// Whether the checkpoint on a disk is whole, or is refused.
     pub fn check_copy(&self, disk: &SimFs) {
         // What is damaged at rest is damaged in the copy, too, where both are one file.
-        if self.copies.is_empty() || !self.wounds.is_empty() {
+        if self.copies.is_empty() || self.is_wounded() {
             return;
         }
         match self.options_on(disk).read_only(true).open(COPY_DIR) {
