@@ -133,9 +133,7 @@ impl Client {
         let value = self.insist(Request::Read(key_name(key))).await?;
         let returned = Some(self.desk.now());
         self.desk.read.fetch_add(1, Ordering::Relaxed);
-        // What nobody wrote is put down to a client that there is not, and no order of the calls explains it.
-        let nobody = Stamp { client: u64::MAX, sequence: u64::MAX };
-        let found = value.map(|value| Stamp::of(&value).unwrap_or(nobody));
+        let found = value.as_deref().map(Stamp::read);
         Some(Call { key, action: Action::Read(found), called, returned })
     }
 

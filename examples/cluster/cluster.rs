@@ -143,8 +143,7 @@ impl<S: Site> Cluster<S> {
         // What the state holds now is what a read would find now.
         let now = u64::try_from(self.desk.begun.elapsed().as_nanos())?;
         let last_read = |key| {
-            let nobody = Stamp { client: u64::MAX, sequence: u64::MAX };
-            let found = first.value(&key_name(key)).map(|value| Stamp::of(value).unwrap_or(nobody));
+            let found = first.value(&key_name(key)).map(Stamp::read);
             Call { key, action: Action::Read(found), called: now, returned: Some(now + 1) }
         };
         let last_reads: Vec<_> = history.keys().into_iter().map(last_read).collect();

@@ -29,11 +29,17 @@ impl Stamp {
     }
 
     /// The write that wrote this value; `None` for one that nobody ever wrote.
-    pub fn of(value: &str) -> Option<Stamp> {
+    fn of(value: &str) -> Option<Stamp> {
         let (client, rest) = value.split_once('.')?;
         let (sequence, _) = rest.split_once(':')?;
         let stamp = Stamp { client: client.parse().ok()?, sequence: sequence.parse().ok()? };
         (stamp.value() == value).then_some(stamp)
+    }
+
+    /// The write that a value was read of. What nobody wrote is put down to a client that there is not, so that no
+    /// order of the calls explains it.
+    pub fn read(value: &str) -> Stamp {
+        Stamp::of(value).unwrap_or(Stamp { client: u64::MAX, sequence: u64::MAX })
     }
 }
 

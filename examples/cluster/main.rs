@@ -109,7 +109,9 @@ async fn kills(arguments: &Arguments, rng: Rng) -> Result<bool> {
     let calm_max = Duration::from_millis(1200);
     let ok = run(Processes::new(&dir)?, plan(arguments, calm_max), rng, "nodes killed").await;
     if !ok {
-        println!("their directories are kept in {}", temporary.keep().display());
+        // What a failure left is worth a look.
+        _ = temporary.keep();
+        println!("their directories are kept in {}", dir.display());
     }
     Ok(ok)
 }
