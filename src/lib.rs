@@ -33,11 +33,13 @@
 //! - [`io`] is the one door to the disk. With the feature `sim` it has a simulated disk that loses power on demand, for
 //!   crash tests of the nodes that are built on this crate.
 //! - With the feature `openraft-09`, `adapters::openraft_09` is a log store for openraft 0.9.
+//! - With the feature `encryption`, `OpenOptions::encryption` encrypts entries and small state on the disk.
 //!
 //! # Documents
 //!
 //! - [`docs::crash_safety`]: the promises, the assumptions about the disk, and how recovery decides.
 //! - `docs::crash_testing` (feature `sim`): your own node on a disk that loses power, and how this crate does it.
+//! - `docs::encryption` (feature `encryption`): what it hides and what not, keys and how they are changed.
 //! - [`docs::format`]: every byte on the disk.
 //! - [`docs::operations`]: sizing, options, what each error and each line of the report asks for, platforms.
 //! - [`docs::performance`]: what calls cost beside the bare disk, how that is measured, and what was learnt.
@@ -54,6 +56,11 @@ mod error;
 pub mod fuzzing;
 pub mod io;
 mod journal;
+#[cfg(feature = "encryption")]
+mod keys;
+#[cfg(not(feature = "encryption"))]
+#[path = "keys/absent.rs"]
+mod keys;
 mod log_store;
 mod memory;
 mod meta;
@@ -67,8 +74,10 @@ mod stats;
 mod sync;
 
 pub use entry::{Entry, Position};
-pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
+pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, KeyFault, Result};
 pub use journal::{Compression, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect, TornTail};
+#[cfg(feature = "encryption")]
+pub use keys::{KEY_BYTES, Key, KeyProvider, KeyRing};
 pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;
 pub use pending::{Durability, DurableCallback, Pending};
@@ -84,6 +93,9 @@ pub mod docs {
     #[cfg(feature = "sim")]
     #[doc = include_str!("docs/crash_testing.md")]
     pub mod crash_testing {}
+    #[cfg(feature = "encryption")]
+    #[doc = include_str!("docs/encryption.md")]
+    pub mod encryption {}
     #[doc = include_str!("docs/operations.md")]
     pub mod operations {}
     #[doc = include_str!("docs/performance.md")]

@@ -16,6 +16,7 @@ use super::view::{Sealed, TailCache, View};
 use super::{Core, Handle, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect};
 use crate::error::{Error, JournalId, Result};
 use crate::io::{Fs, Mode, PathKind};
+use crate::keys::Keys;
 use crate::meta::{self, Accepted, ChainStart, Health, Loaded, MetaStore, State};
 use crate::segment::fold::Fold;
 use crate::segment::recover::Window;
@@ -52,7 +53,7 @@ pub(super) fn open(options: &OpenOptions, dir: &Path) -> Result<Journal> {
         Survey::Existing => {
             // What is found here may be a name that power loss could still forget.
             fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, None, error))?;
-            let loaded = MetaStore::open(fs, dir, Mode::Write)?;
+            let loaded = MetaStore::open(fs, dir, Mode::Write, options.keys.as_ref())?;
             if loaded.state.start.is_none() {
                 // Its first open was cut short, perhaps before the directory's own name was synced.
                 sync_parent(fs, dir)?;
@@ -94,7 +95,8 @@ fn create(options: &OpenOptions, dir: &Path) -> Result<Loaded> {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&fs.entropy().to_le_bytes());
     id[8..].copy_from_slice(&fs.entropy().to_le_bytes());
-    let (store, state) = MetaStore::create(fs, dir, State::new(JournalId(id)), options.meta_bytes_max)?;
+    let (state, keys) = (State::new(JournalId(id)), options.keys.clone());
+    let (store, state) = MetaStore::create(fs, dir, state, options.meta_bytes_max, keys)?;
     sync_parent(fs, dir)?;
     Ok(Loaded { store, state, health: Health::Sound })
 }
@@ -118,7 +120,7 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     }
     if store.has_other_bound(bytes_max) {
         state.generation += 1;
-        (store, state) = MetaStore::create(fs, dir, state, bytes_max)?;
+        (store, state) = MetaStore::create(fs, dir, state, bytes_max, options.keys.clone())?;
     }
     let mut report = recovered.as_mut().map(|recovered| std::mem::take(&mut recovered.report)).unwrap_or_default();
     report.describe(&state, health, created);
@@ -168,16 +170,26 @@ fn recover(
         Some(start) => {
             let on_damage = options.on_damage;
             let is_closed = state.clean && health != Health::SlotLost;
-            recovery::recover(Source { fs, dir, meta: state, start, on_damage, mode, is_closed }).map(Some)
+            recovery::recover(Source {
+                fs,
+                dir,
+                meta: state,
+                start,
+                on_damage,
+                mode,
+                is_closed,
+                keys: options.keys.as_ref(),
+            })
+            .map(Some)
         }
-        None => check_unnamed(fs, dir, names, state).map(|()| None),
+        None => check_unnamed(options, dir, names, state).map(|()| None),
     }
 }
 
 /// A journal whose first segment was never named holds no batch of its own: one that does has lost its `meta`.
-fn check_unnamed(fs: &dyn Fs, dir: &Path, names: &[String], state: &State) -> Result<()> {
+fn check_unnamed(options: &OpenOptions, dir: &Path, names: &[String], state: &State) -> Result<()> {
     for sequence in names.iter().filter_map(|name| segment::sequence_of(name)) {
-        let Opened::Whole(segment) = Segment::open(fs, dir, sequence, state.journal_id, Mode::Read)? else { continue };
+        let Opened::Whole(segment) = open_segment(options, dir, sequence, state)? else { continue };
         if let Some(header) = Window::new(&segment).header(segment.data_start())? {
             return Err(Error::MetaOutdated {
                 path: dir.join(meta::FILE_NAME),
@@ -191,6 +203,11 @@ fn check_unnamed(fs: &dyn Fs, dir: &Path, names: &[String], state: &State) -> Re
         }
     }
     Ok(())
+}
+
+/// Looks at a file outside the chain.
+fn open_segment(options: &OpenOptions, dir: &Path, sequence: u64, state: &State) -> Result<Opened> {
+    Segment::open(&*options.file_system, dir, sequence, state.journal_id, Mode::Read, options.keys.as_ref())
 }
 
 /// The log's segments, ready to go on.
@@ -225,6 +242,7 @@ fn begin_chain(
         salt: fs.entropy(),
         journal_id: state.journal_id,
         aligned: options.aligned,
+        key: options.current_key(dir, state.journal_id)?,
     };
     let active = Segment::prepare(fs, dir, &recipe, None)?;
     let offset = active.data_start();
@@ -258,9 +276,14 @@ fn outside_chain(
         unreached = std::mem::take(&mut recovered.spares);
         active = recovered.active.as_ref().map_or(0, |active| active.sequence);
     }
+    let key_id = options.keys.as_ref().map_or(0, Keys::current);
     for segment in unreached {
         let is_blank = Window::new(&segment).header(segment.data_start())?.is_none();
-        let fits = segment.align == Segment::align_for(options.aligned) && segment.sequence > active && active != 0;
+        let fits = segment.align == Segment::align_for(options.aligned)
+            && segment.key_id == key_id
+            && segment.key_fault.is_none()
+            && segment.sequence > active
+            && active != 0;
         match () {
             () if is_blank && fits && outside.spare.is_none() => outside.spare = Some(segment),
             () if is_blank => outside.remove.push(segment.path.clone()),
@@ -272,7 +295,7 @@ fn outside_chain(
     let first = state.start.map_or(u64::MAX, |start| start.sequence);
     for sequence in names.iter().filter_map(|name| segment::sequence_of(name)).filter(|&sequence| sequence < first) {
         let path = dir.join(segment::file_name(sequence));
-        match Segment::open(&*options.file_system, dir, sequence, state.journal_id, Mode::Read)? {
+        match open_segment(options, dir, sequence, state)? {
             Opened::Whole(_) | Opened::Short | Opened::Misnamed => outside.remove.push(path),
             Opened::Unreadable | Opened::Foreign(_) | Opened::Newer(_) => report.foreign.push(path),
         }
@@ -392,7 +415,7 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
         Survey::Fresh => return Err(not_yet("it is empty, and a read-only open makes nothing")),
         Survey::Existing => {}
     }
-    let Loaded { state, health, .. } = MetaStore::open(fs, dir, Mode::Read)?;
+    let Loaded { state, health, .. } = MetaStore::open(fs, dir, Mode::Read, options.keys.as_ref())?;
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
     let recovered = recover(options, dir, &state, health, &names, Mode::Read)?;
     let Some(Recovered { active: Some(active), sealed, active_start, fold, index_batch, mut report, .. }) = recovered

@@ -306,9 +306,9 @@ fn parse(segment: &Segment, index: u64, slot: Slot, bytes: Bytes) -> Result<Entr
                 return Err(fail(DamageKind::Checksum));
             }
             let bytes = read(segment, u64::from(slot.offset), announced)?;
-            reader::parse_entry(&segment.salt, index, slot, bytes.into()).map_err(fail)
+            reader::parse_entry(segment, index, slot, bytes.into()).map_err(fail)
         }
-        _ => reader::parse_entry(&segment.salt, index, slot, bytes).map_err(fail),
+        _ => reader::parse_entry(segment, index, slot, bytes).map_err(fail),
     }
 }
 

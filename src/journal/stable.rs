@@ -49,7 +49,7 @@ impl Core {
         apply(&mut pairs, &changes);
         #[cfg(mutate)]
         if let (true, Some(meta)) = (mutate::is(Mutation::LazyOverDurable), self.meta.lock().as_ref()) {
-            meta.store.commit(&State { pairs: pairs.clone(), ..meta.state.clone() })?;
+            meta.store.commit(&*self.fs, &State { pairs: pairs.clone(), ..meta.state.clone() })?;
         }
         Ok(())
     }
@@ -119,8 +119,8 @@ impl Core {
         apply(&mut state.pairs, changes);
         change(&mut state);
         // A failed commit leaves a generation that may be read at the next open or not: nothing may follow it.
-        meta.store.commit(&state).map_err(|error| match error {
-            Error::StoreFull { .. } => error,
+        meta.store.commit(&*self.fs, &state).map_err(|error| match error {
+            Error::StoreFull { .. } | Error::Key { .. } => error,
             error => self.group.poison(error),
         })?;
         self.committed_generation.store(state.generation, Ordering::Release);

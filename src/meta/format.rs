@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use byteorder::{ByteOrder, LittleEndian};
 use bytes::{BufMut, Bytes};
 
+use super::cipher::{Encrypted, PairsCipher};
 use super::{Accepted, ChainStart, Mark, State};
 use crate::codec::crc::Salted;
 use crate::entry::Position;
-use crate::error::JournalId;
+use crate::error::{JournalId, KeyFault};
+use crate::keys::{CHECK_BYTES, TAG_BYTES};
 
 /// The first bytes of every copy.
 pub const MAGIC: [u8; 8] = *b"RJMETA\0\0";
@@ -40,10 +42,10 @@ pub const LIFE_AT: usize = JOURNAL_ID_AT + 16;
 pub const ACCEPTED_AT: usize = LIFE_AT + 4;
 /// Offset of the count of key/value pairs.
 pub const PAIRS_AT: usize = ACCEPTED_AT + 4;
-/// Offset of four bytes that are zero.
-pub const ZERO_AT: usize = PAIRS_AT + 4;
+/// Offset of the id of the key that the pairs are encrypted with (0: not encrypted).
+pub const KEY_ID_AT: usize = PAIRS_AT + 4;
 /// Offset of the durable mark's segment sequence.
-pub const MARK_SEQUENCE_AT: usize = ZERO_AT + 4;
+pub const MARK_SEQUENCE_AT: usize = KEY_ID_AT + 4;
 /// Offset of the durable mark's offset.
 pub const MARK_OFFSET_AT: usize = MARK_SEQUENCE_AT + 8;
 /// Offset of the chain value at the mark.
@@ -79,6 +81,16 @@ pub const ACCEPTED_BYTES: usize = 8 + 4 + 8 + 8;
 /// Length of a pair's head: the key's length (1 byte), the value's (2 bytes).
 pub const PAIR_HEAD_BYTES: usize = 3;
 
+// Encrypted pairs.
+/// Offset of the random bits that the copy's key is derived from.
+pub const ENCRYPTED_RANDOM_AT: usize = 0;
+/// Offset of what tells the key from another one with the same id.
+pub const ENCRYPTED_KEY_CHECK_AT: usize = ENCRYPTED_RANDOM_AT + 16;
+/// Offset of the ciphertext, which the tag follows.
+pub const ENCRYPTED_TEXT_AT: usize = ENCRYPTED_KEY_CHECK_AT + CHECK_BYTES;
+/// Length of what is stored beside the ciphertext.
+pub const ENCRYPTED_BYTES: usize = ENCRYPTED_TEXT_AT + TAG_BYTES;
+
 /// Nobody commits so often: a state that says so is none of ours, and counting on from it would overflow.
 const GENERATION_MAX: u64 = u64::MAX >> 1;
 
@@ -103,7 +115,28 @@ pub(crate) fn pairs_bytes(pairs: &BTreeMap<Bytes, Bytes>) -> u64 {
 }
 
 pub(crate) fn encode(state: &State) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(FIXED_BYTES + pairs_bytes(&state.pairs) as usize);
+    let mut bytes = encode_fixed(state, 0);
+    put_pairs(&mut bytes, &state.pairs);
+    finish(bytes)
+}
+
+/// The same with its pairs encrypted, and all before them authenticated.
+pub(crate) fn encode_encrypted(state: &State, cipher: &PairsCipher) -> Result<Vec<u8>, KeyFault> {
+    let mut bytes = encode_fixed(state, cipher.key_id);
+    bytes.put_slice(&cipher.random);
+    bytes.put_slice(&cipher.key_check);
+    let text = bytes.len();
+    put_pairs(&mut bytes, &state.pairs);
+    let len = (bytes.len() + TAG_BYTES) as u32;
+    LittleEndian::write_u32(&mut bytes[LEN_AT..], len);
+    let (known, text) = bytes.split_at_mut(text);
+    let tag = cipher.encrypt(&known[LEN_AT..], text)?;
+    bytes.put_slice(&tag);
+    Ok(finish(bytes))
+}
+
+fn encode_fixed(state: &State, key_id: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(FIXED_BYTES + ENCRYPTED_BYTES + pairs_bytes(&state.pairs) as usize);
     let flags = [(state.clean, FLAG_CLEAN), (state.purged.is_some(), FLAG_PURGED), (state.start.is_some(), FLAG_START)];
     let (purged, mark) = (state.purged.unwrap_or_default(), &state.mark);
     let start = state.start.unwrap_or(ChainStart { sequence: 0, salt: 0, offset: 0, chain: 0, base: 0 });
@@ -116,7 +149,7 @@ pub(crate) fn encode(state: &State) -> Vec<u8> {
     bytes.put_u32_le(state.life);
     bytes.put_u32_le(state.accepted.len() as u32);
     bytes.put_u32_le(state.pairs.len() as u32);
-    bytes.put_u32_le(0);
+    bytes.put_u32_le(key_id);
     bytes.put_u64_le(mark.sequence);
     bytes.put_u32_le(mark.offset);
     bytes.put_u32_le(mark.chain);
@@ -134,12 +167,20 @@ pub(crate) fn encode(state: &State) -> Vec<u8> {
     bytes.put_u64_le(start.base);
     debug_assert_eq!(bytes.len(), FIXED_BYTES);
     state.accepted.iter().for_each(|accepted| put_accepted(&mut bytes, accepted));
-    for (key, value) in &state.pairs {
+    bytes
+}
+
+fn put_pairs(bytes: &mut Vec<u8>, pairs: &BTreeMap<Bytes, Bytes>) {
+    for (key, value) in pairs {
         bytes.put_u8(key.len() as u8);
         bytes.put_u16_le(value.len() as u16);
         bytes.put_slice(key);
         bytes.put_slice(value);
     }
+}
+
+/// Fills in length and check.
+fn finish(mut bytes: Vec<u8>) -> Vec<u8> {
     let len = bytes.len() as u32;
     LittleEndian::write_u32(&mut bytes[LEN_AT..], len);
     let check = check_of(&bytes);
@@ -203,11 +244,17 @@ fn parse_content(content: &Bytes) -> Option<State> {
     };
     let mut rest = content.slice(FIXED_BYTES..);
     let accepted = (0..u32_at(ACCEPTED_AT)).map(|_| take_accepted(&mut rest)).collect::<Option<_>>()?;
-    let pairs = (0..u32_at(PAIRS_AT)).map(|_| take_pair(&mut rest)).collect::<Option<_>>()?;
+    let (key_id, count) = (u32_at(KEY_ID_AT), u32_at(PAIRS_AT));
+    let (pairs, encrypted) = if key_id == 0 {
+        (parse_pairs(rest, count)?, None)
+    } else {
+        let at = content.len() - rest.len();
+        (BTreeMap::new(), Some(Encrypted { key_id, count, content: content.clone(), at }))
+    };
     let generation = u64_at(GENERATION_AT);
     // An entry always has an index behind it.
     let is_possible = generation <= GENERATION_MAX && purged.index < u64::MAX;
-    (rest.is_empty() && is_possible).then_some(State {
+    is_possible.then_some(State {
         generation,
         journal_id: JournalId(fixed[JOURNAL_ID_AT..LIFE_AT].try_into().ok()?),
         life: u32_at(LIFE_AT),
@@ -217,7 +264,14 @@ fn parse_content(content: &Bytes) -> Option<State> {
         start: (flags & FLAG_START != 0).then_some(start),
         accepted,
         pairs,
+        encrypted,
     })
+}
+
+/// So many pairs, and nothing more.
+pub(crate) fn parse_pairs(mut rest: Bytes, count: u32) -> Option<BTreeMap<Bytes, Bytes>> {
+    let pairs = (0..count).map(|_| take_pair(&mut rest)).collect::<Option<_>>()?;
+    rest.is_empty().then_some(pairs)
 }
 
 fn take(rest: &mut Bytes, len: usize) -> Option<Bytes> {

@@ -1,6 +1,7 @@
 //! The `meta` file: term, vote and other small state, and where the log's chain starts. Knows nothing of segments'
 //! bytes.
 
+mod cipher;
 pub mod format;
 mod recover;
 mod store;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 
 use crate::entry::Position;
 use crate::error::JournalId;
+use cipher::Encrypted;
 
 pub(crate) use recover::Health;
 pub(crate) use store::{FILE_NAME, Loaded, MetaStore, UNFINISHED_NAME};
@@ -29,6 +31,8 @@ pub(crate) struct State {
     pub(crate) start: Option<ChainStart>,
     pub(crate) accepted: Vec<Accepted>,
     pub(crate) pairs: BTreeMap<Bytes, Bytes>,
+    /// The pairs as they were read, until they are decrypted.
+    pub(crate) encrypted: Option<Encrypted>,
 }
 
 impl State {
@@ -43,6 +47,7 @@ impl State {
             start: None,
             accepted: Vec::new(),
             pairs: BTreeMap::new(),
+            encrypted: None,
         }
     }
 }
