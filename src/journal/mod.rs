@@ -130,6 +130,17 @@ impl Journal {
         Stats { batches, syncs, rotations, spare_not_ready: core.files.not_ready() }
     }
 
+    /// How many segments of the log are encrypted under each key, by its id. A key that is not current and has none here
+    /// is needed by no entry any more; see [`docs::encryption`](crate::docs::encryption) on when it may go.
+    #[cfg(feature = "encryption")]
+    pub fn segments_by_key(&self) -> BTreeMap<u32, usize> {
+        let view = self.core().view.read();
+        let segments = view.sealed.iter().map(|sealed| &sealed.segment).chain([&view.active]);
+        let mut counts = BTreeMap::new();
+        segments.for_each(|segment| *counts.entry(segment.key_id).or_default() += 1);
+        counts
+    }
+
     /// The directory that the journal was opened in.
     pub fn dir(&self) -> &Path {
         &self.core().dir

@@ -53,6 +53,16 @@ pub struct Run {
     pub first_crash_at: u64,
 }
 
+#[cfg(feature = "encryption")]
+fn encrypted(options: OpenOptions) -> OpenOptions {
+    options.encryption(Arc::new(raft_journal::KeyRing::new(1, raft_journal::Key::new([7; 32]))))
+}
+
+#[cfg(not(feature = "encryption"))]
+fn encrypted(options: OpenOptions) -> OpenOptions {
+    options
+}
+
 impl Run {
     pub fn new(fs: SimFs, shape: Shape) -> Run {
         let compression = if shape.compressed { Compression::Lz4 { threshold_bytes: 64 } } else { Compression::None };
@@ -63,6 +73,7 @@ impl Run {
             .index_cache_bytes(4096)
             .compression(compression)
             .align_4k(shape.aligned);
+        let options = if shape.encrypted { encrypted(options) } else { options };
         Run {
             fs,
             dir: PathBuf::from("/journal"),

@@ -106,6 +106,13 @@ fn power_lost_at_every_operation_of_a_compressed_journal_loses_nothing() {
     sweep(&scripted(), COMPRESSED, &survivals(100));
 }
 
+#[cfg(feature = "encryption")]
+#[test]
+fn power_lost_at_every_operation_of_an_encrypted_journal_loses_nothing() {
+    sweep(&scripted(), Shape { encrypted: true, ..PLAIN }, &survivals(400)[..3]);
+    sweep(&scripted(), Shape { encrypted: true, ..COMPRESSED }, &survivals(500)[2..3]);
+}
+
 #[test]
 fn power_lost_at_every_operation_of_an_aligned_journal_loses_nothing() {
     sweep(&scripted(), ALIGNED, &survivals(200)[..3]);

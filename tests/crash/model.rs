@@ -163,4 +163,6 @@ pub struct Shape {
     pub aligned: bool,
     /// Whether entries that are sent again after a crash have the bytes that they had before.
     pub repeats: bool,
+    /// Only in a build with the feature `encryption`.
+    pub encrypted: bool,
 }
