@@ -39,6 +39,11 @@ fn layouts() -> Vec<Layout> {
             bytes: s::HEADER_BYTES,
         },
         Layout {
+            heading: "Key record",
+            fields: &[("check", s::KEY_RECORD_CHECK_AT), ("key check", s::KEY_RECORD_KEY_CHECK_AT)],
+            bytes: s::KEY_RECORD_BYTES,
+        },
+        Layout {
             heading: "Batch header",
             fields: &[
                 ("check", s::BATCH_CHECK_AT),
@@ -109,7 +114,7 @@ fn layouts() -> Vec<Layout> {
                 ("life", m::LIFE_AT),
                 ("accepted", m::ACCEPTED_AT),
                 ("pairs", m::PAIRS_AT),
-                ("zero", m::ZERO_AT),
+                ("key id", m::KEY_ID_AT),
                 ("mark sequence", m::MARK_SEQUENCE_AT),
                 ("mark offset", m::MARK_OFFSET_AT),
                 ("mark chain", m::MARK_CHAIN_AT),
@@ -132,6 +137,26 @@ fn layouts() -> Vec<Layout> {
             heading: "Accepted damage",
             fields: &[("sequence", 0), ("offset", 8), ("first", 12), ("end", 20)],
             bytes: m::ACCEPTED_BYTES,
+        },
+        Layout {
+            heading: "Encrypted payload",
+            fields: &[
+                ("life", s::ENCRYPTED_LIFE_AT),
+                ("random", s::ENCRYPTED_RANDOM_AT),
+                ("ciphertext", s::ENCRYPTED_TEXT_AT),
+                ("tag", s::ENCRYPTED_TEXT_AT),
+            ],
+            bytes: s::ENCRYPTED_BYTES,
+        },
+        Layout {
+            heading: "Encrypted pairs",
+            fields: &[
+                ("random", m::ENCRYPTED_RANDOM_AT),
+                ("key check", m::ENCRYPTED_KEY_CHECK_AT),
+                ("ciphertext", m::ENCRYPTED_TEXT_AT),
+                ("tag", m::ENCRYPTED_TEXT_AT),
+            ],
+            bytes: m::ENCRYPTED_BYTES,
         },
         Layout { heading: "Pair", fields: &[("key length", 0), ("value length", 1)], bytes: m::PAIR_HEAD_BYTES },
     ]

@@ -174,7 +174,7 @@ impl Core {
         }
     }
 
-    fn write_batch(&self, writer: &mut Writer, first_index: u64, entries: &[Entry]) -> Result<u64> {
+    pub(super) fn write_batch(&self, writer: &mut Writer, first_index: u64, entries: &[Entry]) -> Result<u64> {
         let before = self.position_before(first_index)?;
         let body_bytes = writer::body_bytes_max(entries, self.options.keys.is_some());
         if !self.fits(first_index, entries, body_bytes) {
@@ -284,7 +284,7 @@ impl Core {
     }
 
     /// Seals the active segment, durably, and goes on in the next one, which has room for a batch like this.
-    fn rotate(&self, writer: &mut Writer, entries: &[Entry], body_bytes: u64) -> Result<()> {
+    pub(super) fn rotate(&self, writer: &mut Writer, entries: &[Entry], body_bytes: u64) -> Result<()> {
         let size_min = Segment::size_for(self.options.aligned, body_bytes, entries.len(), term_runs(entries));
         let successor = self.take_successor(size_min)?;
         match self.seal(writer, &successor) {

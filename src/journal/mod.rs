@@ -13,6 +13,8 @@ mod options;
 mod read;
 mod recovery;
 mod report;
+#[cfg(feature = "encryption")]
+mod rewrite;
 mod stable;
 mod view;
 

@@ -270,6 +270,11 @@ impl View {
         self.last = self.last.filter(|last| last.index >= next);
         self.rewrites += 1;
         self.tail.drop_head(next);
+        self.leave_behind(start)
+    }
+
+    /// Forgets the segments before the chain's new start, which hold nothing that is part of the log.
+    pub(super) fn leave_behind(&mut self, start: ChainStart) -> Vec<Arc<Segment>> {
         let gone = self.sealed.partition_point(|sealed| sealed.start.sequence < start.sequence);
         self.sealed.drain(..gone).map(|sealed| Arc::clone(&sealed.segment)).collect()
     }

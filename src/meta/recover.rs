@@ -31,7 +31,7 @@ pub(crate) enum Decision {
 /// What one slot's two copies come to.
 enum Slot {
     /// Readable from at least one copy; `true` when both say the same.
-    Read(State, bool),
+    Read(Box<State>, bool),
     Newer(u32),
     Lost,
 }
@@ -52,11 +52,11 @@ pub(crate) fn decide(copies: [[Copy; 2]; 2]) -> Decision {
         (Slot::Newer(version), _) | (_, Slot::Newer(version)) => Decision::Newer(version),
         (Slot::Lost, Slot::Lost) => Decision::Lost,
         (Slot::Read(state, _), Slot::Lost) | (Slot::Lost, Slot::Read(state, _)) => {
-            Decision::Adopt(Box::new(state), Health::SlotLost)
+            Decision::Adopt(state, Health::SlotLost)
         }
         (Slot::Read(a, a_whole), Slot::Read(b, b_whole)) => {
             let health = if a_whole && b_whole { Health::Sound } else { Health::Healed };
-            Decision::Adopt(Box::new(if a.generation > b.generation { a } else { b }), health)
+            Decision::Adopt(if a.generation > b.generation { a } else { b }, health)
         }
     }
 }
@@ -65,9 +65,13 @@ fn slot(number: usize, copies: [Copy; 2]) -> Slot {
     // A generation in the slot of the others is a misplaced write.
     match copies.map(|copy| copy.and_then(|state| misplaced(number, state))) {
         [Err(CopyFault::Version(version)), _] | [_, Err(CopyFault::Version(version))] => Slot::Newer(version),
-        [Ok(first), Ok(second)] if first == second => Slot::Read(first, true),
-        [Ok(first), Ok(second)] => Slot::Read(if first.generation > second.generation { first } else { second }, false),
-        [Ok(state), Err(CopyFault::Unreadable)] | [Err(CopyFault::Unreadable), Ok(state)] => Slot::Read(state, false),
+        [Ok(first), Ok(second)] => {
+            let is_whole = first == second;
+            Slot::Read(Box::new(if first.generation > second.generation { first } else { second }), is_whole)
+        }
+        [Ok(state), Err(CopyFault::Unreadable)] | [Err(CopyFault::Unreadable), Ok(state)] => {
+            Slot::Read(Box::new(state), false)
+        }
         [Err(CopyFault::Unreadable), Err(CopyFault::Unreadable)] => Slot::Lost,
     }
 }

@@ -121,6 +121,9 @@ pub fn history(seed: u64, trouble: Trouble) -> History {
             _ => {}
         }
     }
+    if encrypted && seed % 16 == 5 {
+        ops.insert(ops.len() / 2, Op::Rewrite);
+    }
     History { seed, trouble, shape, queued, ops }
 }
 

@@ -58,6 +58,16 @@ fn encrypted(options: OpenOptions) -> OpenOptions {
     options.encryption(Arc::new(raft_journal::KeyRing::new(1, raft_journal::Key::new([7; 32]))))
 }
 
+#[cfg(feature = "encryption")]
+fn rewrite(journal: &Journal) -> Result<(), Error> {
+    journal.rewrite()
+}
+
+#[cfg(not(feature = "encryption"))]
+fn rewrite(journal: &Journal) -> Result<(), Error> {
+    journal.sync()
+}
+
 #[cfg(not(feature = "encryption"))]
 fn encrypted(options: OpenOptions) -> OpenOptions {
     options
@@ -363,9 +373,19 @@ impl Run {
                 self.fs.run_tasks();
                 Ok(())
             }
+            Op::Rewrite => self.rewrite(&journal),
             Op::Reopen => self.reopen(&journal),
             Op::Crash { .. } | Op::CrashLater { .. } | Op::Kill | Op::Fail { .. } | Op::Shorten { .. } => Ok(()),
         }
+    }
+
+    fn rewrite(&mut self, journal: &Journal) -> Result<(), Error> {
+        let lazy = self.lazy.clone();
+        self.push(|model| model.pairs.extend(lazy));
+        rewrite(journal)?;
+        self.acknowledged();
+        self.lazy.clear();
+        Ok(())
     }
 
     fn reopen(&mut self, journal: &Journal) -> Result<(), Error> {

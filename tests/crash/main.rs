@@ -110,7 +110,9 @@ fn power_lost_at_every_operation_of_a_compressed_journal_loses_nothing() {
 #[test]
 fn power_lost_at_every_operation_of_an_encrypted_journal_loses_nothing() {
     sweep(&scripted(), Shape { encrypted: true, ..PLAIN }, &survivals(400)[..3]);
-    sweep(&scripted(), Shape { encrypted: true, ..COMPRESSED }, &survivals(500)[2..3]);
+    let mut rewritten = scripted();
+    (5..30).rev().step_by(8).for_each(|at| rewritten.insert(at, Op::Rewrite));
+    sweep(&rewritten, Shape { encrypted: true, ..COMPRESSED }, &survivals(500));
 }
 
 #[test]

@@ -127,6 +127,8 @@ pub enum Op {
     Sync,
     /// Closes in order and opens again.
     Reopen,
+    /// The whole log into a new file. Only of an encrypted journal.
+    Rewrite,
     /// Does what waits in the background, where that is queued.
     Housekeep,
     /// Leaves the journal alone until it has noticed.

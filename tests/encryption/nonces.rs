@@ -178,6 +178,18 @@ impl File for RecordedFile {
     }
 }
 
+/// What became of it, in numbers.
+struct Found {
+    broken: Vec<String>,
+    texts: usize,
+    shared: usize,
+}
+
+fn found(seen: &Mutex<Seen>) -> Found {
+    let seen = seen.lock().unwrap();
+    Found { broken: seen.broken.clone(), texts: seen.texts.len(), shared: seen.shared.len() }
+}
+
 /// Runs a history; what was encrypted in it.
 fn run(disk: SimFs, shape: Shape, queued: bool, ops: &[Op]) -> Arc<Mutex<Seen>> {
     let seen = Arc::new(Mutex::new(Seen::default()));
@@ -198,10 +210,10 @@ fn no_history_repeats_a_key_and_a_nonce() {
         for trouble in [Trouble::CrashLoop, Trouble::Faults] {
             let history = generate::history(seed, trouble);
             let seen = run(trouble.disk(seed), history.shape, history.queued, &history.ops);
-            let seen = seen.lock().unwrap();
-            assert_eq!(seen.broken, [""; 0], "{history:#?}");
-            texts += seen.texts.len();
-            shared += seen.shared.len();
+            let found = found(&seen);
+            assert_eq!(found.broken, [""; 0], "{history:#?}");
+            texts += found.texts;
+            shared += found.shared;
         }
     }
     println!("{texts} texts, at {shared} places more than one");
@@ -218,9 +230,9 @@ fn an_append_that_a_full_disk_refused_shares_no_nonce_with_the_next_one() {
         disk.sim().inject(Fault::new(OperationKind::Write, ErrorKind::StorageFull).at_most(written).in_path(".seg"));
         assert!(journal.append(&entries(4..=5, 1)).unwrap_err().is_no_space());
         journal.append(&entries(4..=5, 2)).unwrap();
-        let seen = seen.lock().unwrap();
-        assert_eq!(seen.broken, [""; 0]);
-        assert_eq!(seen.shared.len(), 2, "both entries were tried twice at their places, in one life");
+        let found = found(&seen);
+        assert_eq!(found.broken, [""; 0]);
+        assert_eq!(found.shared, 2, "both entries were tried twice at their places, in one life");
     }
 }
 
@@ -247,7 +259,7 @@ fn a_copy_that_is_written_to_shares_no_nonce_with_its_original() {
         journal.append(&entries(4..=5, term)).unwrap();
         journal.set_u64(b"term", term).unwrap();
     }
-    let seen = seen.lock().unwrap();
-    assert_eq!(seen.broken, [""; 0]);
-    assert!(seen.shared.len() > 2, "each wrote at the same places, in the same life: {}", seen.shared.len());
+    let found = found(&seen);
+    assert_eq!(found.broken, [""; 0]);
+    assert!(found.shared > 2, "each wrote at the same places, in the same life: {}", found.shared);
 }

@@ -76,6 +76,38 @@ fn a_key_that_changes_while_the_journal_is_open_is_taken_by_the_next_file() {
 }
 
 #[test]
+fn what_was_rewritten_needs_the_current_key_alone() {
+    on_both(|disk| {
+        for (purged, emptied) in [(None, false), (Some(30), false), (Some(70), true)] {
+            let disk = disk.beside(&format!("journal-{purged:?}"));
+            let journal = open(&disk, ring(1)).unwrap();
+            append_each(&journal, &entries(3..=70, 1));
+            purged.iter().for_each(|&index| journal.truncate_head(Position::new(index, 1)).unwrap());
+            journal.set(b"vote", b"me").unwrap();
+            journal.close().unwrap();
+            let kept = if emptied { Vec::new() } else { entries(purged.map_or(3, |index| index + 1)..=70, 1) };
+
+            let journal = open(&disk, both(2)).unwrap();
+            let state = journal.state();
+            journal.rewrite().unwrap();
+            assert_eq!((journal.state(), log(&journal)), (state, kept.clone()));
+            assert_eq!(journal.segments_by_key(), BTreeMap::from([(2, 1)]));
+            let killed = disk.killed();
+            assert_eq!(log(&open(&killed, ring(2)).unwrap()), kept);
+
+            append_each(&journal, &entries(71..=80, 2));
+            journal.truncate_tail(79).unwrap();
+            journal.close().unwrap();
+            let journal = open(&disk, ring(2)).unwrap();
+            assert_eq!(log(&journal), [kept, entries(71..=78, 2)].concat());
+            assert_eq!(journal.get(b"vote").unwrap().unwrap(), "me");
+            assert_eq!(journal.state().purged, purged.map(|index| Position::new(index, 1)));
+            assert!(journal.recovery_report().damaged.is_empty());
+        }
+    });
+}
+
+#[test]
 fn a_provider_without_its_current_key_fails_what_needs_it_and_nothing_else() {
     /// Key 1, and a current one that comes later.
     struct Late(AtomicU32);
