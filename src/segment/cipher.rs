@@ -130,3 +130,82 @@ fn nonce(offset: u32, random: u64) -> [u8; NONCE_BYTES] {
     nonce[4..].copy_from_slice(&random.to_le_bytes());
     nonce
 }
+
+#[cfg(test)]
+#[cfg(feature = "encryption")]
+mod tests {
+    use super::*;
+    use crate::error::JournalId;
+    use crate::keys::{Key, KeyRing, Keys};
+    use crate::segment::format::EntryHeader;
+
+    /// What identifies an entry's place, and the entry.
+    #[derive(Clone, Copy, Debug)]
+    struct Place {
+        journal: u8,
+        sequence: u64,
+        salt: u64,
+        offset: u32,
+        index: u64,
+        term: u64,
+    }
+
+    const PLACE: Place = Place { journal: 1, sequence: 2, salt: 3, offset: 512, index: 4, term: 5 };
+
+    fn cipher(place: Place) -> SegmentCipher {
+        let keys = Keys::new(Arc::new(KeyRing::new(1, Key::new([9; 32]))));
+        let secret = keys.secret(1, JournalId([place.journal; 16])).expect("a key that is there");
+        SegmentCipher::new(secret, place.sequence, place.salt)
+    }
+
+    fn header(place: Place) -> [u8; ENTRY_BYTES] {
+        EntryHeader { check: 0, stored_bytes: 0, flags: 2, term: place.term }.encode()
+    }
+
+    fn encrypt(cipher: &SegmentCipher, place: Place, life: u32, text: &[u8]) -> Bytes {
+        let mut buffer = header(place).to_vec();
+        cipher.batch(life, 7).put(place.index, place.offset, text, &mut buffer, 0).expect("a short text");
+        Bytes::from(buffer).split_off(ENTRY_BYTES)
+    }
+
+    fn decrypt(place: Place, stored: Bytes) -> Result<Bytes, KeyFault> {
+        cipher(place).decrypt(place.index, place.offset, &header(place), stored)
+    }
+
+    #[test]
+    fn an_entry_is_authentic_only_in_its_place() {
+        let stored = encrypt(&cipher(PLACE), PLACE, 6, b"words");
+        assert_eq!(decrypt(PLACE, stored.clone()).as_deref(), Ok(&b"words"[..]));
+        let others = [
+            Place { journal: 2, ..PLACE },
+            Place { sequence: 3, ..PLACE },
+            Place { salt: 4, ..PLACE },
+            Place { offset: 520, ..PLACE },
+            Place { index: 5, ..PLACE },
+            Place { term: 6, ..PLACE },
+        ];
+        for other in others {
+            assert_eq!(decrypt(other, stored.clone()), Err(KeyFault::NotAuthentic), "{other:?}");
+        }
+        for at in 0..stored.len() {
+            let mut changed = stored.to_vec();
+            changed[at] ^= 1;
+            assert_eq!(decrypt(PLACE, changed.into()), Err(KeyFault::NotAuthentic), "byte {at}");
+        }
+        for len in 0..ENCRYPTED_BYTES {
+            assert_eq!(decrypt(PLACE, stored.slice(..len)), Err(KeyFault::NotAuthentic), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn more_lives_than_are_kept_are_read_in_any_order() {
+        let cipher = cipher(PLACE);
+        let lives = 0..3 * LIVES_KEPT as u32;
+        let stored: Vec<Bytes> = lives.clone().map(|life| encrypt(&cipher, PLACE, life, &life.to_le_bytes())).collect();
+        for life in lives.clone().rev().chain(lives) {
+            let text = cipher.decrypt(PLACE.index, PLACE.offset, &header(PLACE), stored[life as usize].clone());
+            assert_eq!(text.as_deref(), Ok(&life.to_le_bytes()[..]));
+        }
+        assert!(cipher.others.read().len() <= LIVES_KEPT);
+    }
+}
