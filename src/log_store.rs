@@ -85,7 +85,8 @@ pub trait LogStore: Send + Sync {
         self.append_pending(entries)?.wait()
     }
 
-    /// Appends entries; they are written and readable when it returns, and durable when the [`Pending`] says so.
+    /// Appends entries; they are written and readable when it returns, and durable when the [`Pending`] says so. Nobody
+    /// has to wait for it: a later sync takes them along.
     ///
     /// # Errors
     ///

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Disk, append_each, append_until_a_spare_is_due, entries};
-use raft_journal::io::sim::OperationKind;
+use raft_journal::io::sim::{OperationKind, Survival};
 use raft_journal::{Changes, LogStore, Position, StableStore, Stats};
 
 /// How many segments were left behind since the journal was opened.
@@ -130,4 +130,27 @@ fn an_append_that_waits_for_a_file_that_is_being_made_says_so() {
         journal.sync().unwrap();
     });
     assert!(journal.stats().rotations >= 1 && journal.stats().spare_not_ready >= 1);
+}
+
+#[test]
+fn what_nobody_waits_for_is_synced_before_it_grows_large() {
+    const FILE_BYTES: u64 = 16 << 20;
+    const BEHIND_BYTES_MAX: u64 = 4 << 20;
+    let disk = Disk::simulated();
+    let journal = disk.options().segment_bytes(FILE_BYTES).open(&disk.dir).unwrap();
+    let (bytes, mut written) = (64 << 10, 0);
+    while written < 5 * FILE_BYTES / 2 {
+        let index = journal.state().next_index().unwrap_or(1);
+        drop(journal.append_pending(&[common::entry(index, 1, bytes)]).unwrap());
+        written += bytes as u64;
+        let durable = journal.state().durable.map_or(0, |durable| durable.index);
+        assert!((index - durable) * bytes as u64 <= BEHIND_BYTES_MAX, "{index} was written, {durable} is durable");
+    }
+    let state = journal.state();
+    assert!(
+        journal.stats().syncs < written / BEHIND_BYTES_MAX + 2 * journal.stats().rotations + 2,
+        "and no more often"
+    );
+    let found = disk.after_power_cut(Survival::Nothing).open();
+    assert!(found.state().last >= state.durable, "{:?}, {state:?}", found.state());
 }

@@ -47,7 +47,6 @@ use clap::Parser;
 use at_rest::AtRest;
 use explore::Seen;
 use hunt::Faults;
-use progress::Progress;
 use threads::Threads;
 
 /// States are made of many small pieces, and two threads make them.
@@ -80,9 +79,8 @@ fn main() -> ExitCode {
     let mut classes = hunt::power_cuts(&hunt::plain());
     classes.push(Box::new(AtRest) as Box<dyn Faults>);
     classes.push(Box::new(Threads) as Box<dyn Faults>);
-    let progress = Progress::begin(states);
-    let caught = hunt::hunt(seed..seed.saturating_add(histories), &classes, &seen, &|states| progress.tell(states));
-    progress.end();
+    let seeds = seed..seed.saturating_add(histories);
+    let caught = progress::watched(states, || seen.count(), || hunt::hunt(seeds, &classes, &seen));
     println!("{caught}");
     let (found, seconds) = (caught.distinct(), begun.elapsed().as_secs_f64());
     let rate = found as f64 / seconds;

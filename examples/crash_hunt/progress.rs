@@ -1,46 +1,42 @@
 //! How far the hunt is: a bar for those who watch, a line a minute for those who look later.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How long nothing is said where nobody watches.
+/// How often those who watch are told, and how often those who look later.
+const WATCHED: Duration = Duration::from_millis(200);
 const SILENCE: Duration = Duration::from_secs(60);
 
-pub struct Progress {
-    begun: Instant,
-    /// Where standard error is a terminal.
-    bar: Option<ProgressBar>,
-    told: Mutex<Instant>,
+/// Runs `work`, and tells meanwhile how many states there were, of at most so many.
+pub fn watched<T>(states_max: u64, states: impl Fn() -> u64 + Send, work: impl FnOnce() -> T) -> T {
+    let (end, is_over) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || tell(states_max, states, &is_over));
+        let result = work();
+        drop(end);
+        result
+    })
 }
 
-impl Progress {
-    pub fn begin(states_max: u64) -> Progress {
-        let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(states_max));
-        let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} states, {per_sec}, {eta} left");
-        if let (Some(bar), Ok(style)) = (&bar, style) {
-            bar.set_style(style);
-        }
-        Progress { begun: Instant::now(), bar, told: Mutex::new(Instant::now()) }
+fn tell(states_max: u64, states: impl Fn() -> u64, is_over: &mpsc::Receiver<()>) {
+    let begun = Instant::now();
+    let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(states_max));
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} states, {per_sec}, {eta} left");
+    if let (Some(bar), Ok(style)) = (&bar, style) {
+        bar.set_style(style);
     }
-
-    pub fn tell(&self, states: u64) {
-        if let Some(bar) = &self.bar {
-            return bar.set_position(states);
-        }
-        let mut told = self.told.lock().expect("no worker panics here");
-        if told.elapsed() >= SILENCE {
-            *told = Instant::now();
-            let seconds = self.begun.elapsed().as_secs_f64();
-            eprintln!("{states} states in {seconds:.0} s: {:.0} a second", states as f64 / seconds);
+    let every = if bar.is_some() { WATCHED } else { SILENCE };
+    while is_over.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+        let (states, seconds) = (states(), begun.elapsed().as_secs_f64());
+        match &bar {
+            Some(bar) => bar.set_position(states),
+            None => eprintln!("{states} states in {seconds:.0} s: {:.0} a second", states as f64 / seconds),
         }
     }
-
-    pub fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
     }
 }

@@ -9,7 +9,9 @@ use crate::io::{Lane, Tasks};
 use crate::keys::Keys;
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
+use crate::pending::Durability;
 use crate::segment::{Recipe, Segment};
+use crate::sync::Ordering;
 
 /// Segment files that are not part of the chain.
 #[derive(Debug)]
@@ -55,7 +57,24 @@ impl Files {
     }
 }
 
+/// A sync begins in the background once so many bytes of the log are not durable: what nobody waits for must not grow
+/// without bound. A crash loses no more of it, the next open reads no more from the disk, and a rotation syncs no more.
+const BEHIND_BYTES_MAX: u32 = 4 << 20;
+
 impl Core {
+    /// Begins a sync of everything up to `ticket` where the durable mark has fallen far behind. Called without locks.
+    pub(super) fn catch_up(&self, ticket: u64) {
+        let durable = self.group.durable().1.place();
+        let written = self.view.read().mark().place();
+        let is_far = written.0 == durable.0 && written.1.saturating_sub(durable.1) >= BEHIND_BYTES_MAX;
+        if !is_far || self.is_catching_up.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let is_catching_up = Arc::clone(&self.is_catching_up);
+        // A failure poisons the journal, and the next write hears of it.
+        self.group.on_durable(ticket, Box::new(move |_| is_catching_up.store(false, Ordering::Release)));
+    }
+
     /// Hands out the next segment, of at least `size_bytes_min`: the spare, or one that is made now.
     pub(super) fn take_successor(&self, size_bytes_min: u64) -> Result<Arc<Segment>> {
         let size = self.next_size(size_bytes_min)?;

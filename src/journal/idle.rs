@@ -13,8 +13,10 @@ use crate::segment::index::Slot;
 use crate::stable_store::Changes;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
-/// How long a journal must have been left alone to count as idle; and how often one that is not is looked at.
+/// How long a journal must have been left alone for its mark to be committed; and how often it is looked at.
 const IDLE_DELAY: Duration = Duration::from_millis(500);
+/// After so many looks at a journal that nobody used, five seconds, its memory is given up: a pause costs no cache.
+const QUIET_LOOKS: u64 = 10;
 /// Room for so many slots is kept in any case.
 const SLOTS_KEPT: usize = 512;
 
@@ -26,6 +28,8 @@ pub(crate) struct Idle {
     is_read: AtomicBool,
     /// The newest write.
     ticket: AtomicU64,
+    /// How many looks in a row have found nobody at work.
+    quiet: AtomicU64,
 }
 
 impl Core {
@@ -65,9 +69,12 @@ impl Core {
         if !is_written {
             self.commit_mark();
         }
-        if is_written || is_read || !self.give_up_memory() {
+        let quiet = if is_written || is_read { 0 } else { self.idle.quiet.load(Ordering::Acquire) + 1 };
+        self.idle.quiet.store(quiet, Ordering::Release);
+        if quiet < QUIET_LOOKS || !self.give_up_memory() {
             return self.look_later();
         }
+        self.idle.quiet.store(0, Ordering::Release);
         self.idle.is_watched.store(false, Ordering::SeqCst);
         // Whoever came in between has seen that it was watched.
         if self.idle.is_read.load(Ordering::SeqCst) || self.group.newest_ticket() != ticket {

@@ -103,6 +103,8 @@ struct Core {
     group: Arc<Group>,
     files: Files,
     idle: Idle,
+    /// A sync that nobody waits for is under way.
+    is_catching_up: Arc<AtomicBool>,
     index_cache: IndexCache,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,

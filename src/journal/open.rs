@@ -344,6 +344,7 @@ fn assemble(
         meta: IoLock::new(Arc::clone(&tasks), "the lock of `meta`", store.map(|store| Meta { store, state })),
         files,
         idle: Idle::default(),
+        is_catching_up: Arc::default(),
         index_cache: IndexCache::default(),
         closed: AtomicBool::new(false),
         lock: Mutex::new(None),

@@ -19,7 +19,7 @@ use crate::mutate::{self, Mutation};
 /// How much is read ahead of a scan: little at first, because most places are looked at and left.
 const WINDOW_BYTES_MIN: usize = 4 << 10;
 /// How much in the end, where it goes on and on.
-const WINDOW_BYTES_MAX: usize = 1 << 20;
+const WINDOW_BYTES_MAX: usize = 256 << 10;
 /// What is compared with zeros at a time.
 const BLANK_BYTES: usize = 4 << 10;
 static BLANK: [u8; BLANK_BYTES] = [0; BLANK_BYTES];

@@ -169,15 +169,14 @@ impl fmt::Display for Catch {
 }
 
 /// Explores what every class of faults makes of these seeds, one class after the other, until `seen` has enough or
-/// something fails. `progress` hears how many states there were.
-pub fn hunt(seeds: Range<u64>, classes: &[Box<dyn Faults>], seen: &Seen, progress: &(dyn Fn(u64) + Sync)) -> Catch {
+/// something fails.
+pub fn hunt(seeds: Range<u64>, classes: &[Box<dyn Faults>], seen: &Seen) -> Catch {
     let (next, over) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
     let sum = Mutex::new(Catch::of(classes));
     let explore = |seed: u64, at: usize, class: &dyn Faults| {
         let begun = Instant::now();
         let (tally, result) = class.explore(seed, seen);
         let busy = begun.elapsed();
-        progress(seen.count());
         let first = result.err().filter(|_| !over.swap(true, Ordering::Relaxed));
         let failure = first.map(|said| class.shrink(seed, said));
         let mut sum = sum.lock().expect("no worker panics here");

@@ -206,7 +206,7 @@ fn short_and_interrupted_transfers_are_gone_on_with() {
 #[test]
 fn a_million_states_that_power_loss_may_leave_are_recovered() {
     let classes = hunt::power_cuts(&hunt::plain());
-    let caught = hunt::hunt(0..u64::MAX, &classes, &Seen::new(1_000_000, None), &|_| {});
+    let caught = hunt::hunt(0..u64::MAX, &classes, &Seen::new(1_000_000, None));
     println!("{caught}");
     if let Some(failure) = caught.failures.first() {
         panic!("{failure}");
@@ -218,7 +218,7 @@ fn a_million_states_that_power_loss_may_leave_are_recovered() {
 fn a_hunt_on_a_disk_that_does_not_sync_fails_with_a_short_history() {
     for lie in [Lie::Files, Lie::Directories] {
         let wrap: Wrap = Arc::new(move |fs| Arc::new(Liar(fs, lie)));
-        let caught = hunt::hunt(0..20, &hunt::power_cuts(&wrap), &Seen::new(100_000, None), &|_| {});
+        let caught = hunt::hunt(0..20, &hunt::power_cuts(&wrap), &Seen::new(100_000, None));
         let failure = caught.failures.first().expect("nobody noticed");
         let history = failure.history.as_ref().expect("power cuts have one");
         assert!(history.ops.len() <= 2, "{lie:?}: {failure}");

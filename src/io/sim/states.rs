@@ -16,7 +16,8 @@ pub struct CrashStates {
 
 impl CrashStates {
     /// How many things power loss decides in the state that comes next: the part of an unsynced write in one sector, the size
-    /// of a file, a name. What makes no difference does not count.
+    /// of a file, a name. What makes no difference does not count. Another state may have more of them: where a name does not
+    /// survive, an older file with unsynced bytes of its own may.
     pub fn units(&self) -> usize {
         self.choices.count()
     }
@@ -45,7 +46,7 @@ impl SimFs {
     /// Every state that power loss may leave when it comes now, or when it came: each combination of what survives, beginning
     /// with everything. Each is at rest, as [`after_power_cut`](Self::after_power_cut) gives it.
     ///
-    /// There are exponentially many: look at [`CrashStates::units`] first.
+    /// There are exponentially many: look at [`CrashStates::units`] first, and take no more of them than you have time for.
     ///
     /// ```
     /// use raft_journal::io::sim::{Kinds, SimFs};
