@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use raft_journal::{Key, KeyFault, KeyProvider, KeyRing, LogStore, Position, StableStore};
+use raft_journal::{Error, Key, KeyFault, KeyProvider, KeyRing, LogStore, Position, StableStore};
 
 use crate::common::{Disk, append_each, entries, log, on_both};
 use crate::{fault, key, open, ring};
@@ -139,4 +139,24 @@ fn a_provider_without_its_current_key_fails_what_needs_it_and_nothing_else() {
     assert_eq!(log(&journal), entries(1..=next + 20, 1));
     let counts: BTreeMap<u32, usize> = journal.segments_by_key();
     assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn a_log_with_a_lost_entry_is_not_rewritten() {
+    let disk = Disk::simulated();
+    let journal = open(&disk, ring(1)).unwrap();
+    append_each(&journal, &entries(1..=60, 1));
+    journal.close().unwrap();
+    // The end of the first file's first entry: its tag.
+    let name = disk.chain()[0].clone();
+    disk.flip(&name, 512 + 72 + 20 + 300 + 28 - 1);
+    let journal = open(&disk, both(2)).unwrap();
+    let before = journal.segments_by_key();
+    assert!(matches!(journal.rewrite(), Err(Error::Damaged(damage)) if damage.indexes.contains(1)));
+    assert_eq!(journal.segments_by_key(), before);
+    assert_eq!(journal.entries(2..61, u64::MAX).unwrap(), entries(2..=60, 1));
+    journal.truncate_head(Position::new(1, 1)).unwrap();
+    journal.rewrite().unwrap();
+    journal.close().unwrap();
+    assert_eq!(log(&open(&disk, ring(2)).unwrap()), entries(2..=60, 1));
 }
