@@ -45,7 +45,8 @@ impl Journal {
     ///
     /// The entries must be consecutive, and each must be damaged. Where the damage left the entry's checksum or its term
     /// known, the entry must have just these; where it left neither, its term must fit between those of its neighbours.
-    /// Such an entry must be the one that was committed at its index: take it from the leader.
+    /// Such an entry must be the one that was committed at its index: take it from the leader. In an encrypted journal the
+    /// checksum may prove nothing where the bytes beside it are damaged too; then the term counts.
     ///
     /// Appends and reads go on meanwhile. A file of the segments' is never changed: the entries go to a file of their
     /// own, which stays until the head is truncated past them.

@@ -265,3 +265,25 @@ fn a_copy_that_is_written_to_shares_no_nonce_with_its_original() {
     assert_eq!(found.broken, [""; 0]);
     assert!(found.shared > 2, "each wrote at the same places, in the same life: {}", found.shared);
 }
+
+#[test]
+fn a_checkpoint_that_is_written_to_shares_no_nonce_with_its_journal() {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let disk = Disk::simulated();
+    let recorder = Arc::new(Recorder(disk.sim().clone(), Arc::clone(&seen)));
+    let open = |disk: &Disk| crate::options(disk, ring(1)).file_system(recorder.clone()).open(&disk.dir).unwrap();
+    let journal = open(&disk);
+    journal.append(&entries(1..=3, 1)).unwrap();
+    journal.set_u64(b"term", 1).unwrap();
+    let copy = disk.beside("copy");
+    journal.checkpoint(&copy.dir).unwrap();
+    journal.close().unwrap();
+    for (disk, term) in [(&disk, 2), (&copy, 3)] {
+        let journal = open(disk);
+        journal.append(&entries(4..=5, term)).unwrap();
+        journal.set_u64(b"term", term).unwrap();
+    }
+    let found = found(&seen);
+    assert_eq!(found.broken, [""; 0]);
+    assert!(found.shared > 2, "each wrote at the same places, in the same life: {}", found.shared);
+}

@@ -21,12 +21,8 @@ fn assert_hidden(disk: &Disk) {
     }
 }
 
-fn is_repair(name: &String) -> bool {
-    name.ends_with(".rep")
-}
-
 fn repair_files(disk: &Disk) -> Vec<String> {
-    disk.names().into_iter().filter(is_repair).collect()
+    disk.names().into_iter().filter(|name| name.ends_with(".rep")).collect()
 }
 
 /// Spoils the end of an entry of the first segment.
@@ -112,7 +108,7 @@ fn another_entry_of_the_same_term_is_refused_where_a_neighbour_has_the_random_bi
     journal.append(&all).unwrap();
     spoil(&disk, 2);
     let other = Entry::new(2, 1, vec![7; all[1].data.len()]);
-    assert_eq!(refused(journal.repair(&[other.clone()])), RepairFault::Checksum);
+    assert_eq!(refused(journal.repair(&[other])), RepairFault::Checksum);
     assert_eq!(repair_files(&disk), [""; 0]);
     // Where its own are damaged, the neighbour's prove it all the same.
     let segment = Segment::first(&disk);
