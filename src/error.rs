@@ -150,6 +150,16 @@ pub enum Error {
         /// The newest version that this build reads.
         supported: u32,
     },
+    /// A file and the keys that were given do not go together. It was left alone.
+    #[error("{}: {fault} (key {key_id})", path.display())]
+    Key {
+        /// The file, or the directory that a file was to be made in.
+        path: PathBuf,
+        /// The id of the key that is meant; 0 where the file says that it is not encrypted.
+        key_id: u32,
+        /// What does not go together.
+        fault: KeyFault,
+    },
     /// Acknowledged bytes no longer check out.
     #[error("{0}")]
     Damaged(Arc<Damage>),
@@ -420,6 +430,10 @@ pub enum DamageKind {
     /// The entry has flags that this build does not know.
     #[error("the entry has flags that this build does not know: use a newer build")]
     UnknownFlags,
+    /// The entry's checksum is right, but it is not what was encrypted for this place under this key: it was changed on
+    /// purpose, or moved from elsewhere.
+    #[error("the entry is not what was encrypted for this place")]
+    NotAuthentic,
     /// The entry was lost earlier, and its loss accepted.
     #[error("the entry was lost earlier and its loss was accepted")]
     Accepted,
@@ -480,6 +494,30 @@ pub enum RepairFault {
         /// The index that comes next.
         expected: u64,
     },
+}
+
+/// Why a file and the keys that were given do not go together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFault {
+    /// The file is encrypted, and no keys were given.
+    #[error("it is encrypted: open it with `OpenOptions::encryption` (feature `encryption`)")]
+    NoKeys,
+    /// The file is not encrypted, and keys were given.
+    #[error("it is not encrypted, but keys were given: open it without them, or find out who replaced it")]
+    NotEncrypted,
+    /// The key provider has no key with this id.
+    #[error("the key provider has no key with this id: give it the key back")]
+    Unknown,
+    /// The key provider has another key under this id than the file was written with.
+    #[error("the key provider has another key under this id: give it the one that the file was written with")]
+    Wrong,
+    /// The key is right and so is the checksum, but not the seal over the content: the file was changed on purpose.
+    #[error("what it says was not written with this key, in spite of a right checksum: restore the file")]
+    NotAuthentic,
+    /// The cryptographic library refused to work.
+    #[error("the cryptographic library refused to work")]
+    Refused,
 }
 
 /// A journal's identity, chosen at random when it is created and written into each of its files.

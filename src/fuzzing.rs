@@ -53,7 +53,7 @@ pub struct Scanned {
 ///
 /// The file system's.
 pub fn scan(fs: &dyn Fs, dir: &Path, sequence: u64, plan: &Scan) -> Result<Option<Scanned>> {
-    let opened = Segment::open(fs, dir, sequence, JournalId(plan.journal_id), Mode::Read)?;
+    let opened = Segment::open(fs, dir, sequence, JournalId(plan.journal_id), Mode::Read, None)?;
     let Opened::Whole(segment) = opened else { return Ok(None) };
     let (mut window, mut seen, mut scanned) = (Window::new(&segment), Seen::default(), Scanned::default());
     scanned.is_trailed = window.trailed_seal()?.is_some();
@@ -86,7 +86,7 @@ pub fn scan(fs: &dyn Fs, dir: &Path, sequence: u64, plan: &Scan) -> Result<Optio
         let room = segment.data_end().saturating_sub(slot.offset) as usize;
         io::read_up_to(&*segment.file, &mut bytes, room, u64::from(slot.offset))
             .map_err(|error| Error::io("read", &segment.path, Some(u64::from(slot.offset)), error))?;
-        let read = reader::parse_entry(&segment.salt, index, *slot, Bytes::from(bytes));
+        let read = reader::parse_entry(&segment, index, *slot, Bytes::from(bytes));
         scanned.unreadable.extend(read.err());
     }
     Ok(Some(scanned))
@@ -115,7 +115,9 @@ pub fn index_slots(salt: u64, offset: u32, life: u32, body: &[u8], body_check: u
 
 /// A copy of `meta` as it would be written, if these bytes are one.
 pub fn rewrite_meta(bytes: &[u8]) -> Option<Vec<u8>> {
-    meta::format::parse(bytes).ok().map(|state| meta::format::encode(&state))
+    // One that is encrypted is written anew under another key each time.
+    let plain = meta::format::parse(bytes).ok().filter(|state| state.encrypted.is_none());
+    plain.map(|state| meta::format::encode(&state))
 }
 
 /// Opens the `meta` in `dir`; the generation that it adopts.
@@ -124,5 +126,5 @@ pub fn rewrite_meta(bytes: &[u8]) -> Option<Vec<u8>> {
 ///
 /// As opening a journal.
 pub fn open_meta(fs: &dyn Fs, dir: &Path) -> Result<u64> {
-    MetaStore::open(fs, dir, Mode::Write).map(|loaded| loaded.state.generation)
+    MetaStore::open(fs, dir, Mode::Write, None).map(|loaded| loaded.state.generation)
 }

@@ -42,11 +42,13 @@
 //!   each failure which promise broke.
 //! - With the feature `replica`, `adapters::replica` is the log of a replica: a committed position and a watch on it,
 //!   named positions that hold the head back, and the way from a plain log to a Raft log.
+//! - With the feature `encryption`, `OpenOptions::encryption` encrypts entries and small state on the disk.
 //!
 //! # Documents
 //!
 //! - [`docs::crash_safety`]: the promises, the assumptions about the disk, and how recovery decides.
 //! - `docs::crash_testing` (feature `sim`): your own node on a disk that loses power, and how this crate does it.
+//! - `docs::encryption` (feature `encryption`): what it hides and what not, keys and how they are changed.
 //! - [`docs::format`]: every byte on the disk.
 //! - `docs::openraft` (features `openraft-09` and `openraft-010`): a node with openraft, from its first line to its worst
 //!   day.
@@ -71,6 +73,11 @@ pub mod fuzzing;
 mod histogram;
 pub mod io;
 mod journal;
+#[cfg(feature = "encryption")]
+mod keys;
+#[cfg(not(feature = "encryption"))]
+#[path = "keys/absent.rs"]
+mod keys;
 mod log_store;
 mod memory;
 mod meta;
@@ -85,13 +92,15 @@ mod sync;
 
 pub use digest::RangeDigest;
 pub use entry::{Entry, Position};
-pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, RepairFault, Result, TargetFault};
+pub use error::{Damage, DamageKind, DamagedRange, Error, JournalId, KeyFault, RepairFault, Result, TargetFault};
 pub use histogram::Histogram;
 pub use journal::{
     Checkpoint, Compression, Journal, OnDamage, OpenOptions, RecoveryReport, SegmentInfo, SegmentRole, Suspect,
     TornTail,
 };
 pub use journal::{Fault, FaultCause, FaultPart, LastVerify, VerifyOptions, VerifyProgress, VerifyReport};
+#[cfg(feature = "encryption")]
+pub use keys::{KEY_BYTES, Key, KeyProvider, KeyRing};
 pub use log_store::{LogState, LogStore};
 pub use memory::MemoryStore;
 pub use pending::{Durability, DurableCallback, Pending};
@@ -110,6 +119,9 @@ pub mod docs {
     #[cfg(all(feature = "openraft-09", feature = "openraft-010"))]
     #[doc = include_str!("docs/openraft.md")]
     pub mod openraft {}
+    #[cfg(feature = "encryption")]
+    #[doc = include_str!("docs/encryption.md")]
+    pub mod encryption {}
     #[doc = include_str!("docs/operations.md")]
     pub mod operations {}
     #[doc = include_str!("docs/performance.md")]

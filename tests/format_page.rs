@@ -39,6 +39,11 @@ fn layouts() -> Vec<Layout> {
             bytes: s::HEADER_BYTES,
         },
         Layout {
+            heading: "Key record",
+            fields: &[("check", s::KEY_RECORD_CHECK_AT), ("key check", s::KEY_RECORD_KEY_CHECK_AT)],
+            bytes: s::KEY_RECORD_BYTES,
+        },
+        Layout {
             heading: "Batch header",
             fields: &[
                 ("check", s::BATCH_CHECK_AT),
@@ -138,6 +143,32 @@ fn layouts() -> Vec<Layout> {
             heading: "Repair",
             fields: &[("sequence", 0), ("place", 8), ("first", 12), ("end", 20), ("file", 28), ("salt", 36)],
             bytes: m::REPAIRED_BYTES,
+        },
+        Layout {
+            heading: "Encrypted repair",
+            fields: &[("check", s::STOOD_CHECK_AT), ("length", s::STOOD_LEN_AT)],
+            bytes: s::STOOD_BYTES,
+        },
+        Layout {
+            heading: "Encrypted payload",
+            fields: &[
+                ("life", s::ENCRYPTED_LIFE_AT),
+                ("random", s::ENCRYPTED_RANDOM_AT),
+                ("ciphertext", s::ENCRYPTED_TEXT_AT),
+                ("tag", s::ENCRYPTED_TEXT_AT),
+            ],
+            bytes: s::ENCRYPTED_BYTES,
+        },
+        Layout {
+            heading: "Encrypted pairs",
+            fields: &[
+                ("key id", m::ENCRYPTED_KEY_ID_AT),
+                ("random", m::ENCRYPTED_RANDOM_AT),
+                ("key check", m::ENCRYPTED_KEY_CHECK_AT),
+                ("ciphertext", m::ENCRYPTED_TEXT_AT),
+                ("tag", m::ENCRYPTED_TEXT_AT),
+            ],
+            bytes: m::ENCRYPTED_BYTES,
         },
         Layout { heading: "Pair", fields: &[("key length", 0), ("value length", 1)], bytes: m::PAIR_HEAD_BYTES },
     ]

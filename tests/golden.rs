@@ -14,20 +14,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use raft_journal::{
-    Changes, Compression, Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, Result, StableStore,
+    Changes, Compression, Entry, Error, Journal, KeyFault, LogStore, OnDamage, OpenOptions, Position, Result,
+    StableStore,
 };
 
 /// A journal that is kept: its directory, how it was written, and what it must hold.
 struct Golden {
     name: &'static str,
+    options: fn() -> OpenOptions,
     write: fn(&Path) -> Result<()>,
     content: fn() -> Content,
 }
 
 const GOLDEN: &[Golden] = &[
-    Golden { name: "v1", write: write_v1, content: content_v1 },
-    Golden { name: "v2", write: write_v2, content: content_v2 },
+    Golden { name: "v1", options: OpenOptions::new, write: write_v1, content: content_v1 },
+    Golden { name: "v2", options: OpenOptions::new, write: write_v2, content: content_v2 },
+    #[cfg(feature = "encryption")]
+    Golden { name: ENCRYPTED, options: encrypted, write: write_encrypted, content: content_v1 },
 ];
+
+/// Kept in every build: one without the feature must say why it cannot read it.
+const ENCRYPTED: &str = "v1-encrypted";
 
 /// Everything that a journal holds.
 struct Content {
@@ -51,9 +58,24 @@ fn words() -> String {
     "the same words again and again ".repeat(40)
 }
 
-/// Several sealed segments, a purged head, a replaced tail, a compressed entry, an empty one, a vote; two lives.
+#[cfg(feature = "encryption")]
+fn encrypted() -> OpenOptions {
+    let keys = raft_journal::KeyRing::new(7, raft_journal::Key::new([0x42; 32]));
+    OpenOptions::new().encryption(std::sync::Arc::new(keys))
+}
+
 fn write_v1(dir: &Path) -> Result<()> {
-    let journal = options().open(dir)?;
+    write(&options(), dir)
+}
+
+#[cfg(feature = "encryption")]
+fn write_encrypted(dir: &Path) -> Result<()> {
+    write(&encrypted().segment_bytes(8 << 10).meta_bytes_max(512), dir)
+}
+
+/// Several sealed segments, a purged head, a replaced tail, a compressed entry, an empty one, a vote; two lives.
+fn write(options: &OpenOptions, dir: &Path) -> Result<()> {
+    let journal = options.open(dir)?;
     journal.set_u64(b"term", 1)?;
     for index in 1..=120 {
         journal.append(&[Entry::new(index, 1 + index / 50, payload(index))])?;
@@ -64,7 +86,7 @@ fn write_v1(dir: &Path) -> Result<()> {
     journal.truncate_head(Position::new(40, 1))?;
     journal.close()?;
 
-    let journal = options().compression(Compression::Lz4 { threshold_bytes: 256 }).open(dir)?;
+    let journal = options.clone().compression(Compression::Lz4 { threshold_bytes: 256 }).open(dir)?;
     journal.append(&[Entry::new(113, 4, words()), Entry::new(114, 5, "behind the words")])?;
     journal.truncate_tail(114)?;
     journal.append(&[Entry::new(114, 6, "the end")])?;
@@ -137,11 +159,11 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// A copy of a kept journal that may be written to.
-fn copy(golden: &Golden) -> (tempfile::TempDir, PathBuf) {
+fn copy(name: &str) -> (tempfile::TempDir, PathBuf) {
     let temporary = tempfile::tempdir().unwrap();
     let dir = temporary.path().join("journal");
     fs::create_dir(&dir).unwrap();
-    for (name, bytes) in files(&directory(golden.name)) {
+    for (name, bytes) in files(&directory(name)) {
         fs::write(dir.join(name), bytes).unwrap();
     }
     (temporary, dir)
@@ -170,9 +192,9 @@ fn assert_content(journal: &Journal, content: &Content) {
 #[test]
 fn a_kept_journal_reads_as_it_was_written() {
     for golden in GOLDEN {
-        let (_temporary, dir) = copy(golden);
+        let (_temporary, dir) = copy(golden.name);
         let content = (golden.content)();
-        let looker = OpenOptions::new().read_only(true).open(&dir).unwrap();
+        let looker = (golden.options)().read_only(true).open(&dir).unwrap();
         assert_content(&looker, &content);
         let report = looker.recovery_report();
         assert!(report.clean && report.suspect.is_none() && report.torn.is_none(), "{report:?}");
@@ -185,31 +207,39 @@ fn a_kept_journal_reads_as_it_was_written() {
 #[test]
 fn a_kept_journal_goes_on() {
     for golden in GOLDEN {
-        let (_temporary, dir) = copy(golden);
+        let (_temporary, dir) = copy(golden.name);
         let mut content = (golden.content)();
         // With another bound than it was written with, so that `meta` is rewritten.
-        let journal = Journal::open(&dir).unwrap();
+        let journal = (golden.options)().open(&dir).unwrap();
         assert_content(&journal, &content);
         assert_eq!(journal.recovery_report().life, content.life + 1);
         let last = journal.state().last.unwrap();
         content.entries.push(Entry::new(last.index + 1, last.term, "written by this build"));
         journal.append(&content.entries[content.entries.len() - 1..]).unwrap();
         drop(journal);
-        assert_content(&Journal::open(&dir).unwrap(), &content);
+        assert_content(&(golden.options)().open(&dir).unwrap(), &content);
+    }
+}
+
+#[test]
+fn a_kept_journal_that_is_encrypted_is_refused_without_its_key() {
+    let (_temporary, dir) = copy(ENCRYPTED);
+    for read_only in [true, false] {
+        let refused = options().read_only(read_only).open(&dir);
+        assert!(matches!(refused, Err(Error::Key { key_id: 7, fault: KeyFault::NoKeys, .. })), "{refused:?}");
     }
 }
 
 #[test]
 fn the_kept_files_are_small_and_all_known() {
     let mut bytes = 0;
-    for golden in GOLDEN {
-        bytes += files(&directory(golden.name)).values().map(|file| file.len() as u64).sum::<u64>();
+    for entry in fs::read_dir(directory("")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        bytes += files(&directory(&name)).values().map(|file| file.len() as u64).sum::<u64>();
+        let is_read = GOLDEN.iter().any(|golden| name == golden.name) || name == ENCRYPTED;
+        assert!(is_read, "nobody reads {name:?}");
     }
     assert!(bytes <= FILES_BYTES_MAX, "{bytes} bytes");
-    for entry in fs::read_dir(directory("")).unwrap() {
-        let name = entry.unwrap().file_name();
-        assert!(GOLDEN.iter().any(|golden| name.to_str() == Some(golden.name)), "nobody reads {name:?}");
-    }
 }
 
 /// What the history of a kept journal makes is what its content says, in this build too.
@@ -219,7 +249,7 @@ fn a_history_makes_its_content() {
         let temporary = tempfile::tempdir().unwrap();
         let dir = temporary.path().join("journal");
         (golden.write)(&dir).unwrap();
-        assert_content(&options().read_only(true).open(&dir).unwrap(), &(golden.content)());
+        assert_content(&(golden.options)().read_only(true).open(&dir).unwrap(), &(golden.content)());
     }
 }
 

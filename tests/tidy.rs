@@ -12,6 +12,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("error", &["entry"]),
     // Bugs on purpose, for tests alone: the module exists, and may be named, only under its cfg.
     ("mutate", &[]),
+    // Keys, and what is done with them.
+    ("keys", &["error"]),
     // One door to the disk; bytes in, bytes out.
     ("io", &["mutate", "sync"]),
     ("codec", &[]),
@@ -24,8 +26,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("stable_store", &["entry", "error"]),
     ("memory", &["entry", "error", "log_store", "pending", "stable_store", "sync"]),
     // The two kinds of file, which never meet.
-    ("segment", &["codec", "entry", "error", "io", "mutate"]),
-    ("meta", &["codec", "entry", "error", "io", "mutate", "stable_store"]),
+    ("segment", &["codec", "entry", "error", "io", "keys", "mutate", "sync"]),
+    ("meta", &["codec", "entry", "error", "io", "keys", "mutate", "stable_store"]),
     // The only floor that knows both.
     (
         "journal",
@@ -36,6 +38,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "error",
             "histogram",
             "io",
+            "keys",
             "log_store",
             "meta",
             "mutate",

@@ -176,17 +176,18 @@ impl Core {
         }
     }
 
-    fn write_batch(&self, writer: &mut Writer, first_index: u64, entries: &[Entry]) -> Result<u64> {
+    pub(super) fn write_batch(&self, writer: &mut Writer, first_index: u64, entries: &[Entry]) -> Result<u64> {
         let before = self.position_before(first_index)?;
-        let body_bytes = writer::body_bytes_max(entries);
+        let body_bytes = writer::body_bytes_max(entries, self.options.keys.is_some());
         if !self.fits(first_index, entries, body_bytes) {
             self.rotate(writer, entries, body_bytes)?;
         }
         let (segment, header) = self.next_header(Kind::Entries, Some(first_index));
         writer.reset();
-        let (compression, align) = (self.options.compression, segment.align);
+        let (compression, random) = (self.options.compression, self.random_for(&segment));
         let Writer { buffer, slots, .. } = writer;
-        let header = writer::encode_entries(&segment.salt, header, entries, compression, align, buffer, slots);
+        let header = writer::encode_entries(&segment, header, entries, compression, random, buffer, slots)
+            .map_err(|fault| segment.key_error(fault))?;
         #[cfg(mutate)]
         if mutate::is(Mutation::TailTruncationInMemory) && entries.is_empty() {
             let mut view = self.view.write();
@@ -225,6 +226,13 @@ impl Core {
         watch::bump(&watch.bytes, body_bytes - entries * ENTRY_BYTES as u64);
         watch::bump(&watch.bytes_written, bytes_written);
         watch.found_room(true);
+    }
+
+    /// What the nonces of one batch have beside their offsets. Drawn for each batch that is encoded: where a write found no
+    /// space, the next batch goes to the same offsets, in the same life, and a copy of these files may be written to
+    /// elsewhere.
+    fn random_for(&self, segment: &Segment) -> u64 {
+        if segment.cipher.is_some() { self.fs.entropy() } else { 0 }
     }
 
     /// Whether a batch fits the active segment and leaves room for its seal.
@@ -289,7 +297,7 @@ impl Core {
     }
 
     /// Seals the active segment, durably, and goes on in the next one, which has room for a batch like this.
-    fn rotate(&self, writer: &mut Writer, entries: &[Entry], body_bytes: u64) -> Result<()> {
+    pub(super) fn rotate(&self, writer: &mut Writer, entries: &[Entry], body_bytes: u64) -> Result<()> {
         let size_min = Segment::size_for(self.options.aligned, body_bytes, entries.len(), term_runs(entries));
         let _span = trace::rotate(&self.dir, self.view.read().active.sequence);
         let successor = self.take_successor(size_min)?;

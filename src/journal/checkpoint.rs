@@ -10,6 +10,7 @@ use super::{Core, Journal};
 use crate::entry::Position;
 use crate::error::{Error, Result, TargetFault};
 use crate::io::{self, File, Mode, PathKind};
+use crate::keys::Keys;
 use crate::meta::{self, MetaStore, State};
 use crate::segment::format::{BatchHeader, HEADER_BYTES, Header, Kind};
 use crate::segment::recover::Window;
@@ -178,7 +179,7 @@ impl Core {
         }
         target.sync_names()?;
         // Only now: with `meta` the copy is whole.
-        MetaStore::create(&*self.fs, dir, cut.state, self.options.meta_bytes_max)?;
+        MetaStore::create(&*self.fs, dir, cut.state, self.options.meta_bytes_max, self.options.keys.clone())?;
         let segments = cut.pieces.iter().filter(|piece| !matches!(piece.extent, Extent::Repair)).count();
         Ok(Checkpoint { last: cut.last, segments, ..target.made })
     }
@@ -251,6 +252,10 @@ impl Target<'_> {
         }
     }
 
+    fn keys(&self) -> Option<&Keys> {
+        self.core.options.keys.as_ref()
+    }
+
     fn refuse(&self, why: TargetFault) -> Error {
         Error::CheckpointTarget { dir: self.dir.to_path_buf(), why }
     }
@@ -271,7 +276,7 @@ impl Target<'_> {
             };
         }
         for sequence in names.iter().filter_map(|name| segment::sequence_of(name)) {
-            match Segment::open(&*self.core.fs, self.dir, sequence, expected, Mode::Read)? {
+            match Segment::open(&*self.core.fs, self.dir, sequence, expected, Mode::Read, self.keys())? {
                 Opened::Foreign(found) => return Err(self.refuse(TargetFault::OtherJournal { found })),
                 Opened::Newer(found) => {
                     let path = self.dir.join(segment::file_name(sequence));
@@ -283,7 +288,7 @@ impl Target<'_> {
         if !has(meta::FILE_NAME) {
             return Ok(None);
         }
-        let older = MetaStore::open(&*self.core.fs, self.dir, Mode::Read)?.state;
+        let older = MetaStore::open(&*self.core.fs, self.dir, Mode::Read, self.keys())?.state;
         if older.journal_id != expected {
             return Err(self.refuse(TargetFault::OtherJournal { found: older.journal_id }));
         }
@@ -363,10 +368,10 @@ impl Target<'_> {
         let (ours, core) = (&*piece.segment, self.core);
         if let Extent::Repair = piece.extent {
             let named = (ours.sequence, ours.salt_value);
-            return Ok(RepairFile::open(&*core.fs, self.dir, named, core.journal_id, Mode::Read)?.is_ok());
+            return Ok(RepairFile::open(&*core.fs, self.dir, named, core.journal_id, Mode::Read, self.keys())?.is_ok());
         }
         let Some(seal) = self.seal(ours, piece.extent)? else { return Ok(false) };
-        let theirs = match Segment::open(&*core.fs, self.dir, ours.sequence, core.journal_id, Mode::Read) {
+        let theirs = match Segment::open(&*core.fs, self.dir, ours.sequence, core.journal_id, Mode::Read, self.keys()) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             theirs => theirs?,
         };

@@ -7,6 +7,7 @@ use super::Core;
 use super::monitor::Monitor;
 use crate::error::{Error, Result};
 use crate::io::{Lane, Tasks};
+use crate::keys::Keys;
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 use crate::pending::Durability;
@@ -105,14 +106,17 @@ impl Core {
     /// Hands out the next segment, of at least `size_bytes_min`: the spare, or one that is made now.
     pub(super) fn take_successor(&self, size_bytes_min: u64) -> Result<Arc<Segment>> {
         let size = self.next_size(size_bytes_min)?;
+        let key_id = self.options.keys.as_ref().map_or(0, Keys::current);
+        // One that was made before the key changed is of no use.
+        let fits = |spare: &Segment| u64::from(spare.size_bytes) >= size_bytes_min && spare.key_id == key_id;
         let mut state = self.files.state.lock();
-        let is_ready = state.spare.as_ref().is_some_and(|spare| u64::from(spare.size_bytes) >= size_bytes_min);
+        let is_ready = state.spare.as_ref().is_some_and(|spare| fits(spare));
         state.not_ready += u64::from(!is_ready);
         while state.preparing {
             self.files.state.wait(&mut state, "a file that is being made", |state| !state.preparing);
         }
         if let Some(spare) = state.spare.take() {
-            if u64::from(spare.size_bytes) >= size_bytes_min {
+            if fits(&spare) {
                 return Ok(spare);
             }
             state.retired.push(spare);
@@ -148,8 +152,9 @@ impl Core {
             (sequence, recycled)
         };
         let recycled = recycled.filter(|old| self.is_ours_alone(old));
-        let aligned = self.options.aligned;
-        let recipe = Recipe { sequence, size_bytes, salt: self.fs.entropy(), journal_id: self.journal_id, aligned };
+        let (salt, journal_id, aligned) = (self.fs.entropy(), self.journal_id, self.options.aligned);
+        let key = self.options.current_key(&self.dir, journal_id)?;
+        let recipe = Recipe { sequence, size_bytes, salt, journal_id, aligned, key };
         #[cfg(mutate)]
         let recipe = match &recycled {
             Some(old) if mutate::is(Mutation::NoSalt) => Recipe { salt: old.salt_value, ..recipe },

@@ -161,7 +161,8 @@ impl Core {
 
     /// A file with a segment's name that the log does not have; nothing if it went meanwhile.
     fn outside_segment(&self, sequence: u64, active: u64) -> Result<Option<SegmentInfo>> {
-        let opened = match Segment::open(&*self.fs, &self.dir, sequence, self.journal_id, Mode::Read) {
+        let keys = self.options.keys.as_ref();
+        let opened = match Segment::open(&*self.fs, &self.dir, sequence, self.journal_id, Mode::Read, keys) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             opened => opened?,
         };

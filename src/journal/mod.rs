@@ -15,10 +15,13 @@ pub(crate) mod monitor;
 mod open;
 mod options;
 mod read;
+mod recognize;
 mod recovery;
 mod repair;
 mod repairs;
 mod report;
+#[cfg(feature = "encryption")]
+mod rewrite;
 mod stable;
 mod trace;
 mod verify;
@@ -143,6 +146,20 @@ impl Journal {
     /// What opening found and did.
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.core().report
+    }
+
+    /// How many segments of the log, and repair files, are encrypted under each key, by its id. A key that is not current and has none here
+    /// is needed by no entry any more; see [`docs::encryption`](crate::docs::encryption) on when it may go.
+    #[cfg(feature = "encryption")]
+    pub fn segments_by_key(&self) -> BTreeMap<u32, usize> {
+        let view = self.core().view.read();
+        let segments = view.sealed.iter().map(|sealed| &sealed.segment).chain([&view.active]);
+        let repairs = view.repairs.files().map(|(_, file)| &file.segment);
+        let files: BTreeMap<u64, u32> =
+            segments.chain(repairs).map(|segment| (segment.sequence, segment.key_id)).collect();
+        let mut counts = BTreeMap::new();
+        files.values().for_each(|key_id| *counts.entry(*key_id).or_default() += 1);
+        counts
     }
 
     /// The directory that the journal was opened in.

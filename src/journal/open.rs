@@ -19,6 +19,7 @@ use super::watch::Watch;
 use super::{Core, Handle, Journal, OnDamage, OpenOptions, RecoveryReport, Suspect, trace};
 use crate::error::{Error, JournalId, Result};
 use crate::io::{Fs, Mode, PathKind};
+use crate::keys::Keys;
 use crate::meta::{self, Accepted, ChainStart, Health, Loaded, MetaStore, State};
 use crate::segment::fold::Fold;
 use crate::segment::recover::Window;
@@ -57,7 +58,7 @@ pub(super) fn open(options: &OpenOptions, dir: &Path) -> Result<Journal> {
         Survey::Existing => {
             // What is found here may be a name that power loss could still forget.
             fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, None, error))?;
-            let loaded = MetaStore::open(fs, dir, Mode::Write)?;
+            let loaded = MetaStore::open(fs, dir, Mode::Write, options.keys.as_ref())?;
             if loaded.state.start.is_none() {
                 // Its first open was cut short, perhaps before the directory's own name was synced.
                 sync_parent(fs, dir)?;
@@ -103,7 +104,8 @@ fn create(options: &OpenOptions, dir: &Path) -> Result<Loaded> {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&fs.entropy().to_le_bytes());
     id[8..].copy_from_slice(&fs.entropy().to_le_bytes());
-    let (store, state) = MetaStore::create(fs, dir, State::new(JournalId(id)), options.meta_bytes_max)?;
+    let (state, keys) = (State::new(JournalId(id)), options.keys.clone());
+    let (store, state) = MetaStore::create(fs, dir, state, options.meta_bytes_max, keys)?;
     sync_parent(fs, dir)?;
     Ok(Loaded { store, state, health: Health::Sound })
 }
@@ -129,7 +131,7 @@ struct Found {
 fn find(options: &OpenOptions, dir: &Path, state: &State, health: Health, mode: Mode) -> Result<Found> {
     let fs = &*options.file_system;
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
-    let (repairs, unmended) = Repairs::load(fs, dir, state, options.on_damage, mode)?;
+    let (repairs, unmended) = Repairs::load(options, dir, state, mode)?;
     let mut recovered = recover(options, dir, (state, health), &names, mode, &repairs)?;
     let next_sequence = next_sequence(dir, state, &names, recovered.as_ref())?;
     let (bytes, bytes_max) = (meta::format::pairs_bytes(&state.pairs), options.meta_bytes_max);
@@ -161,7 +163,7 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     }
     if store.has_other_bound(options.meta_bytes_max) {
         state.generation += 1;
-        (store, state) = MetaStore::create(fs, dir, state, options.meta_bytes_max)?;
+        (store, state) = MetaStore::create(fs, dir, state, options.meta_bytes_max, options.keys.clone())?;
     }
     let (chain, accepted, next_sequence) = begin_chain(options, dir, &state, recovered, next_sequence)?;
     let Outside { spare, remove } = outside;
@@ -210,16 +212,27 @@ fn recover(
         Some(start) => {
             let on_damage = options.on_damage;
             let is_closed = state.clean && health != Health::SlotLost;
-            recovery::recover(Source { fs, dir, meta: state, start, on_damage, mode, is_closed, repairs }).map(Some)
+            recovery::recover(Source {
+                fs,
+                dir,
+                meta: state,
+                start,
+                on_damage,
+                mode,
+                is_closed,
+                repairs,
+                keys: options.keys.as_ref(),
+            })
+            .map(Some)
         }
-        None => check_unnamed(fs, dir, names, state).map(|()| None),
+        None => check_unnamed(options, dir, names, state).map(|()| None),
     }
 }
 
 /// A journal whose first segment was never named holds no batch of its own: one that does has lost its `meta`.
-fn check_unnamed(fs: &dyn Fs, dir: &Path, names: &[String], state: &State) -> Result<()> {
+fn check_unnamed(options: &OpenOptions, dir: &Path, names: &[String], state: &State) -> Result<()> {
     for sequence in names.iter().filter_map(|name| segment::sequence_of(name)) {
-        let Opened::Whole(segment) = Segment::open(fs, dir, sequence, state.journal_id, Mode::Read)? else { continue };
+        let Opened::Whole(segment) = open_segment(options, dir, sequence, state)? else { continue };
         if let Some(header) = Window::new(&segment).header(segment.data_start())? {
             return Err(Error::MetaOutdated {
                 path: dir.join(meta::FILE_NAME),
@@ -233,6 +246,11 @@ fn check_unnamed(fs: &dyn Fs, dir: &Path, names: &[String], state: &State) -> Re
         }
     }
     Ok(())
+}
+
+/// Looks at a file outside the chain.
+fn open_segment(options: &OpenOptions, dir: &Path, sequence: u64, state: &State) -> Result<Opened> {
+    Segment::open(&*options.file_system, dir, sequence, state.journal_id, Mode::Read, options.keys.as_ref())
 }
 
 /// The log's segments, ready to go on.
@@ -267,6 +285,7 @@ fn begin_chain(
         salt: fs.entropy(),
         journal_id: state.journal_id,
         aligned: options.aligned,
+        key: options.current_key(dir, state.journal_id)?,
     };
     let active = Segment::prepare(fs, dir, &recipe, None)?;
     let offset = active.data_start();
@@ -300,9 +319,14 @@ fn outside_chain(
         unreached = std::mem::take(&mut recovered.spares);
         active = recovered.active.as_ref().map_or(0, |active| active.sequence);
     }
+    let key_id = options.keys.as_ref().map_or(0, Keys::current);
     for segment in unreached {
         let is_blank = Window::new(&segment).header(segment.data_start())?.is_none();
-        let fits = segment.align == Segment::align_for(options.aligned) && segment.sequence > active && active != 0;
+        let fits = segment.align == Segment::align_for(options.aligned)
+            && segment.key_id == key_id
+            && segment.key_fault.is_none()
+            && segment.sequence > active
+            && active != 0;
         match () {
             () if is_blank && fits && outside.spare.is_none() => outside.spare = Some(segment),
             () if is_blank => outside.remove.push(segment.path.clone()),
@@ -314,7 +338,7 @@ fn outside_chain(
     let first = state.start.map_or(u64::MAX, |start| start.sequence);
     for sequence in names.iter().filter_map(|name| segment::sequence_of(name)).filter(|&sequence| sequence < first) {
         let path = dir.join(segment::file_name(sequence));
-        match Segment::open(&*options.file_system, dir, sequence, state.journal_id, Mode::Read)? {
+        match open_segment(options, dir, sequence, state)? {
             Opened::Whole(_) | Opened::Short | Opened::Misnamed => outside.remove.push(path),
             Opened::Unreadable | Opened::Foreign(_) | Opened::Newer(_) => report.foreign.push(path),
         }
@@ -346,7 +370,7 @@ fn assemble(
     let purged = state.purged;
     let met = super::repair::met_at_open(&report);
     let lost = report.damaged.iter().map(|damage| damage.indexes).collect();
-    let healed = repairs.healed(&*options.file_system, dir, state.journal_id)?;
+    let healed = repairs.healed(options, dir, state.journal_id)?;
     report.damaged = report.damaged.iter().flat_map(|damage| repairs.rest_of(dir, damage, &healed)).collect();
     let (last, rewrites, rotations, repairs) = (None, 0, 0, Arc::new(repairs));
     let view = View {
@@ -469,7 +493,7 @@ fn foresee(options: &OpenOptions, dir: &Path) -> Result<RecoveryReport> {
     match survey(fs, dir)? {
         Survey::Fresh => Ok(RecoveryReport { created: true, life: 1, ..RecoveryReport::default() }),
         Survey::Existing => {
-            let Loaded { state, health, .. } = MetaStore::open(fs, dir, Mode::Read)?;
+            let Loaded { state, health, .. } = MetaStore::open(fs, dir, Mode::Read, options.keys.as_ref())?;
             let mut report = find(options, dir, &state, health, Mode::Read)?.report;
             report.describe(&state, health, false);
             Ok(report)
@@ -484,9 +508,9 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
         Survey::Fresh => return Err(not_yet("it is empty, and a read-only open makes nothing")),
         Survey::Existing => {}
     }
-    let Loaded { mut state, health, .. } = MetaStore::open(fs, dir, Mode::Read)?;
+    let Loaded { mut state, health, .. } = MetaStore::open(fs, dir, Mode::Read, options.keys.as_ref())?;
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
-    let (mut repairs, unmended) = Repairs::load(fs, dir, &state, options.on_damage, Mode::Read)?;
+    let (mut repairs, unmended) = Repairs::load(options, dir, &state, Mode::Read)?;
     let recovered = recover(options, dir, (&state, health), &names, Mode::Read, &repairs)?;
     let Some(Recovered { active: Some(active), sealed, active_start, fold, index_batch, accepted, mut report, .. }) =
         recovered

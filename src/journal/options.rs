@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Journal, RecoveryReport};
-use crate::error::{Error, Result};
+use crate::error::{Error, JournalId, Result};
 use crate::io::{Fs, OsFs};
+#[cfg(feature = "encryption")]
+use crate::keys::KeyProvider;
+use crate::keys::{Keys, Secret};
 pub use crate::segment::writer::Compression;
 
 /// Segments in a young journal start at this size and double.
@@ -68,6 +71,7 @@ pub struct OpenOptions {
     pub(crate) slow_sync_after: Duration,
     pub(crate) nearly_full_bytes: Option<u64>,
     pub(crate) scrub: Option<Scrub>,
+    pub(crate) keys: Option<Keys>,
     pub(crate) file_system: Arc<dyn Fs>,
 }
 
@@ -87,6 +91,7 @@ impl Default for OpenOptions {
             slow_sync_after: Duration::from_millis(100),
             nearly_full_bytes: None,
             scrub: None,
+            keys: None,
             file_system: Arc::new(OsFs),
         }
     }
@@ -189,6 +194,18 @@ impl OpenOptions {
         self
     }
 
+    /// Encrypts entries and small state, with keys from this provider. A journal is encrypted from its first open on, or
+    /// never: [`Error::Key`] says where the files and this option do not agree.
+    ///
+    /// What is hidden and what is not, and how keys are changed: [`docs::encryption`](crate::docs::encryption). Payloads
+    /// are compressed before they are encrypted only if [`compression`](Self::compression) says so; their sizes then tell
+    /// something of their content.
+    #[cfg(feature = "encryption")]
+    pub fn encryption(mut self, keys: Arc<dyn KeyProvider>) -> Self {
+        self.keys = Some(Keys::new(keys));
+        self
+    }
+
     /// The file system: the operating system's unless set.
     pub fn file_system(mut self, file_system: Arc<dyn Fs>) -> Self {
         self.file_system = file_system;
@@ -202,7 +219,7 @@ impl OpenOptions {
     ///
     /// [`Error::Locked`], [`Error::NotAJournal`], [`Error::SegmentsWithoutMeta`], [`Error::MetaUnreadable`],
     /// [`Error::MetaOutdated`], [`Error::ForeignFile`], [`Error::UnsupportedVersion`], [`Error::Damaged`],
-    /// [`Error::InvalidOption`], [`Error::Io`]. The files are then as they were.
+    /// [`Error::Key`], [`Error::InvalidOption`], [`Error::Io`]. The files are then as they were.
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Journal> {
         self.check()?;
         super::open::open(self, dir.as_ref())
@@ -230,6 +247,14 @@ impl OpenOptions {
             let why = format!("{found} bytes are not within {least}..={most}");
             if (least..=most).contains(&found) { Ok(()) } else { Err(Error::InvalidOption { name, why }) }
         })
+    }
+
+    /// The key for new files: its id, and what this journal makes of it.
+    pub(crate) fn current_key(&self, dir: &Path, journal: JournalId) -> Result<Option<(u32, Secret)>> {
+        let Some(keys) = &self.keys else { return Ok(None) };
+        let key_id = keys.current();
+        let fault = |fault| Error::Key { path: dir.to_path_buf(), key_id, fault };
+        keys.secret(key_id, journal).map(|secret| Some((key_id, secret))).map_err(fault)
     }
 
     /// The size of the segment after one of `previous` bytes.

@@ -197,7 +197,7 @@ impl Core {
     }
 
     /// The slot of one entry of a sealed segment, and the offset that bounds it.
-    fn sealed_slot(&self, file: &Arc<SealedFile>, index: u64) -> Result<(Slot, u32)> {
+    pub(super) fn sealed_slot(&self, file: &Arc<SealedFile>, index: u64) -> Result<(Slot, u32)> {
         let at = usize::try_from(index - file.first).unwrap_or(usize::MAX);
         match file.pages.slot_and_next(at / PAGE_SLOTS, at % PAGE_SLOTS) {
             Some((slot, next)) if !next.is_lost() => {
@@ -368,9 +368,9 @@ fn parse(segment: &Segment, index: u64, slot: Slot, bytes: Bytes) -> Result<Entr
                 return Err(fail(DamageKind::Checksum));
             }
             let bytes = read(segment, u64::from(slot.offset), announced)?;
-            reader::parse_entry(&segment.salt, index, slot, bytes.into()).map_err(fail)
+            reader::parse_entry(segment, index, slot, bytes.into()).map_err(fail)
         }
-        _ => reader::parse_entry(&segment.salt, index, slot, bytes).map_err(fail),
+        _ => reader::parse_entry(segment, index, slot, bytes).map_err(fail),
     }
 }
 

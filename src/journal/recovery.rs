@@ -12,6 +12,7 @@ use super::report::RecoveryReport;
 use super::view::{Sealed, View};
 use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
 use crate::io::{Fs, Mode};
+use crate::keys::Keys;
 use crate::meta::{Accepted, ChainStart, State};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
@@ -34,6 +35,8 @@ pub(crate) struct Source<'a> {
     /// Whether `meta` is the newest there was, and says that nothing was written behind its mark.
     pub(crate) is_closed: bool,
     pub(crate) repairs: &'a Repairs,
+    /// What opens the files of an encrypted journal.
+    pub(crate) keys: Option<&'a Keys>,
 }
 
 /// What recovery found.
@@ -216,8 +219,8 @@ impl<'a> Walk<'a> {
     /// Opens a file, or hands out what opening it gave before.
     pub(super) fn open(&mut self, sequence: u64) -> Result<&Opened> {
         if !self.opened.contains_key(&sequence) {
-            let Source { fs, dir, meta, mode, .. } = self.source;
-            let opened = Segment::open(fs, dir, sequence, meta.journal_id, mode)?;
+            let Source { fs, dir, meta, mode, keys, .. } = self.source;
+            let opened = Segment::open(fs, dir, sequence, meta.journal_id, mode, keys)?;
             self.opened.insert(sequence, opened);
         }
         // Just inserted, if it was not there.
@@ -232,7 +235,10 @@ impl<'a> Walk<'a> {
         let path = self.source.dir.join(segment::file_name(sequence));
         let expected = self.source.meta.journal_id;
         Ok(match self.open(sequence)? {
-            Opened::Whole(segment) if salt.is_none_or(|salt| salt == segment.salt_value) => Ok(Arc::clone(segment)),
+            Opened::Whole(segment) if salt.is_none_or(|salt| salt == segment.salt_value) => {
+                segment.check_key()?;
+                Ok(Arc::clone(segment))
+            }
             Opened::Whole(_) | Opened::Unreadable | Opened::Misnamed => Err(FileState::HeaderLost),
             Opened::Short => Err(FileState::Short),
             &Opened::Foreign(found) => return Err(Error::ForeignFile { path, expected, found }),

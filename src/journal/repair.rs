@@ -12,7 +12,6 @@ use crate::error::{Damage, DamagedRange, Error, RepairFault, Result};
 use crate::meta::{Accepted, REPAIRED_MAX, Repaired};
 use crate::segment::Recipe;
 use crate::segment::repair::{self, Patch, RepairFile};
-use crate::segment::writer;
 use crate::stable_store::Changes;
 
 /// How many damaged entries that reads have met are remembered.
@@ -46,7 +45,8 @@ impl Journal {
     ///
     /// The entries must be consecutive, and each must be damaged. Where the damage left the entry's checksum or its term
     /// known, the entry must have just these; where it left neither, its term must fit between those of its neighbours.
-    /// Such an entry must be the one that was committed at its index: take it from the leader.
+    /// Such an entry must be the one that was committed at its index: take it from the leader. In an encrypted journal the
+    /// checksum may prove nothing where the bytes beside it are damaged too; then the term counts.
     ///
     /// Appends and reads go on meanwhile. A file of the segments' is never changed: the entries go to a file of their
     /// own, which stays until the head is truncated past them.
@@ -237,11 +237,12 @@ impl Core {
 
     fn write_repair(&self, patches: &[Patch]) -> Result<RepairFile> {
         let aligned = self.options.aligned;
-        let size = RepairFile::size_for(aligned, patches);
+        let size = RepairFile::size_for(aligned, patches, self.options.keys.is_some());
         let too_large = |_| Error::BatchTooLarge { bytes: size, bytes_max: u64::from(u32::MAX) };
         let size_bytes = u32::try_from(size).map_err(too_large)?;
-        let sequence = self.next_sequence();
-        let recipe = Recipe { sequence, size_bytes, salt: self.fs.entropy(), journal_id: self.journal_id, aligned };
+        let (journal_id, key) = (self.journal_id, self.options.current_key(&self.dir, self.journal_id)?);
+        let (sequence, salt) = (self.next_sequence(), self.fs.entropy());
+        let recipe = Recipe { sequence, size_bytes, salt, journal_id, aligned, key };
         RepairFile::write(&*self.fs, &self.dir, &recipe, self.life, patches).map_err(|error| self.mind_names(error))
     }
 
@@ -292,7 +293,7 @@ impl Core {
         let mut planned: Vec<Planned> = Vec::with_capacity(entries.len());
         for entry in entries {
             let refused = |why| Error::RepairRefused { index: entry.index, term: entry.term, why };
-            if let Some(Planned { patch: (previous, _), .. }) = planned.last() {
+            if let Some(previous) = planned.last().map(|planned| &planned.patch.entry) {
                 if entry.index != previous.index + 1 {
                     return Err(refused(RepairFault::Gap { expected: previous.index + 1 }));
                 }
@@ -307,7 +308,7 @@ impl Core {
             return Ok(planned);
         }
         let (least, most) = (self.term_below(first.index)?, self.term_above(last.index)?);
-        for Planned { patch: (entry, _), .. } in planned.iter().filter(|planned| !planned.is_proven) {
+        for entry in planned.iter().filter(|planned| !planned.is_proven).map(|planned| &planned.patch.entry) {
             let refused = |why| Error::RepairRefused { index: entry.index, term: entry.term, why };
             if entry.term < least {
                 return Err(refused(RepairFault::TermBelow { least }));
@@ -344,12 +345,13 @@ impl Core {
             Err(error) => return Err(error),
         }
         let refused = |why| Error::RepairRefused { index, term: entry.term, why };
-        let mut compression = self.options.compression;
+        let (mut compression, mut stood, mut is_proven) = (self.options.compression, None, false);
         if let (Some(segment), Known::Slot(slot)) = (segment, known) {
             if let Some(known) = term.filter(|&term| term != entry.term) {
                 return Err(refused(RepairFault::Term { known }));
             }
-            compression = writer::stored_as(&segment.salt, entry, slot.check).ok_or(refused(RepairFault::Checksum))?;
+            let recognized = self.recognize(segment, entry, slot).ok_or(refused(RepairFault::Checksum))?;
+            (compression, stood, is_proven) = (recognized.compression, Some(recognized.stood), recognized.is_proven);
         }
         let owner = repairs.owner(index, segment.map(|segment| segment.sequence));
         let (sequence, place) = match (segment, known, owner) {
@@ -359,8 +361,8 @@ impl Core {
             // Nothing says what was lost there.
             (_, _, None) => return Err(error),
         };
-        let is_proven = matches!(known, Known::Slot(_));
-        Ok(Planned { patch: (entry.clone(), compression), sequence, place, is_proven })
+        let patch = Patch { entry: entry.clone(), compression, stood };
+        Ok(Planned { patch, sequence, place, is_proven })
     }
 
     /// The greatest term that is known below `index`.
@@ -427,7 +429,7 @@ fn group(planned: &[Planned]) -> Vec<Repaired> {
     let groups = planned.chunk_by(|a, b| stands_for(a) == stands_for(b));
     groups
         .filter_map(|group| {
-            let ((first, _), (last, _)) = (&group.first()?.patch, &group.last()?.patch);
+            let (first, last) = (&group.first()?.patch.entry, &group.last()?.patch.entry);
             let (sequence, place) = group.first().map(stands_for)?;
             Some(Repaired { sequence, place, first: first.index, end: last.index + 1, file: 0, salt: 0 })
         })

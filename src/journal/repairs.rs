@@ -5,16 +5,16 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::options::OnDamage;
+use super::options::{OnDamage, OpenOptions};
 use super::view::{Spot, View};
 use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
-use crate::io::{Fs, Mode};
+use crate::io::Mode;
 use crate::meta::{Accepted, Repaired, State};
 use crate::segment::format::Kind;
 use crate::segment::index::Slot;
 use crate::segment::recover::{Body, Window};
-use crate::segment::repair::{self, Patch, RepairFile};
+use crate::segment::repair::{self, Patch, RepairFile, Stood};
 use crate::segment::{self, Opened, Segment};
 
 /// Where a damaged entry stands.
@@ -53,20 +53,15 @@ pub(crate) struct Repairs {
 
 impl Repairs {
     /// Opens the files that `meta` names. What of them is lost is an error, or left out and reported.
-    pub(crate) fn load(
-        fs: &dyn Fs,
-        dir: &Path,
-        state: &State,
-        on_damage: OnDamage,
-        mode: Mode,
-    ) -> Result<(Repairs, Vec<Damage>)> {
+    pub(crate) fn load(options: &OpenOptions, dir: &Path, state: &State, mode: Mode) -> Result<(Repairs, Vec<Damage>)> {
+        let (fs, keys) = (&*options.file_system, options.keys.as_ref());
         let (mut list, mut lost) = (Vec::new(), Vec::new());
         let mut opened = BTreeMap::new();
         for record in &state.repaired {
             let named = (record.file, record.salt);
             let file = match opened.remove(&named) {
                 Some(file) => file,
-                None => RepairFile::open(fs, dir, named, state.journal_id, mode)?.map(Arc::new),
+                None => RepairFile::open(fs, dir, named, state.journal_id, mode, keys)?.map(Arc::new),
             };
             opened.insert(named, file.clone());
             let is_whole = |file: &Arc<RepairFile>| file.covers(record.first, record.end);
@@ -76,7 +71,7 @@ impl Repairs {
                     let indexes = DamagedRange { first: record.first, end: Some(record.end) };
                     let path = dir.join(repair::file_name(record.file));
                     let damage = Damage { path, offset: 0, indexes, term: None, why };
-                    if on_damage == OnDamage::Refuse {
+                    if options.on_damage == OnDamage::Refuse {
                         return Err(damage.into());
                     }
                     lost.push(damage);
@@ -158,7 +153,10 @@ impl Repairs {
             let found = match site {
                 Site::In(segment, _) if segment.sequence != record.sequence => continue,
                 Site::In(segment, Known::Slot(slot)) if record.place <= Repaired::SEALED => {
-                    file.stored(&segment.salt, index).map(|(_, check)| check == slot.check)
+                    // Of a sealed segment nothing may have been known.
+                    let unknown = record.place == Repaired::SEALED;
+                    let is_it = |stood: Option<Stood>| stood.map_or(unknown, |stood| stood.check == slot.check);
+                    file.stood(&segment.salt, index).map(|(_, stood)| is_it(stood))
                 }
                 Site::In(_, Known::Lost) => Ok(record.place == Repaired::SEALED || ends_loss),
                 Site::In(_, Known::Nothing) => Ok(record.place == Repaired::SEALED),
@@ -185,15 +183,21 @@ impl Repairs {
         }
     }
 
-    /// An entry that may be the one that a batch of a segment had at `index`: its bytes there, and its check. Of several,
-    /// the one that has this check, or else the newest.
-    pub(crate) fn patch(&self, segment: &Segment, index: u64, check: Option<u32>) -> Result<Option<(Vec<u8>, u32)>> {
+    /// An entry that may be the one that a batch of a segment had at `index`: its term, and its check and length there. Of
+    /// several, the one that has this check, or else the newest.
+    pub(crate) fn patch(&self, segment: &Segment, index: u64, check: Option<u32>) -> Result<Option<(u64, u32, usize)>> {
         let of_segment = |record: &Repaired| record.sequence == segment.sequence && record.place <= Repaired::SEALED;
         let mut newest = None;
         for (_, file) in self.list.iter().rev().filter(|(record, _)| of_segment(record) && record.contains(index)) {
-            match file.stored(&segment.salt, index) {
-                Ok(stored) if check == Some(stored.1) => return Ok(Some(stored)),
-                Ok(stored) => _ = newest.get_or_insert(stored),
+            match file.stood(&segment.salt, index) {
+                Ok((term, Some(stood))) => {
+                    let found = (term, stood.check, stood.bytes as usize);
+                    if check == Some(stood.check) {
+                        return Ok(Some(found));
+                    }
+                    newest.get_or_insert(found);
+                }
+                Ok((_, None)) => {}
                 Err(Error::Damaged(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -202,14 +206,16 @@ impl Repairs {
     }
 
     /// The accepted losses that are none any more: the batch that they are about is whole with what was put back.
-    pub(crate) fn healed(&self, fs: &dyn Fs, dir: &Path, id: JournalId) -> Result<Vec<Accepted>> {
+    pub(crate) fn healed(&self, options: &OpenOptions, dir: &Path, id: JournalId) -> Result<Vec<Accepted>> {
+        let (fs, keys) = (&*options.file_system, options.keys.as_ref());
         let mut healed = Vec::new();
         for lost in &self.accepted {
             let is_of = |record: &Repaired| record.sequence == lost.sequence && record.place <= Repaired::SEALED;
             if !self.list.iter().any(|(record, _)| is_of(record)) {
                 continue;
             }
-            let Opened::Whole(segment) = Segment::open(fs, dir, lost.sequence, id, Mode::Read)? else { continue };
+            let opened = Segment::open(fs, dir, lost.sequence, id, Mode::Read, keys)?;
+            let Opened::Whole(segment) = opened else { continue };
             let patch = |index, check| self.patch(&segment, index, check);
             let mut window = Window::patched(&segment, &patch);
             let header = window.header(lost.offset)?.filter(|header| header.kind == Kind::Entries);

@@ -49,7 +49,7 @@ impl Core {
         apply(&mut pairs, &changes);
         #[cfg(mutate)]
         if let (true, Some(meta)) = (mutate::is(Mutation::LazyOverDurable), self.meta.lock().as_ref()) {
-            meta.store.commit(&State { pairs: pairs.clone(), ..meta.state.clone() })?;
+            meta.store.commit(&*self.fs, &State { pairs: pairs.clone(), ..meta.state.clone() })?;
         }
         Ok(())
     }
@@ -121,8 +121,8 @@ impl Core {
         apply(&mut state.pairs, changes);
         change(&mut state);
         // A failed commit leaves a generation that may be read at the next open or not: nothing may follow it.
-        self.watch.commit(|| meta.store.commit(&state)).map_err(|error| match error {
-            Error::StoreFull { .. } => error,
+        self.watch.commit(|| meta.store.commit(&*self.fs, &state)).map_err(|error| match error {
+            Error::StoreFull { .. } | Error::Key { .. } => error,
             error => self.group.poison(error),
         })?;
         self.committed_generation.store(state.generation, Ordering::Release);
@@ -290,6 +290,11 @@ impl View {
         self.last = self.last.filter(|last| last.index >= next);
         self.rewrites += 1;
         self.tail.drop_head(next);
+        self.leave_behind(start)
+    }
+
+    /// Forgets the segments before the chain's new start, which hold nothing that is part of the log.
+    pub(super) fn leave_behind(&mut self, start: ChainStart) -> Vec<Arc<Segment>> {
         let gone = self.sealed.partition_point(|sealed| sealed.start.sequence < start.sequence);
         self.sealed.drain(..gone).map(|sealed| Arc::clone(&sealed.segment)).collect()
     }

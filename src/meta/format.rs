@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use byteorder::{ByteOrder, LittleEndian};
 use bytes::{BufMut, Bytes};
 
+use super::cipher::{Encrypted, PairsCipher};
 use super::{Accepted, ChainStart, Mark, Repaired, State};
 use crate::codec::crc::Salted;
 use crate::entry::Position;
-use crate::error::JournalId;
+use crate::error::{JournalId, KeyFault};
+use crate::keys::{CHECK_BYTES, TAG_BYTES};
 
 /// The first bytes of every copy.
 pub const MAGIC: [u8; 8] = *b"RJMETA\0\0";
@@ -30,7 +32,7 @@ pub const VERSION_AT: usize = MAGIC_AT + 8;
 pub const CHECK_AT: usize = VERSION_AT + 4;
 /// Offset of the content's length, bytes, from the magic on.
 pub const LEN_AT: usize = CHECK_AT + 4;
-/// Offset of the flags: bit 0 clean, bit 1 purged position present, bit 2 chain start present.
+/// Offset of the flags: bit 0 clean, bit 1 purged position present, bit 2 chain start present, bit 3 pairs encrypted.
 pub const FLAGS_AT: usize = LEN_AT + 4;
 /// Offset of the generation.
 pub const GENERATION_AT: usize = FLAGS_AT + 4;
@@ -85,12 +87,25 @@ pub const REPAIRED_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 8;
 /// Length of a pair's head: the key's length (1 byte), the value's (2 bytes).
 pub const PAIR_HEAD_BYTES: usize = 3;
 
+// Encrypted pairs.
+/// Offset of the id of the key that they are encrypted with.
+pub const ENCRYPTED_KEY_ID_AT: usize = 0;
+/// Offset of the random bits that the copy's key is derived from.
+pub const ENCRYPTED_RANDOM_AT: usize = ENCRYPTED_KEY_ID_AT + 4;
+/// Offset of what tells the key from another one with the same id.
+pub const ENCRYPTED_KEY_CHECK_AT: usize = ENCRYPTED_RANDOM_AT + 16;
+/// Offset of the ciphertext, which the tag follows.
+pub const ENCRYPTED_TEXT_AT: usize = ENCRYPTED_KEY_CHECK_AT + CHECK_BYTES;
+/// Length of what is stored beside the ciphertext.
+pub const ENCRYPTED_BYTES: usize = ENCRYPTED_TEXT_AT + TAG_BYTES;
+
 /// Nobody commits so often: a state that says so is none of ours, and counting on from it would overflow.
 const GENERATION_MAX: u64 = u64::MAX >> 1;
 
 const FLAG_CLEAN: u32 = 1;
 const FLAG_PURGED: u32 = 2;
 const FLAG_START: u32 = 4;
+const FLAG_ENCRYPTED: u32 = 8;
 
 const _: () = assert!(FIXED_BYTES.is_multiple_of(8) && FIXED_BYTES < COPY_ALIGN_BYTES);
 const _: () = assert!(crate::stable_store::KEY_BYTES_MAX <= u8::MAX as usize);
@@ -109,14 +124,37 @@ pub(crate) fn pairs_bytes(pairs: &BTreeMap<Bytes, Bytes>) -> u64 {
 }
 
 pub(crate) fn encode(state: &State) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(FIXED_BYTES + pairs_bytes(&state.pairs) as usize);
+    let mut bytes = encode_fixed(state, 0);
+    put_pairs(&mut bytes, &state.pairs);
+    finish(bytes)
+}
+
+/// The same with its pairs encrypted, and all before them authenticated.
+pub(crate) fn encode_encrypted(state: &State, cipher: &PairsCipher) -> Result<Vec<u8>, KeyFault> {
+    let mut bytes = encode_fixed(state, FLAG_ENCRYPTED);
+    bytes.put_u32_le(cipher.key_id);
+    bytes.put_slice(&cipher.random);
+    bytes.put_slice(&cipher.key_check);
+    let text = bytes.len();
+    put_pairs(&mut bytes, &state.pairs);
+    let len = (bytes.len() + TAG_BYTES) as u32;
+    LittleEndian::write_u32(&mut bytes[LEN_AT..], len);
+    let (known, text) = bytes.split_at_mut(text);
+    let tag = cipher.encrypt(&known[LEN_AT..], text)?;
+    bytes.put_slice(&tag);
+    Ok(finish(bytes))
+}
+
+/// All before the pairs, with these flags beside the state's own.
+fn encode_fixed(state: &State, more_flags: u32) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(FIXED_BYTES + ENCRYPTED_BYTES + pairs_bytes(&state.pairs) as usize);
     let flags = [(state.clean, FLAG_CLEAN), (state.purged.is_some(), FLAG_PURGED), (state.start.is_some(), FLAG_START)];
     let (purged, mark) = (state.purged.unwrap_or_default(), &state.mark);
     let start = state.start.unwrap_or(ChainStart { sequence: 0, salt: 0, offset: 0, chain: 0, base: 0 });
     bytes.put_slice(&MAGIC);
     bytes.put_u32_le(if state.repaired.is_empty() { VERSION } else { VERSION_REPAIRED });
     bytes.put_u64_le(0); // Check and length: known at the end.
-    bytes.put_u32_le(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
+    bytes.put_u32_le(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum::<u32>() | more_flags);
     bytes.put_u64_le(state.generation);
     bytes.put_slice(&state.journal_id.0);
     bytes.put_u32_le(state.life);
@@ -142,12 +180,20 @@ pub(crate) fn encode(state: &State) -> Vec<u8> {
     debug_assert_eq!(bytes.len(), FIXED_BYTES);
     state.accepted.iter().for_each(|accepted| put_accepted(&mut bytes, accepted));
     state.repaired.iter().for_each(|repaired| put_repaired(&mut bytes, repaired));
-    for (key, value) in &state.pairs {
+    bytes
+}
+
+fn put_pairs(bytes: &mut Vec<u8>, pairs: &BTreeMap<Bytes, Bytes>) {
+    for (key, value) in pairs {
         bytes.put_u8(key.len() as u8);
         bytes.put_u16_le(value.len() as u16);
         bytes.put_slice(key);
         bytes.put_slice(value);
     }
+}
+
+/// Fills in length and check.
+fn finish(mut bytes: Vec<u8>) -> Vec<u8> {
     let len = bytes.len() as u32;
     LittleEndian::write_u32(&mut bytes[LEN_AT..], len);
     let check = check_of(&bytes);
@@ -222,11 +268,18 @@ fn parse_content(content: &Bytes) -> Option<State> {
     let mut rest = content.slice(FIXED_BYTES..);
     let accepted = (0..u16_at(ACCEPTED_AT)).map(|_| take_accepted(&mut rest)).collect::<Option<_>>()?;
     let repaired = (0..u16_at(REPAIRED_AT)).map(|_| take_repaired(&mut rest)).collect::<Option<_>>()?;
-    let pairs = (0..u32_at(PAIRS_AT)).map(|_| take_pair(&mut rest)).collect::<Option<_>>()?;
+    let count = u32_at(PAIRS_AT);
+    let (pairs, encrypted) = if flags & FLAG_ENCRYPTED == 0 {
+        (parse_pairs(rest, count)?, None)
+    } else {
+        let key_id = LittleEndian::read_u32(rest.get(ENCRYPTED_KEY_ID_AT..ENCRYPTED_RANDOM_AT)?);
+        let at = content.len() - rest.len();
+        (BTreeMap::new(), Some(Encrypted { key_id, count, content: content.clone(), at }))
+    };
     let generation = u64_at(GENERATION_AT);
     // An entry always has an index behind it.
     let is_possible = generation <= GENERATION_MAX && purged.index < u64::MAX;
-    (rest.is_empty() && is_possible).then_some(State {
+    is_possible.then_some(State {
         generation,
         journal_id: JournalId(fixed[JOURNAL_ID_AT..LIFE_AT].try_into().ok()?),
         life: u32_at(LIFE_AT),
@@ -237,7 +290,14 @@ fn parse_content(content: &Bytes) -> Option<State> {
         accepted,
         repaired,
         pairs,
+        encrypted,
     })
+}
+
+/// So many pairs, and nothing more.
+pub(crate) fn parse_pairs(mut rest: Bytes, count: u32) -> Option<BTreeMap<Bytes, Bytes>> {
+    let pairs = (0..count).map(|_| take_pair(&mut rest)).collect::<Option<_>>()?;
+    rest.is_empty().then_some(pairs)
 }
 
 fn take(rest: &mut Bytes, len: usize) -> Option<Bytes> {

@@ -1,6 +1,7 @@
 //! The `meta` file: term, vote and other small state, and where the log's chain starts. Knows nothing of segments'
 //! bytes.
 
+mod cipher;
 pub mod format;
 mod recover;
 mod store;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 
 use crate::entry::Position;
 use crate::error::JournalId;
+use cipher::Encrypted;
 
 pub(crate) use format::CopyFault;
 pub(crate) use recover::Health;
@@ -31,6 +33,8 @@ pub(crate) struct State {
     pub(crate) accepted: Vec<Accepted>,
     pub(crate) repaired: Vec<Repaired>,
     pub(crate) pairs: BTreeMap<Bytes, Bytes>,
+    /// The pairs as they were read, until they are decrypted.
+    pub(crate) encrypted: Option<Encrypted>,
 }
 
 impl State {
@@ -46,6 +50,7 @@ impl State {
             accepted: Vec::new(),
             repaired: Vec::new(),
             pairs: BTreeMap::new(),
+            encrypted: None,
         }
     }
 }

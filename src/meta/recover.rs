@@ -65,10 +65,9 @@ fn slot(number: usize, copies: [Copy; 2]) -> Slot {
     // A generation in the slot of the others is a misplaced write.
     match copies.map(|copy| copy.and_then(|state| placed(number, state))) {
         [Err(CopyFault::Version(version)), _] | [_, Err(CopyFault::Version(version))] => Slot::Newer(version),
-        [Ok(first), Ok(second)] if first == second => Slot::Read(Box::new(first), true),
         [Ok(first), Ok(second)] => {
-            let newer = if first.generation > second.generation { first } else { second };
-            Slot::Read(Box::new(newer), false)
+            let is_whole = first == second;
+            Slot::Read(Box::new(if first.generation > second.generation { first } else { second }), is_whole)
         }
         [Ok(state), Err(CopyFault::Unreadable)] | [Err(CopyFault::Unreadable), Ok(state)] => {
             Slot::Read(Box::new(state), false)

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::format::{self, COPIES, COPY_ALIGN_BYTES, FIXED_BYTES};
+use super::cipher::PairsCipher;
+use super::format::{self, COPIES, COPY_ALIGN_BYTES, ENCRYPTED_BYTES, FIXED_BYTES};
 use super::recover::{self, Copy, Decision, Health};
 use super::{Accepted, State};
-use crate::error::{Error, Result};
+use crate::error::{Error, KeyFault, Result};
 use crate::io::{self, File, Fs, Mode};
+use crate::keys::Keys;
 
 /// The file's name.
 pub(crate) const FILE_NAME: &str = "meta";
@@ -27,6 +29,8 @@ pub(crate) struct MetaStore {
     file: Arc<dyn File>,
     path: PathBuf,
     copy_bytes: usize,
+    /// What the pairs are encrypted with.
+    keys: Option<Keys>,
 }
 
 /// What was read at open.
@@ -50,10 +54,11 @@ pub(crate) struct Inspected {
 }
 
 /// The length of one copy for a bound on the pairs.
-fn copy_bytes_for(pairs_bytes_max: u64) -> usize {
+fn copy_bytes_for(pairs_bytes_max: u64, is_encrypted: bool) -> usize {
     let pairs = usize::try_from(pairs_bytes_max).unwrap_or(usize::MAX / 8);
     let records = ACCEPTED_MAX * format::ACCEPTED_BYTES + REPAIRED_MAX * format::REPAIRED_BYTES;
-    (FIXED_BYTES + records + pairs).next_multiple_of(COPY_ALIGN_BYTES)
+    let more = if is_encrypted { ENCRYPTED_BYTES } else { 0 };
+    (FIXED_BYTES + records + more + pairs).next_multiple_of(COPY_ALIGN_BYTES)
 }
 
 impl MetaStore {
@@ -64,15 +69,16 @@ impl MetaStore {
         dir: &Path,
         mut state: State,
         pairs_bytes_max: u64,
+        keys: Option<Keys>,
     ) -> Result<(MetaStore, State)> {
         let (path, unfinished) = (dir.join(FILE_NAME), dir.join(UNFINISHED_NAME));
-        let copy_bytes = copy_bytes_for(pairs_bytes_max);
+        let copy_bytes = copy_bytes_for(pairs_bytes_max, keys.is_some());
         let file = fs.open(&unfinished, Mode::Create).map_err(|error| Error::io("create", &unfinished, None, error))?;
-        let store = MetaStore { file, path: unfinished.clone(), copy_bytes };
+        let store = MetaStore { file, path: unfinished.clone(), copy_bytes, keys };
         let result = store.write(&vec![0; copy_bytes * COPIES], 0).and_then(|()| {
-            store.put(&state)?;
+            store.put(fs, &state)?;
             state.generation += 1;
-            store.put(&state)?;
+            store.put(fs, &state)?;
             store.sync()?;
             fs.rename(&unfinished, &path).map_err(|error| Error::io("rename", &unfinished, None, error))?;
             // Without this, power loss can forget the file's name while segments keep theirs.
@@ -87,7 +93,7 @@ impl MetaStore {
     }
 
     /// Opens the file and adopts the newest generation that can be read.
-    pub(crate) fn open(fs: &dyn Fs, dir: &Path, mode: Mode) -> Result<Loaded> {
+    pub(crate) fn open(fs: &dyn Fs, dir: &Path, mode: Mode, keys: Option<&Keys>) -> Result<Loaded> {
         let path = dir.join(FILE_NAME);
         let file = fs.open(&path, mode).map_err(|error| Error::io("open", &path, None, error))?;
         if mode == Mode::Write {
@@ -96,7 +102,7 @@ impl MetaStore {
             file.sync_data().map_err(|error| Error::io("sync", &path, None, error))?;
             file.drop_cache(0..u64::MAX).map_err(|error| Error::io("read", &path, None, error))?;
         }
-        let (store, len) = Self::sized(file, path)?;
+        let (store, len) = Self::sized(file, path, keys)?;
         match recover::decide([store.read_slot(0)?, store.read_slot(1)?]) {
             Decision::Adopt(state, Health::SlotLost) => {
                 // A file that has lost more of its end tells a wrong length of its copies: what it still knows must
@@ -105,9 +111,9 @@ impl MetaStore {
                     let why = format!("{len} bytes, and its newest copy at {offset}: it has lost its end");
                     return Err(Error::MetaUnreadable { path: store.path, why });
                 }
-                Ok(Loaded { store, state: *state, health: Health::SlotLost })
+                store.unlock(*state, Health::SlotLost)
             }
-            Decision::Adopt(state, health) => Ok(Loaded { store, state: *state, health }),
+            Decision::Adopt(state, health) => store.unlock(*state, health),
             Decision::Newer(found) => {
                 Err(Error::UnsupportedVersion { path: store.path, found, supported: format::VERSION_REPAIRED })
             }
@@ -122,7 +128,7 @@ impl MetaStore {
     pub(crate) fn inspect(fs: &dyn Fs, dir: &Path, newest: Option<u64>) -> Result<Vec<Inspected>> {
         let path = dir.join(FILE_NAME);
         let file = fs.open(&path, Mode::Read).map_err(|error| Error::io("open", &path, None, error))?;
-        let store = Self::sized(file, path)?.0;
+        let store = Self::sized(file, path, None)?.0;
         let copies = [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().map(|(slot, copy)| {
             let of_slot =
                 |newest: u64| if recover::slot_of(newest) == slot { newest } else { newest.saturating_sub(1) };
@@ -137,7 +143,7 @@ impl MetaStore {
     }
 
     /// The file with the length of its copies; and its own.
-    fn sized(file: Arc<dyn File>, path: PathBuf) -> Result<(MetaStore, u64)> {
+    fn sized(file: Arc<dyn File>, path: PathBuf, keys: Option<&Keys>) -> Result<(MetaStore, u64)> {
         let len = file.len().map_err(|error| Error::io("size", &path, None, error))?;
         // Rounded up: a file that has lost its end still has its other copies where they were.
         let copy_bytes = usize::try_from(len).unwrap_or(usize::MAX).div_ceil(COPIES * COPY_ALIGN_BYTES);
@@ -146,7 +152,19 @@ impl MetaStore {
             let why = format!("{len} bytes are more than any `meta` has");
             return Err(Error::MetaUnreadable { path, why });
         }
-        Ok((MetaStore { file, path, copy_bytes }, len))
+        Ok((MetaStore { file, path, copy_bytes, keys: keys.cloned() }, len))
+    }
+
+    /// Decrypts what was adopted, and only that: of the older slot the key may be gone.
+    fn unlock(self, state: State, health: Health) -> Result<Loaded> {
+        match state.unlock(self.keys.as_ref()) {
+            Ok(state) => Ok(Loaded { store: self, state, health }),
+            Err((key_id, fault)) => Err(self.key_error(key_id, fault)),
+        }
+    }
+
+    fn key_error(&self, key_id: u32, fault: KeyFault) -> Error {
+        Error::Key { path: self.path.clone(), key_id, fault }
     }
 
     fn read_slot(&self, slot: usize) -> Result<[Copy; 2]> {
@@ -188,18 +206,18 @@ impl MetaStore {
 
     /// Whether the file was made for another bound on the pairs.
     pub(crate) fn has_other_bound(&self, pairs_bytes_max: u64) -> bool {
-        self.copy_bytes != copy_bytes_for(pairs_bytes_max)
+        self.copy_bytes != copy_bytes_for(pairs_bytes_max, self.keys.is_some())
     }
 
     /// Makes `state` durable under its generation, which must follow the newest one: its slot then holds the state
     /// before that, never the newest. Both copies, one sync.
-    pub(crate) fn commit(&self, state: &State) -> Result<()> {
-        self.put(state)?;
+    pub(crate) fn commit(&self, fs: &dyn Fs, state: &State) -> Result<()> {
+        self.put(fs, state)?;
         self.sync()
     }
 
-    fn put(&self, state: &State) -> Result<()> {
-        let bytes = format::encode(state);
+    fn put(&self, fs: &dyn Fs, state: &State) -> Result<()> {
+        let bytes = self.encode(fs, state)?;
         if bytes.len() > self.copy_bytes {
             let bytes_max = (self.copy_bytes - FIXED_BYTES) as u64;
             return Err(Error::StoreFull { bytes: bytes.len() as u64, bytes_max });
@@ -207,6 +225,15 @@ impl MetaStore {
         let slot = recover::slot_of(state.generation);
         self.write(&bytes, self.offset(slot, 0))?;
         self.write(&bytes, self.offset(slot, 1))
+    }
+
+    fn encode(&self, fs: &dyn Fs, state: &State) -> Result<Vec<u8>> {
+        let Some(keys) = &self.keys else { return Ok(format::encode(state)) };
+        let mut random = [0; 16];
+        random[..8].copy_from_slice(&fs.entropy().to_le_bytes());
+        random[8..].copy_from_slice(&fs.entropy().to_le_bytes());
+        let cipher = PairsCipher::new(keys, state, random).map_err(|(key_id, fault)| self.key_error(key_id, fault))?;
+        format::encode_encrypted(state, &cipher).map_err(|fault| self.key_error(cipher.key_id, fault))
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> Result<()> {

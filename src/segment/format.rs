@@ -4,6 +4,7 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use crate::codec::crc::Salted;
 use crate::error::JournalId;
+use crate::keys::{CHECK_BYTES, TAG_BYTES};
 
 /// The first bytes of every segment file.
 pub const MAGIC: [u8; 8] = *b"RJSEGMNT";
@@ -33,6 +34,14 @@ pub const HEADER_SIZE_AT: usize = HEADER_SEQUENCE_AT + 8;
 pub const HEADER_SALT_AT: usize = HEADER_SIZE_AT + 8;
 /// Length of the header.
 pub const HEADER_BYTES: usize = HEADER_SALT_AT + 8;
+
+// The record of the key, right behind the header in an encrypted file.
+/// Offset of the checksum over the rest of the record.
+pub const KEY_RECORD_CHECK_AT: usize = 0;
+/// Offset of what tells this key from another one with the same id.
+pub const KEY_RECORD_KEY_CHECK_AT: usize = KEY_RECORD_CHECK_AT + 4;
+/// Length of the record.
+pub const KEY_RECORD_BYTES: usize = KEY_RECORD_KEY_CHECK_AT + CHECK_BYTES;
 
 // The batch header.
 /// Offset of the checksum over all other bytes of the batch header; it is the chain value too.
@@ -79,6 +88,26 @@ pub const ENTRY_TERM_AT: usize = ENTRY_FLAGS_AT + 4;
 pub const ENTRY_BYTES: usize = ENTRY_TERM_AT + 8;
 /// Entry flag: the payload is an LZ4 block behind its raw length.
 pub const ENTRY_FLAG_LZ4: u32 = 1;
+/// Entry flag: the payload, compressed or not, is encrypted.
+pub const ENTRY_FLAG_ENCRYPTED: u32 = 2;
+
+// An encrypted payload, as it is stored.
+/// Offset of the life whose key it is encrypted with.
+pub const ENCRYPTED_LIFE_AT: usize = 0;
+/// Offset of the random part of the nonce.
+pub const ENCRYPTED_RANDOM_AT: usize = ENCRYPTED_LIFE_AT + 4;
+/// Offset of the ciphertext, which the tag follows.
+pub const ENCRYPTED_TEXT_AT: usize = ENCRYPTED_RANDOM_AT + 8;
+/// Length of what is stored beside the ciphertext.
+pub const ENCRYPTED_BYTES: usize = ENCRYPTED_TEXT_AT + TAG_BYTES;
+
+// What stands before each payload of an encrypted repair file, encrypted with it.
+/// Offset of the check that the entry has in its segment.
+pub const STOOD_CHECK_AT: usize = 0;
+/// Offset of its length there, header included (0: neither is known).
+pub const STOOD_LEN_AT: usize = STOOD_CHECK_AT + 4;
+/// Length of both.
+pub const STOOD_BYTES: usize = STOOD_LEN_AT + 4;
 
 // The body of a seal or index batch: a summary, the runs of terms, the pages of slots.
 /// Offset of the checksum over the rest of the summary and the runs.
@@ -132,6 +161,7 @@ pub const ALIGN_BYTES_ALIGNED: u32 = 4096;
 pub const EDGE_BYTES: u32 = 512;
 
 const _: () = assert!(HEADER_BYTES == 64 && HEADER_BYTES <= EDGE_BYTES as usize);
+const _: () = assert!(HEADER_BYTES + KEY_RECORD_BYTES <= EDGE_BYTES as usize);
 const _: () = assert!(BATCH_BYTES == 72 && BATCH_BYTES.is_multiple_of(ALIGN_BYTES as usize));
 const _: () = assert!(ENTRY_BYTES == 20);
 const _: () = assert!(SUMMARY_BYTES == 56 && SUMMARY_BYTES.is_multiple_of(ALIGN_BYTES as usize));
@@ -215,6 +245,21 @@ impl Header {
 
 fn header_check(bytes: &[u8]) -> u32 {
     Salted::new(0).of(&[&bytes[..HEADER_CHECK_AT], &bytes[HEADER_FLAGS_AT..HEADER_BYTES]])
+}
+
+/// The record of the key: what it is called stands in the header, this tells whether it is the right one.
+pub(crate) fn encode_key_record(salt: &Salted, key_check: [u8; CHECK_BYTES]) -> [u8; KEY_RECORD_BYTES] {
+    let mut bytes = [0; KEY_RECORD_BYTES];
+    bytes[KEY_RECORD_KEY_CHECK_AT..].copy_from_slice(&key_check);
+    put_u32(&mut bytes, KEY_RECORD_CHECK_AT, salt.of(&[&key_check]));
+    bytes
+}
+
+/// What a record of the key says, if it checks out.
+pub(crate) fn parse_key_record(salt: &Salted, bytes: &[u8]) -> Option<[u8; CHECK_BYTES]> {
+    let key_check = bytes.get(KEY_RECORD_KEY_CHECK_AT..KEY_RECORD_BYTES)?;
+    let is_right = read_u32(bytes, KEY_RECORD_CHECK_AT)? == salt.of(&[key_check]);
+    if is_right { key_check.try_into().ok() } else { None }
 }
 
 /// What a batch holds.

@@ -1,5 +1,6 @@
 //! One segment file: its bytes, and how they are written, read and recovered. Knows nothing of `meta`.
 
+pub(crate) mod cipher;
 pub(crate) mod fold;
 pub mod format;
 pub(crate) mod index;
@@ -13,10 +14,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::codec::crc::Salted;
-use crate::error::{Error, JournalId, Result};
+use crate::error::{Error, JournalId, KeyFault, Result};
 use crate::io::{self, File, Fs, Mode};
+use crate::keys::{Keys, Secret};
+use cipher::SegmentCipher;
 use format::{
     ALIGN_BYTES, ALIGN_BYTES_ALIGNED, BATCH_BYTES, EDGE_BYTES, FLAG_ALIGNED, HEADER_BYTES, Header, HeaderFault,
+    KEY_RECORD_BYTES,
 };
 
 const SUFFIX: &str = ".seg";
@@ -60,26 +64,33 @@ pub(crate) struct Segment {
     pub(crate) salt: Salted,
     pub(crate) size_bytes: u32,
     pub(crate) align: u32,
+    /// The id of the key that its entries are encrypted with; 0 for none.
     pub(crate) key_id: u32,
+    /// What encrypts and decrypts them.
+    pub(crate) cipher: Option<Arc<SegmentCipher>>,
+    /// Why it cannot be read with the keys that were given.
+    pub(crate) key_fault: Option<KeyFault>,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn File>,
 }
 
 /// What a new segment is to be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Recipe {
     pub(crate) sequence: u64,
     pub(crate) size_bytes: u32,
     pub(crate) salt: u64,
     pub(crate) journal_id: JournalId,
     pub(crate) aligned: bool,
+    /// The key that its entries are to be encrypted with: its id, and what this journal makes of it.
+    pub(crate) key: Option<(u32, Secret)>,
 }
 
 impl Recipe {
     fn header(&self) -> Header {
         Header {
             flags: if self.aligned { FLAG_ALIGNED } else { 0 },
-            key_id: 0,
+            key_id: self.key.as_ref().map_or(0, |&(id, _)| id),
             journal_id: self.journal_id,
             sequence: self.sequence,
             size_bytes: u64::from(self.size_bytes),
@@ -106,25 +117,27 @@ pub(crate) enum Opened {
 }
 
 impl Segment {
-    fn new(header: &Header, size_bytes: u32, path: PathBuf, file: Arc<dyn File>) -> Segment {
+    fn new(header: &Header, size_bytes: u32, path: PathBuf, file: Arc<dyn File>, secret: Option<Secret>) -> Segment {
         let align = Self::align_for(header.flags & FLAG_ALIGNED != 0);
-        let (sequence, salt_value) = (header.sequence, header.salt);
-        Segment {
-            sequence,
-            salt_value,
-            salt: Salted::new(salt_value),
-            size_bytes,
-            align,
-            key_id: header.key_id,
-            path,
-            file,
-        }
+        let (sequence, salt_value, key_id) = (header.sequence, header.salt, header.key_id);
+        let cipher = secret.map(|secret| Arc::new(SegmentCipher::new(secret, sequence, salt_value)));
+        let (salt, key_fault) = (Salted::new(salt_value), None);
+        Segment { sequence, salt_value, salt, size_bytes, align, key_id, cipher, key_fault, path, file }
     }
 
     /// The same segment, through another handle on its file.
     pub(crate) fn with_file(&self, file: Arc<dyn File>) -> Segment {
-        let &Segment { sequence, salt_value, ref salt, size_bytes, align, key_id, ref path, .. } = self;
-        Segment { sequence, salt_value, salt: salt.clone(), size_bytes, align, key_id, path: path.clone(), file }
+        let (salt, cipher, path) = (self.salt.clone(), self.cipher.clone(), self.path.clone());
+        Segment { salt, cipher, path, file, ..*self }
+    }
+
+    /// The error of a file that the keys which were given do not open.
+    pub(crate) fn check_key(&self) -> Result<()> {
+        self.key_fault.map_or(Ok(()), |fault| Err(self.key_error(fault)))
+    }
+
+    pub(crate) fn key_error(&self, fault: KeyFault) -> Error {
+        Error::Key { path: self.path.clone(), key_id: self.key_id, fault }
     }
 
     /// Whether a header is this segment's.
@@ -206,7 +219,8 @@ impl Segment {
             let _ = fs.remove(source);
             return Err(error);
         }
-        Ok(Arc::new(Segment::new(&recipe.header(), recipe.size_bytes, path, file)))
+        let secret = recipe.key.as_ref().map(|(_, secret)| secret.clone());
+        Ok(Arc::new(Segment::new(&recipe.header(), recipe.size_bytes, path, file, secret)))
     }
 
     fn fill(file: &dyn File, path: &Path, recipe: &Recipe, zero: bool) -> Result<()> {
@@ -226,19 +240,38 @@ impl Segment {
                 }
             }
         }
-        let header = recipe.header().encode();
+        let mut header = recipe.header().encode().to_vec();
+        if let Some((key_id, secret)) = &recipe.key {
+            let refused = |fault| Error::Key { path: path.to_path_buf(), key_id: *key_id, fault };
+            let key_check = secret.check().map_err(refused)?;
+            header.extend(format::encode_key_record(&Salted::new(recipe.salt), key_check));
+        }
         write(&header, 0)?;
         write(&header, size - u64::from(Self::edge_bytes(Self::align_for(recipe.aligned))))?;
         sync()
     }
 
     /// Opens the file with this sequence and reads its identity, from the second copy of the header if need be.
-    pub(crate) fn open(fs: &dyn Fs, dir: &Path, sequence: u64, id: JournalId, mode: Mode) -> Result<Opened> {
-        Self::open_named(fs, dir.join(file_name(sequence)), sequence, id, mode)
+    pub(crate) fn open(
+        fs: &dyn Fs,
+        dir: &Path,
+        sequence: u64,
+        id: JournalId,
+        mode: Mode,
+        keys: Option<&Keys>,
+    ) -> Result<Opened> {
+        Self::open_named(fs, dir.join(file_name(sequence)), sequence, id, mode, keys)
     }
 
     /// The same under a name of another kind.
-    fn open_named(fs: &dyn Fs, path: PathBuf, sequence: u64, id: JournalId, mode: Mode) -> Result<Opened> {
+    fn open_named(
+        fs: &dyn Fs,
+        path: PathBuf,
+        sequence: u64,
+        id: JournalId,
+        mode: Mode,
+        keys: Option<&Keys>,
+    ) -> Result<Opened> {
         let file = fs.open(&path, mode).map_err(|error| Error::io("open", &path, None, error))?;
         let len = file.len().map_err(|error| Error::io("size", &path, None, error))?;
         let (mut newer, mut misnamed) = (None, false);
@@ -249,7 +282,7 @@ impl Segment {
                 .map_err(|error| Error::io("read", &path, Some(at), error))?;
             match Header::parse(&bytes) {
                 Ok(header) if header.journal_id != id => return Ok(Opened::Foreign(header.journal_id)),
-                Ok(header) if header.sequence == sequence => return Ok(Self::sized(&header, len, path, file)),
+                Ok(header) if header.sequence == sequence => return Self::sized(&header, len, path, file, keys),
                 // Perhaps an old copy, in a file that was recycled with other edges.
                 Ok(_) => misnamed = true,
                 Err(HeaderFault::Unreadable) => {}
@@ -263,15 +296,47 @@ impl Segment {
         })
     }
 
-    fn sized(header: &Header, len: u64, path: PathBuf, file: Arc<dyn File>) -> Opened {
+    fn sized(header: &Header, len: u64, path: PathBuf, file: Arc<dyn File>, keys: Option<&Keys>) -> Result<Opened> {
         // Shorter than its own edges, it is none of ours.
         let edges = 3 * Self::edge_bytes(Self::align_for(header.flags & FLAG_ALIGNED != 0));
-        match u32::try_from(header.size_bytes) {
+        Ok(match u32::try_from(header.size_bytes) {
             Ok(size) if size < edges => Opened::Unreadable,
-            Ok(size) if len >= header.size_bytes => Opened::Whole(Arc::new(Segment::new(header, size, path, file))),
+            Ok(size) if len >= header.size_bytes => {
+                let mut segment = Segment::new(header, size, path, file, None);
+                segment.unlock(header.journal_id, keys)?;
+                Opened::Whole(Arc::new(segment))
+            }
             Ok(_) => Opened::Short,
             Err(_) => Opened::Unreadable,
+        })
+    }
+
+    /// Finds the key. What is wrong with it is an error only where the entries are needed.
+    fn unlock(&mut self, journal_id: JournalId, keys: Option<&Keys>) -> Result<()> {
+        let found = match keys {
+            None if self.key_id == 0 => return Ok(()),
+            None => Err(KeyFault::NoKeys),
+            Some(_) if self.key_id == 0 => Err(KeyFault::NotEncrypted),
+            Some(keys) => keys.secret(self.key_id, journal_id),
+        };
+        let copies = [0, u64::from(self.size_bytes.saturating_sub(Self::edge_bytes(self.align)))];
+        let mut written = None;
+        for at in copies.map(|copy| copy + HEADER_BYTES as u64).into_iter().filter(|_| found.is_ok()) {
+            let mut bytes = Vec::with_capacity(KEY_RECORD_BYTES);
+            io::read_up_to(&*self.file, &mut bytes, KEY_RECORD_BYTES, at)
+                .map_err(|error| Error::io("read", &self.path, Some(at), error))?;
+            written = written.or_else(|| format::parse_key_record(&self.salt, &bytes));
         }
+        // Where no copy of the record is left, the entries themselves tell.
+        let checked = found.and_then(|secret| match written {
+            Some(written) if secret.check()? != written => Err(KeyFault::Wrong),
+            Some(_) | None => Ok(secret),
+        });
+        match checked {
+            Ok(secret) => self.cipher = Some(Arc::new(SegmentCipher::new(secret, self.sequence, self.salt_value))),
+            Err(fault) => self.key_fault = Some(fault),
+        }
+        Ok(())
     }
 }
 

@@ -2,9 +2,10 @@
 
 use bytes::{Buf, Bytes};
 
-use super::format::{ENTRY_BYTES, ENTRY_FLAG_LZ4, EntryHeader, entry_check};
+use super::Segment;
+use super::format::{ENTRY_BYTES, ENTRY_FLAG_ENCRYPTED, ENTRY_FLAG_LZ4, EntryHeader, entry_check};
 use super::index::Slot;
-use crate::codec::{crc::Salted, lz4};
+use crate::codec::lz4;
 use crate::entry::Entry;
 use crate::error::DamageKind;
 
@@ -18,10 +19,10 @@ pub(crate) fn announced_bytes(bytes: &[u8]) -> Option<usize> {
 ///
 /// Checks the entry's own checksum, and that it is the one the slot knows: a stale entry of the same index has a
 /// right checksum too.
-pub(crate) fn parse_entry(salt: &Salted, index: u64, slot: Slot, mut bytes: Bytes) -> Result<Entry, DamageKind> {
+pub(crate) fn parse_entry(segment: &Segment, index: u64, slot: Slot, mut bytes: Bytes) -> Result<Entry, DamageKind> {
     let header = EntryHeader::parse(&bytes).ok_or(DamageKind::Checksum)?;
     let end = announced_bytes(&bytes).filter(|&end| end <= bytes.len()).ok_or(DamageKind::Checksum)?;
-    let is_right = entry_check(salt, index, &bytes[..end]) == header.check;
+    let is_right = entry_check(&segment.salt, index, &bytes[..end]) == header.check;
     #[cfg(mutate)]
     let is_right = is_right || crate::mutate::is(crate::mutate::Mutation::ReadUnchecked);
     if !is_right {
@@ -36,10 +37,23 @@ pub(crate) fn parse_entry(salt: &Salted, index: u64, slot: Slot, mut bytes: Byte
         return Err(DamageKind::Misplaced);
     }
     bytes.truncate(end);
-    bytes.advance(ENTRY_BYTES);
-    let data = match header.flags {
-        0 => bytes,
-        ENTRY_FLAG_LZ4 => lz4::decompress(&bytes).map(Bytes::from).ok_or(DamageKind::Compression)?,
+    let (stored, flags) = match &segment.cipher {
+        None => {
+            bytes.advance(ENTRY_BYTES);
+            (bytes, header.flags)
+        }
+        // All that a segment holds is encrypted, or nothing: what is not was put there by somebody else.
+        Some(_) if header.flags & ENTRY_FLAG_ENCRYPTED == 0 => return Err(DamageKind::NotAuthentic),
+        Some(cipher) => {
+            let head = EntryHeader::encode(&header);
+            bytes.advance(ENTRY_BYTES);
+            let stored = cipher.decrypt(index, slot.offset, &head, bytes).map_err(|_| DamageKind::NotAuthentic)?;
+            (stored, header.flags & !ENTRY_FLAG_ENCRYPTED)
+        }
+    };
+    let data = match flags {
+        0 => stored,
+        ENTRY_FLAG_LZ4 => lz4::decompress(&stored).map(Bytes::from).ok_or(DamageKind::Compression)?,
         _ => return Err(DamageKind::UnknownFlags),
     };
     Ok(Entry { index, term: header.term, data })

@@ -25,8 +25,8 @@ const BLANK_BYTES: usize = 4 << 10;
 static BLANK: [u8; BLANK_BYTES] = [0; BLANK_BYTES];
 
 /// Looks up an entry that was put back for the one at this index of a segment, of several the one with this check: its
-/// bytes as they stood there, and their check. Whether it is the one that stood there is for the caller to see.
-pub(crate) type PatchSource<'a> = &'a dyn Fn(u64, Option<u32>) -> Result<Option<(Vec<u8>, u32)>>;
+/// term, and its check and length there. Whether it is the one that stood there is for the caller to see.
+pub(crate) type PatchSource<'a> = &'a dyn Fn(u64, Option<u32>) -> Result<Option<(u64, u32, usize)>>;
 
 /// A segment's bytes as a scan walks over them.
 pub(crate) struct Window<'a> {
@@ -116,11 +116,9 @@ impl<'a> Window<'a> {
                 }
                 _ => None,
             };
-            let patched =
-                |(stored, check): (Vec<u8>, u32)| Some((EntryHeader::parse(&stored)?.term, check, stored.len()));
             let entry = match standing {
                 Some(entry) => Some(entry),
-                None => patch(index, EntryHeader::parse(&head).map(|entry| entry.check))?.and_then(patched),
+                None => patch(index, EntryHeader::parse(&head).map(|entry| entry.check))?,
             };
             let Some((term, check, bytes)) = entry.filter(|&(_, _, bytes)| bytes as u64 <= end - at) else {
                 return Ok(None);

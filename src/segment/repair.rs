@@ -5,7 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::format::{BatchHeader, ENTRY_BYTES, Kind, VERSION, put_entry_check};
+use super::format::{
+    BatchHeader, ENCRYPTED_BYTES, ENTRY_BYTES, ENTRY_FLAG_LZ4, EntryHeader, Kind, STOOD_BYTES, STOOD_CHECK_AT,
+    STOOD_LEN_AT, VERSION, entry_check, read_u32,
+};
 use super::index::Slot;
 use super::recover::{Body, Window};
 use super::writer::{self, Compression};
@@ -14,6 +17,7 @@ use crate::codec::crc::Salted;
 use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
 use crate::io::{self, Fs, Mode};
+use crate::keys::Keys;
 
 const SUFFIX: &str = ".rep";
 
@@ -36,18 +40,60 @@ pub(crate) struct RepairFile {
     slots: OnceLock<Arc<[Slot]>>,
 }
 
-/// An entry to put back, and how it is to be stored.
-pub(crate) type Patch = (Entry, Compression);
+/// An entry to put back.
+#[derive(Clone, Debug)]
+pub(crate) struct Patch {
+    pub(crate) entry: Entry,
+    /// How it is to be stored.
+    pub(crate) compression: Compression,
+    /// What is known of the one that it stands for.
+    pub(crate) stood: Option<Stood>,
+}
+
+/// What an entry was in its segment. An encrypted repair file keeps it: there, the bytes do not tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stood {
+    pub(crate) check: u32,
+    /// Its length, header included.
+    pub(crate) bytes: u32,
+}
+
+impl Stood {
+    /// In front of the payload: zeros where nothing is known.
+    fn before(stood: Option<Stood>, entry: &Entry) -> Entry {
+        let Stood { check, bytes } = stood.unwrap_or(Stood { check: 0, bytes: 0 });
+        let data = [&check.to_le_bytes()[..], &bytes.to_le_bytes(), &entry.data].concat();
+        Entry { data: data.into(), ..*entry }
+    }
+
+    /// Takes it off again.
+    fn take(data: &mut Bytes) -> Option<Option<Stood>> {
+        let (check, bytes) = (read_u32(data, STOOD_CHECK_AT)?, read_u32(data, STOOD_LEN_AT)?);
+        *data = data.slice(STOOD_BYTES..);
+        Some((bytes != 0).then_some(Stood { check, bytes }))
+    }
+}
+
+/// What stands for an entry, checked.
+struct Verified {
+    slot: Slot,
+    entry: Entry,
+    /// All of it as it is in the file.
+    bytes: Bytes,
+    /// What an encrypted file says.
+    stood: Option<Stood>,
+}
 
 impl RepairFile {
     /// The length of a file for these entries, bytes.
-    pub(crate) fn size_for(aligned: bool, entries: &[Patch]) -> u64 {
-        let body_bytes = entries.iter().map(|(entry, _)| (ENTRY_BYTES + entry.data.len()) as u64).sum();
+    pub(crate) fn size_for(aligned: bool, patches: &[Patch], is_encrypted: bool) -> u64 {
+        let head = ENTRY_BYTES + if is_encrypted { ENCRYPTED_BYTES + STOOD_BYTES } else { 0 };
+        let body_bytes = patches.iter().map(|patch| (head + patch.entry.data.len()) as u64).sum();
         Segment::size_for(aligned, body_bytes, 0, 0).next_multiple_of(4096)
     }
 
-    /// Makes the file, durably: nothing may refer to it before. `entries` are consecutive, at least one.
-    pub(crate) fn write(fs: &dyn Fs, dir: &Path, recipe: &Recipe, life: u32, entries: &[Patch]) -> Result<RepairFile> {
+    /// Makes the file, durably: nothing may refer to it before. The entries are consecutive, at least one.
+    pub(crate) fn write(fs: &dyn Fs, dir: &Path, recipe: &Recipe, life: u32, patches: &[Patch]) -> Result<RepairFile> {
         let name = file_name(recipe.sequence);
         let segment = Segment::prepare_named(fs, dir, &name, recipe, None).inspect_err(|_| {
             // It may have its final name already.
@@ -59,7 +105,7 @@ impl RepairFile {
             body_bytes: 0,
             body_check: 0,
             offset: segment.data_start(),
-            first_index: entries.first().map_or(0, |(entry, _)| entry.index),
+            first_index: patches.first().map_or(0, |patch| patch.entry.index),
             chain: 0,
             life,
             meta_generation: 0,
@@ -68,19 +114,36 @@ impl RepairFile {
             base: 0,
             check: 0,
         };
+        Self::fill(&segment, header, fs.entropy(), patches)
+            .map(|(batch, slots)| RepairFile { segment: Arc::clone(&segment), batch, slots: OnceLock::from(slots) })
+            .inspect_err(|_| {
+                // Gives back the space of a file that nothing refers to; if that fails too, the next open does it.
+                let _ = fs.remove(&segment.path);
+            })
+    }
+
+    /// Writes the batch.
+    fn fill(
+        segment: &Segment,
+        header: BatchHeader,
+        random: u64,
+        patches: &[Patch],
+    ) -> Result<(BatchHeader, Arc<[Slot]>)> {
+        let is_encrypted = segment.cipher.is_some();
+        let stored = |patch: &Patch| match is_encrypted {
+            true => Stood::before(patch.stood, &patch.entry),
+            false => patch.entry.clone(),
+        };
+        let entries: Vec<Entry> = patches.iter().map(stored).collect();
+        let each = entries.iter().zip(patches).map(|(entry, patch)| (entry, patch.compression));
         let (mut buffer, mut slots) = (Vec::new(), Vec::new());
-        let each = entries.iter().map(|(entry, compression)| (entry, *compression));
-        let batch = writer::encode_each(&segment.salt, header, each, segment.align, &mut buffer, &mut slots);
-        let written = io::write_all_at(&*segment.file, &buffer, u64::from(batch.offset))
-            .map_err(|(_, error)| Error::io("write", &segment.path, Some(u64::from(batch.offset)), error))
-            .and_then(|()| segment.file.sync_data().map_err(|e| Error::io("sync", &segment.path, None, e)));
-        if let Err(error) = written {
-            // Gives back the space of a file that nothing refers to; if that fails too, the next open does it.
-            let _ = fs.remove(&segment.path);
-            return Err(error);
-        }
-        let slots: Arc<[Slot]> = slots.into_iter().map(|(_, slot)| slot).collect();
-        Ok(RepairFile { segment, batch, slots: OnceLock::from(slots) })
+        let batch = writer::encode_each(segment, header, each, random, &mut buffer, &mut slots)
+            .map_err(|fault| segment.key_error(fault))?;
+        let at = u64::from(batch.offset);
+        io::write_all_at(&*segment.file, &buffer, at)
+            .map_err(|(_, error)| Error::io("write", &segment.path, Some(at), error))?;
+        segment.file.sync_data().map_err(|error| Error::io("sync", &segment.path, None, error))?;
+        Ok((batch, slots.into_iter().map(|(_, slot)| slot).collect()))
     }
 
     /// Opens the file with this sequence and salt; or says how it is lost.
@@ -90,9 +153,10 @@ impl RepairFile {
         (sequence, salt): (u64, u64),
         id: JournalId,
         mode: Mode,
+        keys: Option<&Keys>,
     ) -> Result<Result<RepairFile, DamageKind>> {
         let path = dir.join(file_name(sequence));
-        let segment = match Segment::open_named(fs, path.clone(), sequence, id, mode) {
+        let segment = match Segment::open_named(fs, path.clone(), sequence, id, mode, keys) {
             Ok(Opened::Whole(segment)) if segment.salt_value == salt => segment,
             Ok(Opened::Whole(_) | Opened::Unreadable | Opened::Misnamed) => return Ok(Err(DamageKind::Header)),
             Ok(Opened::Short) => return Ok(Err(DamageKind::ShortFile)),
@@ -103,6 +167,7 @@ impl RepairFile {
             }
             Err(error) => return Err(error),
         };
+        segment.check_key()?;
         let batch = Window::new(&segment).header(segment.data_start())?.filter(|batch| batch.kind == Kind::Entries);
         let Some(batch) = batch else { return Ok(Err(DamageKind::Checksum)) };
         Ok(Ok(RepairFile { segment, batch, slots: OnceLock::new() }))
@@ -116,25 +181,30 @@ impl RepairFile {
 
     /// The entry at `index`.
     pub(crate) fn entry(&self, index: u64) -> Result<Entry> {
-        Ok(self.verified(index)?.1)
+        Ok(self.verified(index)?.entry)
     }
 
     /// The entry at `index` and how it is stored, for another file; nothing where this build would store it otherwise.
     pub(crate) fn patch(&self, index: u64) -> Result<Option<Patch>> {
-        let (slot, entry, _) = self.verified(index)?;
-        let compression = writer::stored_as(&self.segment.salt, &entry, slot.check);
-        Ok(compression.map(|compression| (entry, compression)))
+        let Verified { slot, entry, bytes, stood } = self.verified(index)?;
+        let compression = match &self.segment.cipher {
+            None => writer::stored_as(&self.segment, &entry, slot, None).map(|(compression, _)| compression),
+            Some(_) => EntryHeader::parse(&bytes).map(|header| match header.flags & ENTRY_FLAG_LZ4 {
+                0 => Compression::None,
+                _ => Compression::Lz4 { threshold_bytes: 0 },
+            }),
+        };
+        Ok(compression.map(|compression| Patch { entry, compression, stood }))
     }
 
-    /// The entry's bytes as they would stand in a file with another salt, and their check there.
-    pub(crate) fn stored(&self, salt: &Salted, index: u64) -> Result<(Vec<u8>, u32)> {
-        let mut bytes = self.verified(index)?.2.to_vec();
-        let check = put_entry_check(salt, index, &mut bytes);
-        Ok((bytes, check))
+    /// The term of the entry at `index`, and what the one that it stands for was in its segment, where that is known.
+    pub(crate) fn stood(&self, salt: &Salted, index: u64) -> Result<(u64, Option<Stood>)> {
+        let Verified { entry, bytes, stood, .. } = self.verified(index)?;
+        let by_bytes = || Stood { check: entry_check(salt, index, &bytes), bytes: bytes.len() as u32 };
+        Ok((entry.term, if self.segment.cipher.is_some() { stood } else { Some(by_bytes()) }))
     }
 
-    /// The entry, with its slot and its bytes.
-    fn verified(&self, index: u64) -> Result<(Slot, Entry, Bytes)> {
+    fn verified(&self, index: u64) -> Result<Verified> {
         let slots = self.slots()?;
         let at = index.checked_sub(self.batch.first_index).and_then(|at| usize::try_from(at).ok());
         let slot = at.and_then(|at| slots.get(at)).copied().unwrap_or(Slot::LOST);
@@ -151,8 +221,12 @@ impl RepairFile {
         let room = self.segment.data_end().saturating_sub(slot.offset) as usize;
         let announced = reader::announced_bytes(&read(ENTRY_BYTES)?).filter(|&announced| announced <= room);
         let bytes = read(announced.ok_or_else(|| fail(DamageKind::Checksum))?)?;
-        let entry = reader::parse_entry(&self.segment.salt, index, slot, bytes.clone()).map_err(fail)?;
-        Ok((slot, entry, bytes))
+        let mut entry = reader::parse_entry(&self.segment, index, slot, bytes.clone()).map_err(fail)?;
+        let stood = match &self.segment.cipher {
+            None => None,
+            Some(_) => Stood::take(&mut entry.data).ok_or_else(|| fail(DamageKind::NotAuthentic))?,
+        };
+        Ok(Verified { slot, entry, bytes, stood })
     }
 
     fn slots(&self) -> Result<Arc<[Slot]>> {

@@ -3,11 +3,17 @@
 use byteorder::{ByteOrder, LittleEndian};
 use bytes::BufMut;
 
+use super::Segment;
+use super::cipher::BatchCipher;
 use super::fold::Fold;
-use super::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, ENTRY_FLAG_LZ4, EntryHeader, put_entry_check};
+use super::format::{
+    BATCH_BYTES, BatchHeader, ENCRYPTED_BYTES, ENTRY_BYTES, ENTRY_FLAG_ENCRYPTED, ENTRY_FLAG_LZ4, EntryHeader,
+    put_entry_check,
+};
 use super::index::{self, IndexId, Slot};
 use crate::codec::{crc::Salted, lz4};
 use crate::entry::Entry;
+use crate::error::KeyFault;
 
 /// Whether and when payloads are compressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -24,66 +30,104 @@ pub enum Compression {
 }
 
 /// The most bytes that the entries' body takes in a file: compression only ever makes it smaller.
-pub(crate) fn body_bytes_max(entries: &[Entry]) -> u64 {
-    entries.iter().map(|entry| (ENTRY_BYTES + entry.data.len()) as u64).sum()
+pub(crate) fn body_bytes_max(entries: &[Entry], is_encrypted: bool) -> u64 {
+    let head = ENTRY_BYTES + if is_encrypted { ENCRYPTED_BYTES } else { 0 };
+    entries.iter().map(|entry| (head + entry.data.len()) as u64).sum()
 }
 
-/// Encodes a batch of entries into the empty `buffer`, padded to `align`, and puts term and slot of each into the empty
-/// `slots`. Returns the header with its count, body and check fields filled in.
+/// Encodes a batch of entries for this segment into the empty `buffer`, padded, and puts term and slot of each into the
+/// empty `slots`. Returns the header with its count, body and check fields filled in. `random` is used where the segment
+/// is encrypted.
 pub(crate) fn encode_entries(
-    salt: &Salted,
+    segment: &Segment,
     header: BatchHeader,
     entries: &[Entry],
     compression: Compression,
-    align: u32,
+    random: u64,
     buffer: &mut Vec<u8>,
     slots: &mut Vec<(u64, Slot)>,
-) -> BatchHeader {
-    buffer.reserve(BATCH_BYTES + body_bytes_max(entries) as usize + align as usize);
-    encode_each(salt, header, entries.iter().map(|entry| (entry, compression)), align, buffer, slots)
+) -> Result<BatchHeader, KeyFault> {
+    let body_bytes = body_bytes_max(entries, segment.cipher.is_some());
+    buffer.reserve(BATCH_BYTES + body_bytes as usize + segment.align as usize);
+    encode_each(segment, header, entries.iter().map(|entry| (entry, compression)), random, buffer, slots)
 }
 
 /// The same, where each entry is compressed or not as it says itself.
 pub(crate) fn encode_each<'a>(
-    salt: &Salted,
+    segment: &Segment,
     mut header: BatchHeader,
     entries: impl ExactSizeIterator<Item = (&'a Entry, Compression)>,
-    align: u32,
+    random: u64,
     buffer: &mut Vec<u8>,
     slots: &mut Vec<(u64, Slot)>,
-) -> BatchHeader {
+) -> Result<BatchHeader, KeyFault> {
+    let (salt, cipher) = (&segment.salt, segment.cipher.as_ref().map(|cipher| cipher.batch(header.life, random)));
     let count = entries.len();
     buffer.put_bytes(0, BATCH_BYTES);
     slots.reserve(count);
     for (entry, compression) in entries {
         let offset = header.offset + buffer.len() as u32;
-        slots.push((entry.term, Slot { offset, check: put_entry(salt, entry, compression, buffer) }));
+        let check = put_entry(salt, entry, offset, compression, cipher, buffer)?;
+        slots.push((entry.term, Slot { offset, check }));
     }
     header.count = count as u32;
     header.body_bytes = (buffer.len() - BATCH_BYTES) as u32;
     header.body_check = index::check_of_checks(salt, slots.iter().map(|(_, slot)| slot.check));
-    finish(salt, &mut header, align, buffer);
-    header
+    finish(salt, &mut header, segment.align, buffer);
+    Ok(header)
 }
 
-fn put_entry(salt: &Salted, entry: &Entry, compression: Compression, buffer: &mut Vec<u8>) -> u32 {
-    let compressed = match compression {
+/// The length of an entry in an encrypted segment, header included.
+pub(crate) fn encrypted_bytes(entry: &Entry, compression: Compression) -> usize {
+    let compressed = compress(entry, compression);
+    ENTRY_BYTES + ENCRYPTED_BYTES + compressed.as_ref().map_or(entry.data.len(), Vec::len)
+}
+
+/// The payload compressed, if it is to be, and if that makes it smaller.
+fn compress(entry: &Entry, compression: Compression) -> Option<Vec<u8>> {
+    match compression {
         Compression::Lz4 { threshold_bytes } if entry.data.len() >= threshold_bytes => lz4::compress(&entry.data),
         Compression::Lz4 { .. } | Compression::None => None,
-    };
+    }
+}
+
+fn put_entry(
+    salt: &Salted,
+    entry: &Entry,
+    offset: u32,
+    compression: Compression,
+    cipher: Option<BatchCipher<'_>>,
+    buffer: &mut Vec<u8>,
+) -> Result<u32, KeyFault> {
+    let compressed = compress(entry, compression);
     let flags = if compressed.is_some() { ENTRY_FLAG_LZ4 } else { 0 };
     let stored = compressed.as_deref().unwrap_or(&entry.data);
     let start = buffer.len();
-    buffer.put_slice(&EntryHeader { check: 0, stored_bytes: stored.len() as u32, flags, term: entry.term }.encode());
-    buffer.put_slice(stored);
+    let (more_bytes, more_flags) = if cipher.is_some() { (ENCRYPTED_BYTES, ENTRY_FLAG_ENCRYPTED) } else { (0, 0) };
+    let (stored_bytes, flags) = ((stored.len() + more_bytes) as u32, flags | more_flags);
+    buffer.put_slice(&EntryHeader { check: 0, stored_bytes, flags, term: entry.term }.encode());
+    match cipher {
+        None => buffer.put_slice(stored),
+        Some(cipher) => cipher.put(entry.index, offset, stored, buffer, start)?,
+    }
     // Over what has just been copied: it is in the nearest cache.
-    put_entry_check(salt, entry.index, &mut buffer[start..])
+    Ok(put_entry_check(salt, entry.index, &mut buffer[start..]))
 }
 
-/// How the entry must be stored to have this check in a file with this salt; nothing if neither way gives it.
-pub(crate) fn stored_as(salt: &Salted, entry: &Entry, check: u32) -> Option<Compression> {
+/// How the entry must be stored in this segment to have the check that `slot` knows, and its length there; nothing if
+/// neither way gives it. `cipher` is that of the batch, where the segment is encrypted.
+pub(crate) fn stored_as(
+    segment: &Segment,
+    entry: &Entry,
+    slot: Slot,
+    cipher: Option<BatchCipher<'_>>,
+) -> Option<(Compression, usize)> {
     let ways = [Compression::None, Compression::Lz4 { threshold_bytes: 0 }];
-    ways.into_iter().find(|&way| put_entry(salt, entry, way, &mut Vec::new()) == check)
+    ways.into_iter().find_map(|way| {
+        let mut bytes = Vec::new();
+        let check = put_entry(&segment.salt, entry, slot.offset, way, cipher, &mut bytes);
+        (check == Ok(slot.check)).then_some((way, bytes.len()))
+    })
 }
 
 /// Encodes a seal or index batch into the empty `buffer`.

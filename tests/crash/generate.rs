@@ -5,9 +5,12 @@ use std::io::ErrorKind;
 use crate::model::{Op, Shape};
 use raft_journal::io::sim::{OperationKind, SimFs, Survival};
 
-pub const PLAIN: Shape = Shape { segment_bytes: 8 << 10, compressed: false, aligned: false, repeats: false };
-pub const COMPRESSED: Shape = Shape { segment_bytes: 12 << 10, compressed: true, aligned: false, repeats: false };
-pub const ALIGNED: Shape = Shape { segment_bytes: 64 << 10, compressed: false, aligned: true, repeats: false };
+pub const PLAIN: Shape =
+    Shape { segment_bytes: 8 << 10, compressed: false, aligned: false, repeats: false, encrypted: false };
+pub const COMPRESSED: Shape =
+    Shape { segment_bytes: 12 << 10, compressed: true, aligned: false, repeats: false, encrypted: false };
+pub const ALIGNED: Shape =
+    Shape { segment_bytes: 64 << 10, compressed: false, aligned: true, repeats: false, encrypted: false };
 
 /// Draws numbers (splitmix64).
 #[derive(Clone)]
@@ -100,7 +103,9 @@ pub fn history(seed: u64, trouble: Trouble) -> History {
         1 | 2 => COMPRESSED,
         _ => PLAIN,
     };
-    let shape = Shape { repeats: trouble == Trouble::CrashLoop, ..shape };
+    // Not drawn, so that the histories are the same with the feature and without it.
+    let encrypted = cfg!(feature = "encryption") && seed % 8 == 5;
+    let shape = Shape { repeats: trouble == Trouble::CrashLoop, encrypted, ..shape };
     let queued = random.below(3) == 0;
     let mut ops = Vec::new();
     // Half of the histories begin close to a rotation, so that it falls among the steps that count.
@@ -115,6 +120,9 @@ pub fn history(seed: u64, trouble: Trouble) -> History {
             Trouble::Faults if random.below(3) == 0 => ops.push(fault(&mut random)),
             _ => {}
         }
+    }
+    if encrypted && seed % 16 == 5 {
+        ops.insert(ops.len() / 2, Op::Rewrite);
     }
     History { seed, trouble, shape, queued, ops }
 }

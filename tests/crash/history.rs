@@ -62,6 +62,26 @@ pub struct Run {
     pub first_crash_at: u64,
 }
 
+#[cfg(feature = "encryption")]
+fn encrypted(options: OpenOptions) -> OpenOptions {
+    options.encryption(Arc::new(raft_journal::KeyRing::new(1, raft_journal::Key::new([7; 32]))))
+}
+
+#[cfg(feature = "encryption")]
+fn rewrite(journal: &Journal) -> Result<(), Error> {
+    journal.rewrite()
+}
+
+#[cfg(not(feature = "encryption"))]
+fn rewrite(journal: &Journal) -> Result<(), Error> {
+    journal.sync()
+}
+
+#[cfg(not(feature = "encryption"))]
+fn encrypted(options: OpenOptions) -> OpenOptions {
+    options
+}
+
 impl Run {
     pub fn new(fs: SimFs, shape: Shape) -> Run {
         let compression = if shape.compressed { Compression::Lz4 { threshold_bytes: 64 } } else { Compression::None };
@@ -72,6 +92,7 @@ impl Run {
             .index_cache_bytes(4096)
             .compression(compression)
             .align_4k(shape.aligned);
+        let options = if shape.encrypted { encrypted(options) } else { options };
         Run {
             fs,
             dir: PathBuf::from("/journal"),
@@ -468,9 +489,19 @@ impl Run {
                 Ok(())
             }
             Op::Repair { back } => self.repair(&journal, back),
+            Op::Rewrite => self.rewrite(&journal),
             Op::Reopen => self.reopen(&journal),
             Op::Crash { .. } | Op::CrashLater { .. } | Op::Kill | Op::Fail { .. } | Op::Shorten { .. } => Ok(()),
         }
+    }
+
+    fn rewrite(&mut self, journal: &Journal) -> Result<(), Error> {
+        let lazy = self.lazy.clone();
+        self.push(|model| model.pairs.extend(lazy));
+        rewrite(journal)?;
+        self.acknowledged();
+        self.lazy.clear();
+        Ok(())
     }
 
     fn reopen(&mut self, journal: &Journal) -> Result<(), Error> {

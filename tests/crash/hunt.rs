@@ -27,7 +27,11 @@ impl fmt::Display for Failure {
         if let Some(history) = history {
             writeln!(f, "The shortest history that does this: {history:#?}")?;
         }
-        write!(f, "Again: cargo run --release --features sim --example crash_hunt -- --seed {seed} --histories 1")
+        let features = if cfg!(feature = "encryption") { "sim,encryption" } else { "sim" };
+        write!(
+            f,
+            "Again: cargo run --release --features {features} --example crash_hunt -- --seed {seed} --histories 1"
+        )
     }
 }
 

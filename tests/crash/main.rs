@@ -109,6 +109,15 @@ fn power_lost_at_every_operation_of_a_compressed_journal_loses_nothing() {
     sweep(&scripted(), COMPRESSED, &survivals(100));
 }
 
+#[cfg(feature = "encryption")]
+#[test]
+fn power_lost_at_every_operation_of_an_encrypted_journal_loses_nothing() {
+    sweep(&scripted(), Shape { encrypted: true, ..PLAIN }, &survivals(400)[..3]);
+    let mut rewritten = scripted();
+    (5..30).rev().step_by(8).for_each(|at| rewritten.insert(at, Op::Rewrite));
+    sweep(&rewritten, Shape { encrypted: true, ..COMPRESSED }, &survivals(500));
+}
+
 #[test]
 fn power_lost_at_every_operation_of_an_aligned_journal_loses_nothing() {
     sweep(&scripted(), ALIGNED, &survivals(200)[..3]);

@@ -161,6 +161,8 @@ pub enum Op {
     },
     /// Closes in order and opens again.
     Reopen,
+    /// The whole log into a new file. Only of an encrypted journal.
+    Rewrite,
     /// Does what waits in the background, where that is queued.
     Housekeep,
     /// Leaves the journal alone until it has noticed.
@@ -197,4 +199,6 @@ pub struct Shape {
     pub aligned: bool,
     /// Whether entries that are sent again after a crash have the bytes that they had before.
     pub repeats: bool,
+    /// Only in a build with the feature `encryption`.
+    pub encrypted: bool,
 }

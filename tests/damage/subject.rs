@@ -16,9 +16,18 @@ pub enum Form {
     Compressed,
     /// Each batch in 4 KiB blocks of its own.
     Aligned,
+    /// Each entry encrypted, and the small state.
+    #[cfg(feature = "encryption")]
+    Encrypted,
 }
 
-pub const FORMS: [Form; 3] = [Form::Plain, Form::Compressed, Form::Aligned];
+pub const FORMS: &[Form] = &[
+    Form::Plain,
+    Form::Compressed,
+    Form::Aligned,
+    #[cfg(feature = "encryption")]
+    Form::Encrypted,
+];
 
 /// What a journal did last, before it was closed or its process killed.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -80,6 +89,10 @@ impl Form {
             Form::Plain => options,
             Form::Compressed => options.compression(Compression::Lz4 { threshold_bytes: 64 }),
             Form::Aligned => options.align_4k(true).segment_bytes(32 << 10),
+            #[cfg(feature = "encryption")]
+            Form::Encrypted => {
+                options.encryption(std::sync::Arc::new(raft_journal::KeyRing::new(1, raft_journal::Key::new([7; 32]))))
+            }
         }
     }
 

@@ -119,9 +119,15 @@ fn no_flipped_byte_of_an_aligned_journal_is_read_or_cuts_more_than_the_last_grou
     flip_every_byte(Form::Aligned);
 }
 
+#[cfg(feature = "encryption")]
+#[test]
+fn no_flipped_byte_of_an_encrypted_journal_is_read_or_cuts_more_than_the_last_group() {
+    flip_every_byte(Form::Encrypted);
+}
+
 #[test]
 fn no_lost_sector_is_read_or_cuts_more_than_the_last_group() {
-    for form in FORMS {
+    for &form in FORMS {
         let mut tally = Tally::default();
         for last in LASTS {
             tally.sweep(form, last, &MANNERS, every_sector);
@@ -133,7 +139,7 @@ fn no_lost_sector_is_read_or_cuts_more_than_the_last_group() {
 
 #[test]
 fn no_lost_block_is_read_or_cuts_more_than_the_last_group() {
-    for form in FORMS {
+    for &form in FORMS {
         let mut tally = Tally::default();
         LASTS.iter().for_each(|&last| tally.sweep(form, last, &MANNERS, every_block));
         tally.judge(&format!("blocks spoiled ({form:?})"));

@@ -1,5 +1,7 @@
 //! The commands that only read.
 
+use std::path::Path;
+
 use raft_journal::{Entry, LogStore};
 use serde_json::{Value, json};
 
@@ -233,4 +235,27 @@ fn verify_names_every_fault() {
         code == 1 && text.contains("entry 20 is lost") && text.contains("faults: 2, of which cost entries: 2"),
         "{text}"
     );
+}
+
+/// The program has no keys: it says so, and changes nothing.
+#[test]
+fn an_encrypted_journal_is_refused_and_told_why() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1-encrypted");
+    let target = tempfile::tempdir().unwrap();
+    let copy = target.path().join("copy");
+    for arguments in [
+        &["info", path(&dir)][..],
+        &["ls", path(&dir)],
+        &["dump", path(&dir)],
+        &["verify", path(&dir)],
+        &["recover", path(&dir), "--dry-run"],
+        &["checkpoint", path(&dir), path(&copy)],
+    ] {
+        let (said, code) = complaint(arguments);
+        assert!(
+            code != 0 && said.contains("is encrypted") && said.contains("has no keys"),
+            "{arguments:?}: {code}, {said}"
+        );
+    }
+    assert!(!copy.exists());
 }

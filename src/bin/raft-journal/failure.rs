@@ -78,6 +78,10 @@ impl Failure {
                 "run it as the user that the node runs as"
             }
             Error::Locked { .. } => "stop the node first",
+            Error::Key { .. } => {
+                "this program has no keys: the node itself can verify, repair and copy an encrypted journal \
+                (`Journal::verify`, `repair`, `checkpoint`)"
+            }
             Error::NotAJournal { .. } => "a journal's directory is the one that has `meta` and the `.seg` files in it",
             _ => return None,
         })

@@ -8,7 +8,10 @@ use crate::error::{Damage, DamageKind, Error};
 use crate::io::{self, Mode};
 use crate::journal::view::{Sealed, Slots};
 use crate::segment::Segment;
-use crate::segment::format::{BATCH_BYTES, BatchHeader, HEADER_BYTES, Header, HeaderFault, Kind, TRAILER_BYTES};
+use crate::segment::format::{
+    BATCH_BYTES, BatchHeader, HEADER_BYTES, Header, HeaderFault, KEY_RECORD_BYTES, Kind, TRAILER_BYTES,
+    parse_key_record,
+};
 use crate::segment::index::Slot;
 use crate::segment::recover::{Body, Window};
 
@@ -106,11 +109,17 @@ impl Core {
             Ok(_) => {}
             Err(error) => fault(0, FaultPart::File, cause(Error::io("size", &segment.path, None, error))),
         }
+        let len = HEADER_BYTES + if segment.key_id == 0 { 0 } else { KEY_RECORD_BYTES };
         for offset in segment.headers_at() {
-            let mut bytes = Vec::with_capacity(HEADER_BYTES);
-            match io::read_up_to(&*file, &mut bytes, HEADER_BYTES, offset) {
+            let mut bytes = Vec::with_capacity(len);
+            match io::read_up_to(&*file, &mut bytes, len, offset) {
                 Ok(_) => match Header::parse(&bytes) {
-                    Ok(header) if segment.is_headed_by(&header) && header.journal_id == self.journal_id => {}
+                    Ok(header) if segment.is_headed_by(&header) && header.journal_id == self.journal_id => {
+                        let record = bytes.get(HEADER_BYTES..).unwrap_or_default();
+                        if segment.key_id != 0 && parse_key_record(&segment.salt, record).is_none() {
+                            fault(offset, FaultPart::Header, FaultCause::Damaged(DamageKind::Checksum));
+                        }
+                    }
                     Ok(_) => fault(offset, FaultPart::Header, FaultCause::Damaged(DamageKind::Misplaced)),
                     Err(HeaderFault::Unreadable) => {
                         fault(offset, FaultPart::Header, FaultCause::Damaged(DamageKind::Checksum));

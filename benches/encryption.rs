@@ -1,0 +1,163 @@
+//! What encryption costs: the same calls on a journal with keys and on one without, in turn, round by round, in one
+//! process. All but the durable append on a disk in memory, so that what is timed is the crate's own.
+//!
+//! ```text
+//! cargo bench --bench encryption --features encryption [-- --rounds 15]
+//! ```
+
+#[path = "../tests/common/memory_disk.rs"]
+mod memory_disk;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use memory_disk::MemoryDisk;
+use raft_journal::{Entry, Journal, Key, KeyRing, LogStore, OpenOptions, StableStore};
+
+/// Entries that are read: all in sealed segments.
+const ENTRIES: u64 = 4000;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo test` calls a bench without `--bench`: then only see that it works.
+    let quick = !arguments.iter().any(|argument| argument == "--bench");
+    let asked = arguments.iter().skip_while(|argument| *argument != "--rounds").nth(1);
+    let rounds = asked.map_or(if quick { 1 } else { 15 }, |rounds| rounds.parse().expect("a number of rounds"));
+    let times = if quick { 2 } else { 300 };
+    println!("{rounds} rounds: the quickest of each, and the median of the ratios pair by pair\n");
+    println!("| | plain, quickest | encrypted beside it, quickest | median |");
+    println!("|---|---|---|---|");
+    durable(rounds, times);
+    for (name, count, bytes) in [("append, 1 x 256 B", 1, 256), ("append, 64 x 1 KiB", 64, 1024)] {
+        let mut journals = pair(|options| Appended::new(options, count, bytes));
+        compare(&format!("{name}, not yet durable"), rounds, |at| journals[at].run(times));
+    }
+    for bytes in [256, 1024] {
+        let journals = pair(|options| filled(options, bytes));
+        let mut indexes = [scattered(), scattered()];
+        compare(&format!("point read, {bytes} B"), rounds, |at| {
+            let begun = Instant::now();
+            (0..10 * times).for_each(|_| drop(journals[at].entry(indexes[at]()).expect("an entry")));
+            begun.elapsed() / (10 * times) as u32
+        });
+        compare(&format!("scan, {bytes} B, an entry"), rounds, |at| {
+            let begun = Instant::now();
+            (1..ENTRIES).step_by(500).for_each(|index| drop(journals[at].entries(index..index + 500, u64::MAX)));
+            begun.elapsed() / ENTRIES as u32
+        });
+    }
+}
+
+fn keys() -> Arc<KeyRing> {
+    Arc::new(KeyRing::new(1, Key::new([7; 32])))
+}
+
+/// The same with plain options and with encrypting ones, each on a disk of its own.
+fn pair<T>(make: impl Fn((MemoryDisk, OpenOptions)) -> T) -> [T; 2] {
+    [false, true].map(|encrypted| {
+        let disk = MemoryDisk::new(|_| {});
+        let options = OpenOptions::new().segment_bytes(4 << 20).file_system(Arc::new(disk.clone()));
+        make((disk, if encrypted { options.encryption(keys()) } else { options }))
+    })
+}
+
+/// Times both in turn, and prints a row.
+fn compare(name: &str, rounds: usize, mut time: impl FnMut(usize) -> Duration) {
+    let mut taken = Vec::new();
+    // One round more than counted: the first one warms up.
+    for round in 0..=rounds {
+        let mut pair = [Duration::ZERO; 2];
+        for at in [round % 2, (round + 1) % 2] {
+            pair[at] = time(at);
+        }
+        taken.push(pair);
+    }
+    let quickest = |at: usize| taken[1..].iter().map(|pair| pair[at]).min().unwrap_or_default();
+    let mut ratios: Vec<f64> = taken[1..].iter().map(|pair| pair[1].div_duration_f64(pair[0])).collect();
+    ratios.sort_by(f64::total_cmp);
+    let (plain, encrypted) = (quickest(0), quickest(1));
+    println!("| {name} | {plain:?} | {:.2} | {:.2} |", encrypted.div_duration_f64(plain), ratios[rounds / 2]);
+}
+
+/// Appends of 256 bytes, and votes, on the disk under the temporary directory.
+fn durable(rounds: usize, times: u64) {
+    let temporary = tempfile::tempdir().expect("a temporary directory");
+    let open = |name, options: OpenOptions| options.open(temporary.path().join(name)).expect("a new journal");
+    let journals = [open("plain", OpenOptions::new()), open("encrypted", OpenOptions::new().encryption(keys()))];
+    let median = |mut calls: Vec<Duration>| {
+        calls.sort_unstable();
+        calls[calls.len() / 2]
+    };
+    compare("append, 1 x 256 B, durable, p50", rounds, |at| {
+        let append = |_| {
+            let next = journals[at].state().next_index().unwrap_or(1);
+            let entry = [Entry::new(next, 1, vec![7; 256])];
+            let begun = Instant::now();
+            journals[at].append(&entry).expect("an append");
+            begun.elapsed()
+        };
+        median((0..times).map(append).collect())
+    });
+    compare("set, durable, p50", rounds, |at| {
+        let set = |term| {
+            let begun = Instant::now();
+            journals[at].set_u64(b"term", term).expect("a commit");
+            begun.elapsed()
+        };
+        median((0..times).map(set).collect())
+    });
+}
+
+/// A journal that is appended to again and again.
+struct Appended {
+    disk: MemoryDisk,
+    journal: Journal,
+    count: u64,
+    bytes: usize,
+}
+
+impl Appended {
+    fn new((disk, options): (MemoryDisk, OpenOptions), count: u64, bytes: usize) -> Appended {
+        Appended { disk, journal: options.open("/journal").expect("a new journal"), count, bytes }
+    }
+
+    /// How long an append takes.
+    fn run(&mut self, times: u64) -> Duration {
+        let mut took = Duration::ZERO;
+        for _ in 0..times {
+            let first = self.journal.state().next_index().unwrap_or(1);
+            let entry = |index| Entry::new(index, 1, vec![index as u8; self.bytes]);
+            let batch: Vec<Entry> = (first..first + self.count).map(entry).collect();
+            let begun = Instant::now();
+            drop(self.journal.append_pending(&batch).expect("an append"));
+            took += begun.elapsed();
+            // Files are made and used again while nobody looks, and memory does not fill up.
+            self.disk.run_jobs();
+            if self.journal.stats().rotations % 4 == 3 {
+                self.journal.truncate_head(self.journal.state().last.expect("an entry")).expect("a commit");
+                self.disk.run_jobs();
+            }
+        }
+        took / times as u32
+    }
+}
+
+/// A journal whose first entries are all in sealed segments, and in no cache.
+fn filled((disk, options): (MemoryDisk, OpenOptions), bytes: usize) -> Journal {
+    let journal = options.segment_bytes(256 << 10).tail_cache_bytes(0).open("/journal").expect("a new journal");
+    for first in (1..2 * ENTRIES + (1 << 20) / bytes as u64).step_by(100) {
+        let batch: Vec<Entry> = (first..first + 100).map(|index| Entry::new(index, 1, vec![7; bytes])).collect();
+        journal.append(&batch).expect("an append");
+        disk.run_jobs();
+    }
+    journal
+}
+
+/// Indexes all over a log, the same in every run.
+fn scattered() -> impl FnMut() -> u64 {
+    let mut state = 1u64;
+    move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        1 + (state >> 33) % ENTRIES
+    }
+}

@@ -1,0 +1,77 @@
+//! Whether an entry is the one whose checksum is known.
+
+use super::Core;
+use super::view::Spot;
+use crate::entry::Entry;
+use crate::io;
+use crate::segment::Segment;
+use crate::segment::cipher::Prefix;
+use crate::segment::format::{ENCRYPTED_TEXT_AT, ENTRY_BYTES};
+use crate::segment::index::Slot;
+use crate::segment::repair::Stood;
+use crate::segment::writer::{self, Compression};
+
+/// How an entry was stored where it was lost.
+pub(super) struct Recognized {
+    pub(super) compression: Compression,
+    pub(super) stood: Stood,
+    /// Whether its checksum was compared, and is the right one.
+    pub(super) is_proven: bool,
+}
+
+impl Core {
+    /// Holds an entry against the slot of the one that it is to stand for; nothing if it is another one.
+    ///
+    /// In an encrypted segment the checksum is over what the entry was encrypted to, which depends on its batch's random
+    /// bits. They stand with each of the batch's entries: with this one, if they are not damaged too, and with its
+    /// neighbours. Where no bits that are found give the checksum, that refutes the entry if two places agree on them, and
+    /// proves nothing otherwise.
+    pub(super) fn recognize(&self, segment: &Segment, entry: &Entry, slot: Slot) -> Option<Recognized> {
+        let found = |(compression, bytes): (Compression, usize), is_proven| {
+            let stood = Stood { check: slot.check, bytes: u32::try_from(bytes).ok()? };
+            Some(Recognized { compression, stood, is_proven })
+        };
+        let Some(cipher) = &segment.cipher else {
+            return found(writer::stored_as(segment, entry, slot, None)?, true);
+        };
+        let own = self.prefix_at(segment, slot);
+        let beside = [entry.index.checked_sub(1), entry.index.checked_add(1)].map(|index| {
+            let slot = self.slot_in(segment, index?)?;
+            self.prefix_at(segment, slot)
+        });
+        for prefix in own.into_iter().chain(beside.into_iter().flatten()) {
+            let batch = cipher.batch(prefix.life, prefix.random);
+            if let Some(way) = writer::stored_as(segment, entry, slot, Some(batch)) {
+                return found(way, true);
+            }
+        }
+        if own.is_some() && beside.contains(&own) {
+            return None;
+        }
+        let compression = self.options.compression;
+        found((compression, writer::encrypted_bytes(entry, compression)), false)
+    }
+
+    /// What stands before an entry's ciphertext, if it can be right.
+    fn prefix_at(&self, segment: &Segment, slot: Slot) -> Option<Prefix> {
+        let mut bytes = Vec::with_capacity(ENCRYPTED_TEXT_AT);
+        let at = u64::from(slot.offset) + ENTRY_BYTES as u64;
+        io::read_up_to(&*segment.file, &mut bytes, ENCRYPTED_TEXT_AT, at).ok()?;
+        Prefix::parse(&bytes).filter(|prefix| (1..=self.life).contains(&prefix.life))
+    }
+
+    /// The slot of the log's entry at `index`, if it stands in this segment.
+    fn slot_in(&self, segment: &Segment, index: u64) -> Option<Slot> {
+        let spot = {
+            let view = self.view.read();
+            view.check_index(index).ok()?;
+            view.spot(index)
+        };
+        let slot = match spot {
+            Spot::Active(active, slot, _) if active.sequence == segment.sequence => slot,
+            Spot::Sealed(file) if file.segment.sequence == segment.sequence => self.sealed_slot(&file, index).ok()?.0,
+            Spot::Active(..) | Spot::Sealed(_) | Spot::Lost(_) => return None,
+        };
+        (!slot.is_lost()).then_some(slot)
+    }
+}

@@ -1,0 +1,89 @@
+//! The pairs of `meta`, encrypted: each commit under a key of its own.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+
+use super::State;
+use super::format::{ENCRYPTED_KEY_CHECK_AT, ENCRYPTED_RANDOM_AT, ENCRYPTED_TEXT_AT, LEN_AT, parse_pairs};
+use crate::error::KeyFault;
+use crate::keys::{CHECK_BYTES, Cipher, Keys, NONCE_BYTES, Secret, TAG_BYTES};
+
+/// Length of what is drawn for each commit that is tried.
+const RANDOM_BYTES: usize = ENCRYPTED_KEY_CHECK_AT - ENCRYPTED_RANDOM_AT;
+
+/// What encrypts the pairs of one commit.
+pub(crate) struct PairsCipher {
+    pub(crate) key_id: u32,
+    pub(crate) random: [u8; RANDOM_BYTES],
+    pub(crate) key_check: [u8; CHECK_BYTES],
+    cipher: Cipher,
+}
+
+impl PairsCipher {
+    /// The key for `state` under the current one. `random` is drawn for each commit that is tried: one that failed may
+    /// come again with the same generation, in the same life, and other pairs.
+    pub(crate) fn new(keys: &Keys, state: &State, random: [u8; RANDOM_BYTES]) -> Result<Self, (u32, KeyFault)> {
+        let key_id = keys.current();
+        let derive = || {
+            let secret = keys.secret(key_id, state.journal_id)?;
+            Ok(PairsCipher { key_id, random, key_check: secret.check()?, cipher: cipher(&secret, state, &random)? })
+        };
+        derive().map_err(|fault| (key_id, fault))
+    }
+
+    /// Encrypts in place; the tag vouches for what is `known`, too.
+    pub(crate) fn encrypt(&self, known: &[u8], text: &mut [u8]) -> Result<[u8; TAG_BYTES], KeyFault> {
+        self.cipher.encrypt(NONCE, known, text)
+    }
+}
+
+/// Each key encrypts one text, so the nonce need not differ.
+const NONCE: [u8; NONCE_BYTES] = [0; NONCE_BYTES];
+
+fn cipher(secret: &Secret, state: &State, random: &[u8]) -> Result<Cipher, KeyFault> {
+    secret.cipher(&[b"raft-journal meta", &state.generation.to_le_bytes(), &state.life.to_le_bytes(), random])
+}
+
+/// Pairs that were read and not yet decrypted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Encrypted {
+    pub(crate) key_id: u32,
+    /// How many there are.
+    pub(crate) count: u32,
+    /// All of the copy.
+    pub(crate) content: Bytes,
+    /// Where in it they begin.
+    pub(crate) at: usize,
+}
+
+impl Encrypted {
+    fn decrypt(&self, state: &State, keys: &Keys) -> Result<BTreeMap<Bytes, Bytes>, KeyFault> {
+        let secret = keys.secret(self.key_id, state.journal_id)?;
+        let text_at = self.at + ENCRYPTED_TEXT_AT;
+        let head = self.content.get(self.at..text_at).ok_or(KeyFault::NotAuthentic)?;
+        let (random, key_check) = (&head[ENCRYPTED_RANDOM_AT..ENCRYPTED_KEY_CHECK_AT], &head[ENCRYPTED_KEY_CHECK_AT..]);
+        if secret.check()? != key_check {
+            return Err(KeyFault::Wrong);
+        }
+        let mut text = BytesMut::from(&self.content[text_at..]);
+        cipher(&secret, state, random)?.decrypt(NONCE, &self.content[LEN_AT..text_at], &mut text)?;
+        text.truncate(text.len().saturating_sub(TAG_BYTES));
+        parse_pairs(text.freeze(), self.count).ok_or(KeyFault::NotAuthentic)
+    }
+}
+
+impl State {
+    /// Decrypts the pairs. The journal is encrypted, or it is not: what the keys say must be so.
+    pub(crate) fn unlock(mut self, keys: Option<&Keys>) -> Result<State, (u32, KeyFault)> {
+        match (self.encrypted.take(), keys) {
+            (None, None) => {}
+            (None, Some(_)) => return Err((0, KeyFault::NotEncrypted)),
+            (Some(encrypted), None) => return Err((encrypted.key_id, KeyFault::NoKeys)),
+            (Some(encrypted), Some(keys)) => {
+                self.pairs = encrypted.decrypt(&self, keys).map_err(|fault| (encrypted.key_id, fault))?;
+            }
+        }
+        Ok(self)
+    }
+}

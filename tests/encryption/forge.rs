@@ -1,0 +1,121 @@
+//! Files changed by somebody who knows the format and has no key: every checksum is right again.
+
+use crate::common::{Disk, salted_check, unsalted_check};
+use raft_journal::layout::{meta, segment as s};
+
+/// A segment whose batches can be changed.
+pub struct Segment<'a> {
+    disk: &'a Disk,
+    pub name: String,
+    pub bytes: Vec<u8>,
+}
+
+pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+impl Segment<'_> {
+    /// The only one that holds batches.
+    pub fn of(disk: &Disk) -> Segment<'_> {
+        let chain = disk.chain();
+        assert_eq!(chain.len(), 1);
+        Segment::first(disk)
+    }
+
+    /// The first one of the chain.
+    pub fn first(disk: &Disk) -> Segment<'_> {
+        let chain = disk.chain();
+        let bytes = disk.bytes(&chain[0]);
+        Segment { disk, name: chain[0].clone(), bytes }
+    }
+
+    fn salt(&self) -> [u8; 8] {
+        self.bytes[s::HEADER_SALT_AT..s::HEADER_SALT_AT + 8].try_into().unwrap()
+    }
+
+    /// Where each batch stands.
+    fn batches(&self) -> Vec<usize> {
+        let (mut at, mut found) = (512, Vec::new());
+        while u32_at(&self.bytes, at + s::BATCH_OFFSET_AT) as usize == at {
+            found.push(at);
+            let body = u32_at(&self.bytes, at + s::BATCH_BODY_LEN_AT) as usize;
+            at += (s::BATCH_BYTES + body).next_multiple_of(8);
+        }
+        found
+    }
+
+    /// Index and bytes of each entry of a batch; of an index, none.
+    fn entries_of(&self, batch: usize) -> Vec<(u64, std::ops::Range<usize>)> {
+        if u32_at(&self.bytes, batch + s::BATCH_KIND_AT) != 1 {
+            return Vec::new();
+        }
+        let first = batch + s::BATCH_FIRST_INDEX_AT;
+        let first = u64::from_le_bytes(self.bytes[first..first + 8].try_into().unwrap());
+        let mut at = batch + s::BATCH_BYTES;
+        let count = u64::from(u32_at(&self.bytes, batch + s::BATCH_COUNT_AT));
+        let next = |index| {
+            let end = at + s::ENTRY_BYTES + u32_at(&self.bytes, at + s::ENTRY_LEN_AT) as usize;
+            (index, std::mem::replace(&mut at, end)..end)
+        };
+        (first..first + count).map(next).collect()
+    }
+
+    /// Index and bytes of each entry, oldest first.
+    pub fn entries(&self) -> Vec<(u64, std::ops::Range<usize>)> {
+        self.batches().into_iter().flat_map(|batch| self.entries_of(batch)).collect()
+    }
+
+    /// Where the bytes of an entry stand, in its first version.
+    pub fn entry(&self, index: u64) -> std::ops::Range<usize> {
+        self.entries().into_iter().find(|(found, _)| *found == index).unwrap().1
+    }
+
+    /// Makes every checksum right, from the entries up, and puts the file back.
+    pub fn put(mut self) {
+        let salt = self.salt();
+        let mut chain = u32_at(&self.bytes, 512 + s::BATCH_CHAIN_AT);
+        for batch in self.batches() {
+            let mut checks = Vec::new();
+            for (index, range) in self.entries_of(batch) {
+                let rest = &self.bytes[range.start + s::ENTRY_LEN_AT..range.end];
+                let check = salted_check(&salt, &[&index.to_le_bytes(), rest]);
+                put(&mut self.bytes, range.start, check);
+                checks.extend(check.to_le_bytes());
+            }
+            put(&mut self.bytes, batch + s::BATCH_BODY_CHECK_AT, salted_check(&salt, &[&checks]));
+            put(&mut self.bytes, batch + s::BATCH_CHAIN_AT, chain);
+            chain = salted_check(&salt, &[&self.bytes[batch + s::BATCH_BODY_CHECK_AT..batch + s::BATCH_BYTES]]);
+            put(&mut self.bytes, batch, chain);
+        }
+        self.disk.put(&self.name, &self.bytes);
+    }
+}
+
+/// Changes both copies of a segment's header.
+pub fn change_header(disk: &Disk, name: &str, change: impl Fn(&mut [u8])) {
+    let mut bytes = disk.bytes(name);
+    for at in [0, bytes.len() - 512] {
+        let header = &mut bytes[at..at + s::HEADER_BYTES];
+        change(header);
+        let check = unsalted_check(&[&header[..s::HEADER_CHECK_AT], &header[s::HEADER_FLAGS_AT..]]);
+        put(header, s::HEADER_CHECK_AT, check);
+    }
+    disk.put(name, &bytes);
+}
+
+/// Changes every copy of `meta`.
+pub fn change_meta(disk: &Disk, change: impl Fn(&mut [u8])) {
+    let mut bytes = disk.bytes("meta");
+    let copy_bytes = bytes.len() / meta::COPIES;
+    for copy in bytes.chunks_mut(copy_bytes) {
+        let len = u32_at(copy, meta::LEN_AT) as usize;
+        change(&mut copy[..len]);
+        let check = unsalted_check(&[&copy[..meta::CHECK_AT], &copy[meta::LEN_AT..len]]);
+        put(copy, meta::CHECK_AT, check);
+    }
+    disk.put("meta", &bytes);
+}
