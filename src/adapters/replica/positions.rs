@@ -99,7 +99,7 @@ impl Positions {
 
     /// One after the other: a kind, the length of a name and the name, whether there is a position, and that.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        let mut bytes = (self.0.len() as u32).to_le_bytes().to_vec();
         for (name, position) in &self.0 {
             let (kind, text) = name.parts();
             bytes.extend([kind, text.len().min(NAME_BYTES_MAX) as u8]);
@@ -110,7 +110,8 @@ impl Positions {
         bytes
     }
 
-    pub(super) fn decode(mut bytes: &[u8]) -> Result<Self, &'static str> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+        let (count, mut bytes) = bytes.split_first_chunk().ok_or("their count is cut short")?;
         let mut positions = BTreeMap::new();
         while let [kind, len, rest @ ..] = bytes {
             let (text, rest) = rest.split_at_checked(usize::from(*len)).ok_or("a name is cut short")?;
@@ -131,6 +132,9 @@ impl Positions {
             bytes = rest;
         }
         match bytes {
+            [] if positions.len() as u64 != u64::from(u32::from_le_bytes(*count)) => {
+                Err("there are not as many as it says")
+            }
             [] if positions.contains_key(&PositionName::Applied)
                 && positions.contains_key(&PositionName::Snapshotted) =>
             {
@@ -156,7 +160,7 @@ mod tests {
         for len in 0..bytes.len() {
             assert!(Positions::decode(&bytes[..len]).is_err(), "{len}");
         }
-        for (at, wrong) in [(0, 9), (2, 7)] {
+        for (at, wrong) in [(0, 9), (4, 9), (6, 7)] {
             let mut bytes = bytes.clone();
             bytes[at] = wrong;
             assert!(Positions::decode(&bytes).is_err(), "{at}");
