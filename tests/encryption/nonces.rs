@@ -69,8 +69,9 @@ impl Seen {
         if !bytes.starts_with(&meta::MAGIC) {
             return;
         }
-        let accepted = u32_at(bytes, meta::ACCEPTED_AT) as usize * meta::ACCEPTED_BYTES;
-        let repaired = u32_at(bytes, meta::REPAIRED_AT) as usize * meta::REPAIRED_BYTES;
+        let count = |at: usize| usize::from(u16::from_le_bytes([bytes[at], bytes[at + 1]]));
+        let accepted = count(meta::ACCEPTED_AT) * meta::ACCEPTED_BYTES;
+        let repaired = count(meta::REPAIRED_AT) * meta::REPAIRED_BYTES;
         let pairs = meta::FIXED_BYTES + accepted + repaired;
         let random = &bytes[pairs + meta::ENCRYPTED_RANDOM_AT..pairs + meta::ENCRYPTED_KEY_CHECK_AT];
         let id =
