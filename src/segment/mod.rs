@@ -27,8 +27,6 @@ const SUFFIX: &str = ".seg";
 /// What a file is called while it is being prepared: no recovery ever reads it.
 const UNFINISHED_SUFFIX: &str = ".tmp";
 static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
-/// A new file is synced piece by piece: an append's own sync does not wait behind more than this.
-const SYNCED_BYTES: u64 = 4 << 20;
 
 /// The name of the segment file with this sequence.
 pub(crate) fn file_name(sequence: u64) -> String {
@@ -228,16 +226,12 @@ impl Segment {
         let write = |bytes: &[u8], offset: u64| {
             io::write_all_at(file, bytes, offset).map_err(|(_, error)| Error::io("write", path, Some(offset), error))
         };
-        let sync = || file.sync_data().map_err(|error| Error::io("sync", path, None, error));
         if zero {
             file.allocate(size).map_err(|error| Error::io("allocate", path, None, error))?;
             // Zeroes are written, not only reserved: a sync over unwritten extents has to write metadata too.
             for offset in (0..size).step_by(ZEROES.len()) {
                 let len = (size - offset).min(ZEROES.len() as u64);
                 write(&ZEROES[..len as usize], offset)?;
-                if (offset + len).is_multiple_of(SYNCED_BYTES) {
-                    sync()?;
-                }
             }
         }
         let mut header = recipe.header().encode().to_vec();
@@ -248,7 +242,7 @@ impl Segment {
         }
         write(&header, 0)?;
         write(&header, size - u64::from(Self::edge_bytes(Self::align_for(recipe.aligned))))?;
-        sync()
+        file.sync_data().map_err(|error| Error::io("sync", path, None, error))
     }
 
     /// Opens the file with this sequence and reads its identity, from the second copy of the header if need be.
