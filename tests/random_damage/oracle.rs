@@ -139,18 +139,23 @@ impl Run {
     /// Adopts what damage took. Nothing else may differ, and a silent cut must be suspect.
     pub fn suffer(&mut self, possible: Vec<Model>) {
         let is_suspect = self.was_suspect || self.journal.recovery_report().suspect.is_some();
-        let mut difference = None;
+        let (mut adopted, mut difference): (Option<Model>, _) = (None, None);
         for mut model in possible {
             model.suffer(&self.journal);
-            match model.difference(&self.journal) {
-                None => return self.model = model,
-                Some(found) => _ = difference.get_or_insert(found),
+            match (model.difference(&self.journal), &mut adopted) {
+                (None, None) => adopted = Some(model),
+                // Of two versions of an entry that cannot be read, nobody can tell which was lost: neither is put back.
+                (None, Some(Model { entries, lost, .. })) => {
+                    entries.retain(|index, entry| !lost.contains(index) || model.entries.get(index) == Some(entry));
+                }
+                (Some(found), _) => _ = difference.get_or_insert(found),
             }
             if !is_suspect {
                 break;
             }
         }
-        panic!("{difference:?}; {:?}, {:?}", self.journal.state(), self.journal.recovery_report());
+        let report = self.journal.recovery_report();
+        self.model = adopted.unwrap_or_else(|| panic!("{difference:?}; {:?}, {report:?}", self.journal.state()));
     }
 
     /// With the newest state lost, an open fails, or says what is suspect and shows no wrong bytes.
