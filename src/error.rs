@@ -332,6 +332,11 @@ fn at(offset: Option<u64>) -> String {
 }
 
 impl Error {
+    /// Whether a file could not be opened because it is not there.
+    pub(crate) fn is_missing_file(&self) -> bool {
+        matches!(self, Error::Io { op: "open", source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// Wraps an operating system error; exhausted space (disk, quota, file-size limit) becomes [`Error::NoSpace`].
     pub fn io(op: &'static str, path: &Path, offset: Option<u64>, source: std::io::Error) -> Self {
         use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};

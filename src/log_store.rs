@@ -139,13 +139,16 @@ pub trait LogStore: Send + Sync {
     fn sync(&self) -> Result<()>;
 
     /// A [`Pending`] for everything written so far, by whomever: as [`sync`](Self::sync), for those who cannot wait. Its
-    /// callbacks come behind those of earlier writes, so it tells nothing before them.
+    /// callbacks come behind those of earlier writes, so it tells nothing before them: a store whose callbacks are not
+    /// over when [`sync`](Self::sync) returns overrides this.
     ///
     /// # Errors
     ///
     /// As for [`sync`](Self::sync).
     fn sync_pending(&self) -> Result<Pending> {
+        // Before the sync: what others write meanwhile is not covered by it.
+        let last = self.state().last.unwrap_or_default();
         self.sync()?;
-        Ok(Pending::ready(self.state().last.unwrap_or_default()))
+        Ok(Pending::ready(last))
     }
 }

@@ -190,6 +190,45 @@ fn damage_that_a_reader_or_a_pass_meets_is_damaged_until_a_pass_finds_none() {
 }
 
 #[test]
+fn damage_is_over_once_it_is_put_back() {
+    let disk = Disk::simulated();
+    let held = entries(1..=60, 1);
+    let journal = open(&disk);
+    append_each(&journal, &held);
+    let disk = disk.killed();
+    let spoil = |index: usize| {
+        let (name, at) = disk.find(&held[index - 1].data);
+        disk.flip(&name, at + 20);
+    };
+    // What was in use last is read when it is opened, the rest when somebody reads.
+    spoil(58);
+    let journal = options(&disk).on_damage(OnDamage::Accept).open(&disk.dir).unwrap();
+    assert!(matches!(journal.health(), Health::Damaged { indexes } if indexes.contains(58)), "{}", journal.health());
+    journal.repair(&held[57..58]).unwrap();
+    assert!(journal.health().is_healthy(), "{}", journal.health());
+    spoil(5);
+    journal.entry(5).unwrap_err();
+    assert!(matches!(journal.health(), Health::Damaged { indexes } if indexes.contains(5)));
+    journal.repair(&held[4..5]).unwrap();
+    assert!(journal.health().is_healthy(), "{}", journal.health());
+    spoil(7);
+    verify(&journal);
+    assert!(matches!(journal.health(), Health::Damaged { indexes } if indexes.contains(7)));
+    journal.repair(&held[6..7]).unwrap();
+    assert!(journal.health().is_healthy(), "{}", journal.health());
+    // One that is purged does not hide the next one.
+    spoil(9);
+    spoil(20);
+    journal.entry(9).unwrap_err();
+    journal.truncate_head(Position::new(10, 1)).unwrap();
+    journal.entry(20).unwrap_err();
+    assert!(matches!(journal.health(), Health::Damaged { indexes } if indexes.contains(20)));
+    journal.repair(&held[19..20]).unwrap();
+    journal.close().unwrap();
+    assert!(open(&disk).health().is_healthy());
+}
+
+#[test]
 fn a_file_system_with_little_room_is_nearly_full() {
     let disk = Disk::simulated();
     let journal = disk.options().open(&disk.dir).unwrap();

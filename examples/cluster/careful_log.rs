@@ -31,6 +31,10 @@ impl RaftLogReader<Types> for CarefulLog {
     ) -> Answer<Vec<Entry<Types>>> {
         self.log.try_get_log_entries(range).await
     }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Answer<Vec<Entry<Types>>> {
+        self.log.limited_get_log_entries(start, end).await
+    }
 }
 
 impl RaftLogStorage<Types> for CarefulLog {

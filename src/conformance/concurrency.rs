@@ -77,19 +77,19 @@ fn open_shared<S: Store>(case: &mut Case<'_, S>) -> Verdict<Arc<S>> {
 
 /// What the callbacks were told, in the order of the calls.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     calls: Mutex<Vec<(u64, bool)>>,
     changed: Condvar,
 }
 
 impl Told {
-    fn tell(&self, index: u64, good: bool) {
+    pub(super) fn tell(&self, index: u64, good: bool) {
         self.calls.lock().push((index, good));
         self.changed.notify_all();
     }
 
     /// What was told, once there are so many calls, or none came for long.
-    fn wait(&self, count: u64) -> Vec<(u64, bool)> {
+    pub(super) fn wait(&self, count: u64) -> Vec<(u64, bool)> {
         let mut calls = self.calls.lock();
         while (calls.len() as u64) < count {
             if self.changed.wait_for(&mut calls, TOLD_WITHIN).timed_out() {
@@ -199,6 +199,7 @@ fn not_one_log(found: &[Entry], first: u64) -> Option<String> {
 fn read<S: Store>(store: &S, reads: &AtomicU64, ended: &AtomicBool) -> Seen {
     while !ended.load(Ordering::Relaxed) {
         let state = store.state();
+        reads.fetch_add(1, Ordering::Relaxed);
         let Some((first, next)) = state.first_index().zip(state.next_index()) else { continue };
         for result in [store.entries(first..next, u64::MAX), store.entry(first).map(|entry| vec![entry])] {
             let seen = match result {
@@ -211,7 +212,6 @@ fn read<S: Store>(store: &S, reads: &AtomicU64, ended: &AtomicBool) -> Seen {
                 return Some((Promise::ReadsSeeOneLog, format!("from {first} on: {seen}")));
             }
         }
-        reads.fetch_add(1, Ordering::Relaxed);
     }
     None
 }

@@ -1,4 +1,4 @@
-//! Proves a store: one call runs hundreds of cases on any [`LogStore`] that is a [`StableStore`] too, and says of each
+//! Proves a store: one call runs dozens of cases, with tens of thousands of checks, on any [`LogStore`] that is a [`StableStore`] too, and says of each
 //! failure which [`Promise`] broke.
 //!
 //! | the store | the call | what runs |
@@ -12,7 +12,6 @@
 //!
 //! let report = conformance::in_memory(|| Ok(MemoryStore::new()));
 //! assert!(report.passed(), "{report}");
-//!
 //! ```
 //!
 //! A test of a store that takes an [`Fs`]:

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::calls::{Call, Contents, answer, entries, entry, is_refusal};
 use super::case::{Case, Cases, Store, Verdict};
+use super::concurrency::Told;
 use super::histories::{sound_call, sound_history};
 use super::reopen::follow;
 use super::report::{Group, Promise};
@@ -13,7 +14,6 @@ use crate::error::Result;
 use crate::io::sim::{Fault, Kinds, OperationKind, Random, SimFs, Survival};
 use crate::memory::MemoryStore;
 use crate::stable_store::Changes;
-use crate::sync::Mutex;
 
 /// How many drawn histories lose power at each of their moments.
 const HISTORIES: u64 = 8;
@@ -243,7 +243,13 @@ fn crash_loops<S: Store>(case: &mut Case<'_, S>) -> Verdict {
 }
 
 /// Makes a call of which a sync fails: it, whoever waits, and all later writes get an error, and reads go on.
-fn fail_sync<S: Store>(case: &mut Case<'_, S>, leaves: Survival, call: &dyn Fn(&S) -> Result<()>) -> Verdict {
+/// `votes` are those that may be there afterwards.
+fn fail_sync<S: Store>(
+    case: &mut Case<'_, S>,
+    leaves: Survival,
+    votes: &[u64],
+    call: &dyn Fn(&S) -> Result<()>,
+) -> Verdict {
     case.elsewhere();
     let disk = SimFs::new();
     case.site.disk = disk.clone();
@@ -252,11 +258,11 @@ fn fail_sync<S: Store>(case: &mut Case<'_, S>, leaves: Survival, call: &dyn Fn(&
     let before = Contents { values: case.contents(&store, "set vote")?.values, ..before };
     disk.set_failed_syncs_leave(leaves);
     disk.inject(Fault::new(OperationKind::Sync, ErrorKind::Other));
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let told = Arc::new(Told::default());
     let pending = case.done("append_pending 4", store.append_pending(&entries(4, &[1])))?;
     let failed = call(&store);
     let tell = Arc::clone(&told);
-    pending.on_durable(Box::new(move |result| tell.lock().push(result.is_ok())));
+    pending.on_durable(Box::new(move |result| tell.tell(4, result.is_ok())));
     let broken = Promise::FailedSyncIsFinal;
     case.holds(broken, "a call whose sync fails", "an error", failed.is_err(), &failed)?;
     let later = store.append(&entries(5, &[1]));
@@ -267,11 +273,10 @@ fn fail_sync<S: Store>(case: &mut Case<'_, S>, leaves: Survival, call: &dyn Fn(&
     case.holds(broken, "the next sync", "an error", later.is_err(), &later)?;
     let read = store.entries(1..4, u64::MAX).map_err(|error| super::case::error_text(&error));
     case.equal(broken, "a read behind it", &Ok(before.entries.clone()), &read)?;
-    let answers = told.lock().clone();
-    case.equal(broken, "who waited for append_pending 4", &vec![false], &answers)?;
+    case.equal(broken, "who waited for append_pending 4", &vec![(4, false)], &told.wait(1))?;
     // What counts is what the disk holds, not what the page cache shows.
-    let mut possible = vec![before.clone()];
-    for (last, vote) in [(false, 2_u64), (true, 1), (true, 2)] {
+    let mut possible = Vec::new();
+    for (last, vote) in [false, true].into_iter().flat_map(|last| votes.iter().map(move |vote| (last, vote))) {
         let mut contents = before.clone();
         contents.entries.extend(entries(4, &[1]).into_iter().filter(|_| last));
         contents.values.insert("vote", vote.to_le_bytes().to_vec().into());
@@ -284,10 +289,10 @@ fn fail_sync<S: Store>(case: &mut Case<'_, S>, leaves: Survival, call: &dyn Fn(&
 
 fn failed_append<S: Store>(case: &mut Case<'_, S>) -> Verdict {
     let leaves = [Survival::Nothing, Survival::Random(1), Survival::Random(2), Survival::Everything];
-    leaves.into_iter().try_for_each(|leaves| fail_sync(case, leaves, &|store| store.sync()))
+    leaves.into_iter().try_for_each(|leaves| fail_sync(case, leaves, &[1], &|store| store.sync()))
 }
 
 fn failed_vote<S: Store>(case: &mut Case<'_, S>) -> Verdict {
     let leaves = [Survival::Nothing, Survival::Random(1), Survival::Random(2), Survival::Everything];
-    leaves.into_iter().try_for_each(|leaves| fail_sync(case, leaves, &|store| store.set_u64(b"vote", 2)))
+    leaves.into_iter().try_for_each(|leaves| fail_sync(case, leaves, &[1, 2], &|store| store.set_u64(b"vote", 2)))
 }

@@ -11,6 +11,7 @@ use crate::entry::Position;
 use crate::error::{Error, Result, TargetFault};
 use crate::io::{self, File, Mode, PathKind};
 use crate::keys::Keys;
+use crate::meta::format::pairs_bytes;
 use crate::meta::{self, MetaStore, State};
 use crate::segment::format::{BatchHeader, HEADER_BYTES, Header, Kind};
 use crate::segment::recover::Window;
@@ -51,6 +52,13 @@ struct Cut {
     /// The segments up to the durable mark, which is in the last of them.
     pieces: Vec<Piece>,
     last: Option<Position>,
+}
+
+impl Cut {
+    /// How many segment files there are.
+    fn segments(&self) -> usize {
+        self.pieces.iter().filter(|piece| !matches!(piece.extent, Extent::Repair)).count()
+    }
 }
 
 /// A segment file as far as a checkpoint takes it.
@@ -164,6 +172,10 @@ impl Core {
         // Again, now that nobody else can change it.
         let older = target.check()?;
         let cut = self.cut()?;
+        if self.looked_at.is_some() && older.as_ref().is_some_and(|older| is_same(older, &cut.state)) {
+            // It may be this very directory, which a handle that only reads does not lock: nothing of it is touched.
+            return Ok(Checkpoint { last: cut.last, segments: cut.segments(), kept: cut.segments(), ..target.made });
+        }
         if older.is_some_and(|older| !is_older(&older, &cut.state)) {
             return Err(target.refuse(TargetFault::Newer));
         }
@@ -179,8 +191,10 @@ impl Core {
         }
         target.sync_names()?;
         // Only now: with `meta` the copy is whole.
-        MetaStore::create(&*self.fs, dir, cut.state, self.options.meta_bytes_max, self.options.keys.clone())?;
-        let segments = cut.pieces.iter().filter(|piece| !matches!(piece.extent, Extent::Repair)).count();
+        let segments = cut.segments();
+        // A handle that only reads may have been opened with a bound that is too small for what is there.
+        let bytes_max = self.options.meta_bytes_max.max(pairs_bytes(&cut.state.pairs));
+        MetaStore::create(&*self.fs, dir, cut.state, bytes_max, self.options.keys.clone())?;
         Ok(Checkpoint { last: cut.last, segments, ..target.made })
     }
 
@@ -192,9 +206,11 @@ impl Core {
         let pairs = || self.pairs.read().clone();
         let (state, last) = match (&*meta, &self.looked_at) {
             (Some(meta), _) => {
+                // Before the sync: a lazy value that comes later may speak of entries that this sync does not cover.
+                let pairs = pairs();
                 self.group.sync_all()?;
                 let (last, mark) = self.group.durable();
-                (State { mark, pairs: pairs(), clean: true, ..meta.state.clone() }, last)
+                (State { mark, pairs, clean: true, ..meta.state.clone() }, last)
             }
             (None, Some(state)) => {
                 let view = self.view.read();
@@ -202,7 +218,12 @@ impl Core {
             }
             (None, None) => return Err(Error::Closed),
         };
-        let (mark, view) = (state.mark, self.view.read());
+        let mark = state.mark;
+        // A rotation settles the mark before it shows the segment that the mark is in.
+        while self.view.read().active.sequence < mark.sequence {
+            self.tasks.pause();
+        }
+        let view = self.view.read();
         let sealed = view.sealed.iter().map(|sealed| {
             let extent = match sealed.slots {
                 Slots::Sealed { offset, .. } => Extent::Sealed(offset),
@@ -236,6 +257,12 @@ impl Core {
         }
         Ok(wanted)
     }
+}
+
+/// Whether a checkpoint is of just this state.
+fn is_same(older: &State, state: &State) -> bool {
+    let what = |state: &State| (state.life, state.generation, state.mark.place());
+    what(older) == what(state)
 }
 
 /// Whether a checkpoint may be brought forward to a state.

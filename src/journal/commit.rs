@@ -235,12 +235,11 @@ impl Group {
             state.is_crowded = newest > state.durable_ticket + 1;
             let begun = state.begin(self.tasks.now());
             let result = MutexGuard::unlocked(&mut state, || sync(&target.segment));
-            self.watch.synced(
-                begun,
-                newest.saturating_sub(state.durable_ticket),
-                result.as_ref().err().map(|error| &**error),
-            );
-            state.finish(newest, target, result);
+            let served = newest.saturating_sub(state.durable_ticket);
+            state.finish(newest, target, result.clone());
+            self.pass_on(state);
+            // Without the lock: whoever records it may ask the journal how it is.
+            return self.watch.synced(begun, served, result.as_ref().err().map(|error| &**error));
         }
         self.pass_on(state);
     }
@@ -286,12 +285,12 @@ impl Group {
         let mut state = self.state.lock();
         let ticket = state.ticket;
         let served = ticket.saturating_sub(state.durable_ticket);
-        self.watch.synced(begun, served, result.as_ref().err().map(|error| &**error));
         state.finish(ticket, settled.clone(), result.clone());
         if result.is_ok() {
             state.written = settled;
         }
         self.pass_on(state);
+        self.watch.synced(begun, served, result.as_ref().err().map(|error| &**error));
         // A sync that found no space is as final as any other: the bytes may be gone from the cache.
         result.map_err(|cause| poisoned(&cause))
     }

@@ -88,7 +88,8 @@ impl Core {
 
     /// Commits what is durable of the log, unless `meta` says so already.
     fn commit_mark(&self) {
-        let Ok(mut meta) = self.meta_for_writing() else { return };
+        // Whoever has it commits the mark along, or hangs: never wait for him on a lane that all journals share.
+        let Some(mut meta) = self.meta.try_lock().filter(|_| self.check_writable().is_ok()) else { return };
         if let Some(meta) = meta.as_mut().filter(|meta| meta.state.mark.place() < self.view.read().mark().place()) {
             // A failure poisons the journal, and the next write hears of it.
             let _ = self.commit_state(meta, &Changes::new(), |_| {});

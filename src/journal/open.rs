@@ -371,7 +371,8 @@ fn assemble(
     let met = super::repair::met_at_open(&report);
     let lost = report.damaged.iter().map(|damage| damage.indexes).collect();
     let healed = repairs.healed(options, dir, state.journal_id)?;
-    report.damaged = report.damaged.iter().flat_map(|damage| repairs.rest_of(dir, damage, &healed)).collect();
+    let is_read = |sequence| active.sequence == sequence || sealed.iter().any(|it| it.segment.sequence == sequence);
+    report.damaged = report.damaged.iter().flat_map(|damage| repairs.rest_of(dir, damage, &healed, is_read)).collect();
     let (last, rewrites, rotations, repairs) = (None, 0, 0, Arc::new(repairs));
     let view = View {
         purged,
@@ -391,6 +392,7 @@ fn assemble(
     let tasks = fs.tasks();
     let looked_at = store.is_none().then(|| state.clone());
     let watch = Watch::new(Arc::clone(&tasks), options.slow_sync_after, dir);
+    watch.gave_up(report.damaged.iter().map(|damage| damage.indexes).collect());
     Ok(Arc::new(Core {
         options: options.clone(),
         dir: dir.to_path_buf(),

@@ -95,9 +95,17 @@ impl Journal {
         if entries.is_empty() {
             return Ok(());
         }
-        self.core().repair(entries)?;
+        // A close waits for it: the next owner of the directory gives his files the same names.
+        let pin = self.core().files.pin()?;
+        let repaired = self.core().repair(entries);
+        if let (Ok(()), Some(first), Some(last)) = (&repaired, entries.first(), entries.last()) {
+            let indexes = DamagedRange { first: first.index, end: Some(last.index + 1) };
+            let still_lost = self.core().damaged().into_iter().map(|damage| damage.indexes).collect();
+            self.core().watch.mended(indexes, still_lost);
+        }
+        drop(pin);
         self.core().housekeep_soon();
-        Ok(())
+        repaired
     }
 }
 

@@ -214,8 +214,12 @@ impl Repairs {
             if !self.list.iter().any(|(record, _)| is_of(record)) {
                 continue;
             }
-            let opened = Segment::open(fs, dir, lost.sequence, id, Mode::Read, keys)?;
-            let Opened::Whole(segment) = opened else { continue };
+            let segment = match Segment::open(fs, dir, lost.sequence, id, Mode::Read, keys) {
+                Ok(Opened::Whole(segment)) => segment,
+                Ok(_) => continue,
+                Err(error) if error.is_missing_file() => continue,
+                Err(error) => return Err(error),
+            };
             let patch = |index, check| self.patch(&segment, index, check);
             let mut window = Window::patched(&segment, &patch);
             let header = window.header(lost.offset)?.filter(|header| header.kind == Kind::Entries);
@@ -227,8 +231,15 @@ impl Repairs {
         Ok(healed)
     }
 
-    /// What is left of a reported loss.
-    pub(crate) fn rest_of(&self, dir: &Path, damage: &Arc<Damage>, healed: &[Accepted]) -> Vec<Arc<Damage>> {
+    /// What is left of a reported loss. `is_read` says whether the log still has a segment: of one that it has not, what was
+    /// put back is not found any more.
+    pub(crate) fn rest_of(
+        &self,
+        dir: &Path,
+        damage: &Arc<Damage>,
+        healed: &[Accepted],
+        is_read: impl Fn(u64) -> bool,
+    ) -> Vec<Arc<Damage>> {
         let path_of = |lost: &Accepted| -> PathBuf { dir.join(segment::file_name(lost.sequence)) };
         let is_it = |lost: &&Accepted| u64::from(lost.offset) == damage.offset && path_of(lost) == damage.path;
         let (Some(lost), Some(end)) = (self.accepted.iter().find(is_it), damage.indexes.end) else {
@@ -239,7 +250,7 @@ impl Repairs {
         }
         let ends_it = |record: &Repaired| match record.place {
             Repaired::BY_CHECK => false,
-            Repaired::SEALED => record.sequence >= lost.sequence,
+            Repaired::SEALED => record.sequence >= lost.sequence && is_read(record.sequence),
             // A later loss of the same entries is the one that they suffer from now.
             place => (record.sequence, place) >= (lost.sequence, lost.offset),
         };

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use super::{Core, Journal};
 use crate::entry::Entry;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::segment::writer;
 use crate::stable_store::Changes;
+
+/// How much of the log is read at a time.
+const READ_BYTES: u64 = 64 << 20;
 
 impl Journal {
     /// Writes all that the log holds into a new segment under the current key, and gives up the older ones; writes the
@@ -65,10 +68,17 @@ impl Core {
             let Some(first) = view.first() else { return Ok(Vec::new()) };
             (first, view.next())
         };
-        let mut entries = Vec::new();
+        let (mut entries, mut bytes) = (Vec::new(), 0);
         while index < next {
-            entries.extend(self.read_entries(index..next, u64::MAX)?);
-            index = entries.last().map_or(next, |last| last.index + 1);
+            let found = self.read_entries(index..next, READ_BYTES)?;
+            bytes += writer::body_bytes_max(&found, self.options.keys.is_some());
+            // Before all of it is in memory.
+            let bytes_max = u64::from(u32::MAX);
+            if bytes > bytes_max {
+                return Err(Error::BatchTooLarge { bytes, bytes_max });
+            }
+            index = found.last().map_or(next, |last| last.index + 1);
+            entries.extend(found);
         }
         Ok(entries)
     }

@@ -46,9 +46,21 @@ pub(crate) struct Watch {
 #[derive(Debug, Default)]
 struct Seldom {
     error: Option<(Duration, Error)>,
-    /// What readers met, and no pass has seen whole since.
-    damaged: Option<DamagedRange>,
+    /// What an open gave up, and was not put back since.
+    given_up: Vec<DamagedRange>,
+    /// What a reader met last, and when; no pass has seen it whole since, and nobody put it back.
+    damaged: Option<Met>,
+    /// What was put back since the last pass began.
+    mended: Vec<DamagedRange>,
     pass: Option<(Duration, Arc<VerifyReport>)>,
+}
+
+/// What a reader met, and when.
+pub(crate) type Met = (Duration, DamagedRange);
+
+/// Whether all of a range is in another one.
+fn is_within(range: &DamagedRange, other: &DamagedRange) -> bool {
+    range.first >= other.first && other.end.is_none_or(|end| range.end.is_some_and(|mine| mine <= end))
 }
 
 /// A pass over all files that came to its end.
@@ -183,18 +195,20 @@ impl Watch {
         let now = self.now();
         let mut seldom = self.seldom();
         if let Error::Damaged(damage) = error {
-            seldom.damaged.get_or_insert(damage.indexes);
+            seldom.damaged = Some((now, damage.indexes));
         }
         seldom.error = Some((now, error.clone()));
     }
 
     /// Notes a pass over all files that came to its end.
-    pub(crate) fn passed(&self, report: Arc<VerifyReport>) {
+    /// `met` is what readers had met when it began.
+    pub(crate) fn passed(&self, report: Arc<VerifyReport>, met: Option<Met>) {
         add(&self.verify_passes, 1);
         let now = self.now();
         let mut seldom = self.seldom();
-        // What readers met was somewhere: if nothing is lost now, it was replaced, purged or mended.
-        seldom.damaged = None;
+        // What readers met before it was somewhere: if nothing is lost now, it was replaced, purged or mended.
+        seldom.damaged = seldom.damaged.filter(|_| seldom.damaged != met);
+        seldom.mended.clear();
         seldom.pass = Some((now, report));
     }
 
@@ -202,11 +216,33 @@ impl Watch {
         add(&self.verify_bytes, bytes);
     }
 
-    /// The losses that a pass found or a reader met, if they are still in the log.
+    /// What a reader met last, if no pass has seen it whole since.
+    pub(crate) fn met(&self) -> Option<Met> {
+        self.seldom().damaged
+    }
+
+    /// Notes what an open gave up.
+    pub(crate) fn gave_up(&self, ranges: Vec<DamagedRange>) {
+        self.seldom().given_up = ranges;
+    }
+
+    /// Notes that entries were put back, and what is still lost of that which an open gave up.
+    pub(crate) fn mended(&self, entries: DamagedRange, still_lost: Vec<DamagedRange>) {
+        let mut seldom = self.seldom();
+        seldom.given_up = still_lost;
+        seldom.damaged = seldom.damaged.filter(|(_, range)| !is_within(range, &entries));
+        seldom.mended.push(entries);
+    }
+
+    /// The first losses that are known and still in the log.
     fn losses(&self, is_live: impl Fn(&DamagedRange) -> bool) -> Option<DamagedRange> {
         let seldom = self.seldom();
         let pass = seldom.pass.as_ref().map(|(_, report)| report.losses().filter_map(|fault| fault.indexes));
-        pass.into_iter().flatten().chain(seldom.damaged).filter(is_live).min_by_key(|range| range.first)
+        let pass =
+            pass.into_iter().flatten().filter(|range| !seldom.mended.iter().any(|mended| is_within(range, mended)));
+        let met = seldom.damaged.map(|(_, range)| range);
+        let given_up = seldom.given_up.iter().copied();
+        given_up.chain(pass).chain(met).filter(is_live).min_by_key(|range| range.first)
     }
 
     fn commit_age(&self) -> Option<Duration> {
@@ -319,8 +355,7 @@ impl Core {
         let view = self.view.read();
         let (first, next) = (view.first()?, view.next());
         let is_live = |range: &DamagedRange| range.first < next && range.end.is_none_or(|end| end > first);
-        let accepted = view.lost.iter().copied().filter(is_live).min_by_key(|range| range.first);
-        accepted.or_else(|| self.watch.losses(is_live))
+        self.watch.losses(is_live)
     }
 
     /// Notes a failure that a caller is about to be told.

@@ -162,9 +162,7 @@ impl RepairFile {
             Ok(Opened::Short) => return Ok(Err(DamageKind::ShortFile)),
             Ok(Opened::Foreign(found)) => return Err(Error::ForeignFile { path, expected: id, found }),
             Ok(Opened::Newer(found)) => return Err(Error::UnsupportedVersion { path, found, supported: VERSION }),
-            Err(Error::Io { op: "open", source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Err(DamageKind::MissingFile));
-            }
+            Err(error) if error.is_missing_file() => return Ok(Err(DamageKind::MissingFile)),
             Err(error) => return Err(error),
         };
         segment.check_key()?;

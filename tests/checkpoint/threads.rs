@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use raft_journal::io::sim::Schedule;
 use raft_journal::{Error, LogStore, Position, StableStore};
 
 use crate::common::{Disk, entry, log, on_both};
@@ -83,4 +84,28 @@ fn a_close_ends_a_checkpoint_and_leaves_no_copy_that_looks_whole() {
         // The lock was given up behind the checkpoint, not before.
         assert_eq!(log(&disk.open()), expected);
     }
+}
+
+// Guards: a rotation and lazy values beside a checkpoint, which takes the end of the log first and the rest behind it.
+#[test]
+fn a_copy_that_is_made_beside_lazy_values_and_rotations_speaks_of_nothing_that_it_has_not() {
+    let mut found = 0;
+    for seed in 0..600 {
+        let disk = Disk::simulated();
+        let (journal, backup) = (disk.open(), disk.beside("backup"));
+        let (writer, to) = (journal.clone(), backup.dir.clone());
+        let append = move || {
+            for index in 1..=40_u64 {
+                drop(writer.append_pending(&[entry(index, 1, 700)]).unwrap());
+                writer.set_lazy(b"committed", &index.to_le_bytes()).unwrap();
+            }
+        };
+        let copy = move || (0..3).for_each(|_| _ = journal.checkpoint(&to).unwrap());
+        Schedule::new(seed).thread("append", append).thread("copy", copy).run().unwrap();
+        let copy = backup.open();
+        let (committed, last) = (copy.get_u64(b"committed").unwrap(), copy.state().last_index());
+        assert!(committed <= last, "seed {seed}: committed {committed:?}, and the log ends at {last:?}");
+        found += u64::from(last.is_some_and(|last| last < 40));
+    }
+    assert!(found > 100, "only {found} in the middle");
 }

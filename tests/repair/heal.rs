@@ -370,3 +370,38 @@ fn the_last_entry_is_put_back_and_the_log_goes_on_from_its_term() {
         assert_stays_whole(&disk, journal, &held);
     });
 }
+
+// Guards: an entry of a sealed segment is put back, the segment is lost later, as a whole or both its headers.
+#[test]
+fn a_segment_that_is_lost_behind_a_repair_of_it_is_told_whole_and_accepted() {
+    for is_missing in [true, false] {
+        let disk = Disk::simulated();
+        let held = entries(4..=60, 1);
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=60, 1));
+        // Where a log that was never purged began, a lost file leaves unknown.
+        journal.truncate_head(Position::new(3, 1)).unwrap();
+        journal.close().unwrap();
+        let (name, at) = disk.find(&held[16].data);
+        disk.flip(&name, at + 50);
+        let journal = disk.open();
+        journal.entry(20).unwrap_err();
+        heal(&journal, &held);
+        assert_eq!(journal.entry(20).unwrap(), held[16]);
+        journal.close().unwrap();
+
+        if is_missing {
+            disk.remove(&name)
+        } else {
+            disk.put(&name, &vec![0x5a; disk.bytes(&name).len()])
+        }
+        assert!(matches!(disk.try_open(), Err(Error::Damaged(damage)) if damage.path == disk.path(&name)));
+        let journal = disk.open_accepting();
+        let lost = |index: &u64| journal.entry(*index).is_err();
+        let told = |index: &u64| journal.recovery_report().damaged.iter().any(|damage| damage.indexes.contains(*index));
+        assert_eq!((4..=60).filter(lost).collect::<Vec<_>>(), (4..=60).filter(told).collect::<Vec<_>>());
+        assert!(lost(&20));
+        heal(&journal, &held);
+        assert_stays_whole(&disk, journal, &held);
+    }
+}

@@ -92,6 +92,9 @@ fn a_journal_that_is_itself_a_plain_log_is_adopted_by_one_commit() {
         assert_eq!(log.init_status(0..0), InitStatus::NeedsBackfill);
         let early = log.append(&entries(31..=31, 1)).map(drop).unwrap_err();
         assert!(matches!(early, ReplicaError::NotBootstrapped { status: InitStatus::NeedsBackfill }));
+        // Entries of nobody knows where are no copied beginning of another log.
+        let other = log.backfill(&Plain::new(5..40, 10), 0, Changes::new()).unwrap_err();
+        assert!(matches!(other, ReplicaError::WrongStatus { call: "backfill", .. }), "{other:?}");
         let batches = log.journal().stats().batches;
         log.adopt(membership()).unwrap();
         assert_eq!(log.journal().stats().batches, batches, "nothing is written to the log");

@@ -193,8 +193,8 @@ impl<S: Backend> LogStore<S> {
     ///
     /// After [`NoSpace`](crate::Error::NoSpace) make room, by compaction or otherwise, and call this again with the same
     /// `Ready`. After any other error the node must stop, because raft-rs goes on from what it handed out. Nothing is
-    /// written for [`Error::CommitOutside`], [`Error::SnapshotOutOfDate`] and what
-    /// [`LogStore::append`](crate::LogStore::append) refuses.
+    /// written for [`Error::CommitOutside`] and [`Error::SnapshotOutOfDate`], and none of the entries where
+    /// [`LogStore::append`](crate::LogStore::append) refuses them.
     pub fn persist(&self, ready: &Ready) -> Result<Pending> {
         let _writing = self.shared.writing.lock();
         let (snapshot, hard_state) = (ready.snapshot(), ready.hs());
@@ -281,7 +281,7 @@ impl<S: Backend> LogStore<S> {
     /// Forgets all entries before `compact_index`. One commit, durable on return; the term of the last one forgotten
     /// stays known. At or before the first index it does nothing.
     ///
-    /// Compact what was applied, and what a snapshot covers that [`with_snapshots`](Self::with_snapshots)' source can
+    /// Compact only what was applied: what is gone counts as committed from then on. And only what a snapshot covers that [`with_snapshots`](Self::with_snapshots)' source can
     /// give; the disk's space comes back by whole segments.
     ///
     /// # Errors

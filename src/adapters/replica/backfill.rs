@@ -74,7 +74,8 @@ impl ReplicaLog {
     ///
     /// # Errors
     ///
-    /// [`ReplicaError::WrongStatus`] on a Raft log, [`ReplicaError::BackfillTerm`], [`ReplicaError::PlainLogEnd`],
+    /// [`ReplicaError::WrongStatus`] on a Raft log, and in a journal that holds entries which no backfill put there (see
+    /// [`adopt`](Self::adopt)); [`ReplicaError::BackfillTerm`], [`ReplicaError::PlainLogEnd`],
     /// [`ReplicaError::PlainLogGap`], [`ReplicaError::PlainLog`], [`ReplicaError::ReservedChanges`], and the journal's own.
     pub fn backfill(&self, plain: &dyn PlainLog, term: u64, changes: Changes) -> Result<Backfilled> {
         Self::check_changes(&changes)?;
@@ -128,6 +129,10 @@ impl ReplicaLog {
         }
         if let Some(begun) = begun {
             return Ok(begun);
+        }
+        if journal.state().first.is_some() {
+            // Nothing says that these are the plain log's: `adopt` takes them as they are.
+            return Err(ReplicaError::WrongStatus { call: "backfill", status: InitStatus::NeedsBackfill });
         }
         let begun = Begun { first: indexes.start, end: indexes.end, term };
         let mut changes = Changes::new().set(BACKFILL_KEY, begun.encode());

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::watch::Met;
 use super::{Core, Journal};
 use crate::digest::RangeDigest;
 use crate::error::{Error, Result};
@@ -33,6 +34,8 @@ const META_DELAY: Duration = Duration::from_millis(1);
 pub(crate) struct Verifier {
     stage: Stage,
     begun: Duration,
+    /// What readers had met by then.
+    met: Option<Met>,
     /// What to read, as far as that was known in the beginning.
     bytes_total: u64,
     report: VerifyReport,
@@ -151,7 +154,7 @@ impl Core {
         let sealed: u64 = view.sealed.iter().map(|sealed| u64::from(sealed.data_end - sealed.start.offset)).sum();
         let active = u64::from(view.fold.end - view.active_start.offset);
         let (stage, begun, report) = (Stage::Meta { tries: 0 }, self.tasks.now(), VerifyReport::default());
-        Verifier { stage, begun, bytes_total: sealed + active, report }
+        Verifier { stage, begun, met: self.watch.met(), bytes_total: sealed + active, report }
     }
 
     /// Notes what a pass found.
@@ -159,7 +162,7 @@ impl Core {
         let mut report = verifier.report;
         report.time = self.tasks.now().saturating_sub(verifier.begun);
         if report.complete {
-            self.watch.passed(Arc::new(report.clone()));
+            self.watch.passed(Arc::new(report.clone()), verifier.met);
         }
         report
     }
