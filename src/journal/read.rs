@@ -45,6 +45,33 @@ impl Gathered {
     }
 }
 
+impl SealedFile {
+    /// A page of its slots; nothing where the seal does not have it whole.
+    pub(super) fn read_page(&self, number: u32) -> Result<Option<Page>> {
+        let &Slots::Sealed { offset, life, summary_bytes, count } = &self.slots else { return Ok(None) };
+        let (at, len) = index::page_span(summary_bytes, count, number);
+        let at = u64::from(offset) + BATCH_BYTES as u64 + at;
+        let bytes = read(&self.segment, at, len)?;
+        Ok(Page::parse(&self.segment.salt, IndexId { offset, life }, number, bytes))
+    }
+
+    /// Those of these indexes that its seal says are lost.
+    pub(super) fn sealed_as_lost(&self, indexes: Range<u64>) -> Result<Vec<u64>> {
+        let (mut lost, mut index) = (Vec::new(), indexes.start.max(self.first));
+        let end = indexes.end.min(self.end());
+        while index < end {
+            let at = (index - self.first) as usize;
+            let page_end = index - (at % PAGE_SLOTS) as u64 + PAGE_SLOTS as u64;
+            if let Some(page) = self.read_page((at / PAGE_SLOTS) as u32)? {
+                let its = page.slots().skip(at % PAGE_SLOTS).zip(index..end);
+                lost.extend(its.filter(|(slot, _)| slot.is_lost()).map(|(_, index)| index));
+            }
+            index = page_end;
+        }
+        Ok(lost)
+    }
+}
+
 impl Core {
     pub(super) fn read_term(&self, index: u64) -> Result<u64> {
         let term = {
@@ -244,7 +271,7 @@ impl Core {
             return Ok(page);
         }
         watch::add(&self.watch.index_misses, 1);
-        if let Some(page) = self.read_page(sealed, number)? {
+        if let Some(page) = sealed.read_page(number)? {
             return Ok(self.cache_page(sealed, number as usize, page));
         }
         let slots = self.rescan(sealed)?;
@@ -256,14 +283,6 @@ impl Core {
     fn cache_page(&self, sealed: &Arc<SealedFile>, number: usize, page: Page) -> Page {
         self.index_cache.insert(sealed, number, &page, self.options.index_cache_bytes);
         page
-    }
-
-    pub(super) fn read_page(&self, sealed: &SealedFile, number: u32) -> Result<Option<Page>> {
-        let &Slots::Sealed { offset, life, summary_bytes, count } = &sealed.slots else { return Ok(None) };
-        let (at, len) = index::page_span(summary_bytes, count, number);
-        let at = u64::from(offset) + BATCH_BYTES as u64 + at;
-        let bytes = read(&sealed.segment, at, len)?;
-        Ok(Page::parse(&sealed.segment.salt, IndexId { offset, life }, number, bytes))
     }
 
     /// The slots of a sealed segment whose seal is damaged, from its batches.

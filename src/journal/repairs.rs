@@ -1,12 +1,12 @@
 //! What was put back for damaged entries: which repair file stands in for which place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::options::{OnDamage, OpenOptions};
-use super::view::{Spot, View};
+use super::view::{Sealed, Spot, View};
 use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
 use crate::io::Mode;
@@ -205,8 +205,15 @@ impl Repairs {
         Ok(newest)
     }
 
-    /// The accepted losses that are none any more: the batch that they are about is whole with what was put back.
-    pub(crate) fn healed(&self, options: &OpenOptions, dir: &Path, id: JournalId) -> Result<Vec<Accepted>> {
+    /// The accepted losses that are none any more: the batch that they are about is whole with what was put back. Each with
+    /// the indexes that are not found for all that: those that the segment was sealed without.
+    pub(crate) fn healed(
+        &self,
+        options: &OpenOptions,
+        dir: &Path,
+        id: JournalId,
+        sealed: &VecDeque<Sealed>,
+    ) -> Result<Vec<(Accepted, Vec<u64>)>> {
         let (fs, keys) = (&*options.file_system, options.keys.as_ref());
         let mut healed = Vec::new();
         for lost in &self.accepted {
@@ -225,7 +232,9 @@ impl Repairs {
             let header = window.header(lost.offset)?.filter(|header| header.kind == Kind::Entries);
             let body = header.map(|header| window.body(&header)).transpose()?;
             if matches!(body, Some(Body::Entries(_))) {
-                healed.push(*lost);
+                let file = sealed.iter().find(|file| file.segment.sequence == lost.sequence);
+                let unfound = file.map(|file| file.sealed_as_lost(lost.first..lost.end)).transpose()?;
+                healed.push((*lost, unfound.unwrap_or_default()));
             }
         }
         Ok(healed)
@@ -237,7 +246,7 @@ impl Repairs {
         &self,
         dir: &Path,
         damage: &Arc<Damage>,
-        healed: &[Accepted],
+        healed: &[(Accepted, Vec<u64>)],
         is_read: impl Fn(u64) -> bool,
     ) -> Vec<Arc<Damage>> {
         let path_of = |lost: &Accepted| -> PathBuf { dir.join(segment::file_name(lost.sequence)) };
@@ -245,9 +254,6 @@ impl Repairs {
         let (Some(lost), Some(end)) = (self.accepted.iter().find(is_it), damage.indexes.end) else {
             return vec![Arc::clone(damage)];
         };
-        if healed.contains(lost) {
-            return Vec::new();
-        }
         let ends_it = |record: &Repaired| match record.place {
             Repaired::BY_CHECK => false,
             Repaired::SEALED => record.sequence >= lost.sequence && is_read(record.sequence),
@@ -256,6 +262,11 @@ impl Repairs {
         };
         let mut ended: Vec<(u64, u64)> =
             self.list.iter().filter(|(record, _)| ends_it(record)).map(|(r, _)| (r.first, r.end)).collect();
+        let healed = healed.iter().find(|(healed, _)| healed == lost);
+        if let Some((_, unfound)) = healed {
+            let starts = std::iter::once(lost.first).chain(unfound.iter().map(|index| index + 1));
+            ended.extend(starts.zip(unfound.iter().copied().chain([lost.end])));
+        }
         ended.sort_unstable();
         let (mut rest, mut at) = (Vec::new(), damage.indexes.first);
         for (first, last) in ended.into_iter().chain([(end, end)]) {
@@ -266,7 +277,7 @@ impl Repairs {
             at = at.max(last);
         }
         // A loss of nothing that is known stays what it is.
-        if damage.indexes.first >= end { vec![Arc::clone(damage)] } else { rest }
+        if damage.indexes.first >= end && healed.is_none() { vec![Arc::clone(damage)] } else { rest }
     }
 }
 

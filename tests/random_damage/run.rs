@@ -140,6 +140,11 @@ impl Model {
             self.lost.extend(self.next()..next);
         }
     }
+
+    /// What was lost only because others of its batch were is back with them.
+    pub fn find_again(&mut self, journal: &Journal) {
+        self.lost.retain(|&index| journal.entry(index).is_err());
+    }
 }
 
 pub fn is_lost(journal: &Journal, index: u64) -> bool {
@@ -269,8 +274,7 @@ impl Run {
 
     /// Puts some of what damage took back; whoever asks for the wrong entries is refused.
     pub fn repair(&mut self) -> Result<()> {
-        // What was lost only because others of its batch were is back with them.
-        self.model.lost.retain(|&index| self.journal.entry(index).is_err());
+        self.model.find_again(&self.journal);
         let lost: Vec<Entry> = self.model.lost.iter().filter_map(|at| self.model.entries.get(at)).cloned().collect();
         if lost.is_empty() {
             return Ok(());
@@ -330,8 +334,10 @@ impl Run {
             Err(Error::Damaged(_)) if self.latent_max.is_some() => self.accept_latent(),
             opened => opened.unwrap(),
         };
+        trace(|| format!("opened: {:?}", self.journal.recovery_report()));
         self.past.clear();
         self.model.check(&self.journal);
+        self.model.find_again(&self.journal);
         assert!(!self.journal.recovery_report().meta_healed, "nothing was damaged since the last open");
         digest
     }

@@ -405,3 +405,40 @@ fn a_segment_that_is_lost_behind_a_repair_of_it_is_told_whole_and_accepted() {
         assert_stays_whole(&disk, journal, &held);
     }
 }
+
+#[test]
+fn what_is_left_of_a_loss_is_told_though_its_batch_is_whole_with_what_was_put_back() {
+    // Of the batch of entries 4 to 7, the third entry's header or payload, or the batch's own header.
+    for (index, at_flip) in [(6, -20 + 5), (6, 50), (4, -92 + 30)] {
+        on_both(|disk| {
+            let held = entries(1..=60, 1);
+            let journal = disk.open();
+            append_each(&journal, &held[..3]);
+            journal.append(&held[3..7]).unwrap();
+            append_each(&journal, &held[7..9]);
+            let disk = disk.killed();
+            let (name, at) = disk.find(&entry(index, 1, 300).data);
+            disk.flip(&name, at.checked_add_signed(at_flip).unwrap());
+            // Sealed with the loss in its index.
+            let mut journal = disk.open_accepting();
+            let next = journal.state().next_index().unwrap() as usize;
+            append_each(&journal, &held[next - 1..]);
+            journal.close().unwrap();
+            journal = disk.open();
+            let lost: Vec<u64> = (1..=60).filter(|&index| journal.entry(index).is_err()).collect();
+            assert!(!lost.is_empty());
+            // The entries in front are whole in the file once those behind are put back.
+            for &index in lost.iter().rev() {
+                journal.repair(&held[index as usize - 1..index as usize]).unwrap();
+                journal.close().unwrap();
+                journal = disk.open();
+                let damaged = &journal.recovery_report().damaged;
+                let told = |index: u64| damaged.iter().any(|damage| damage.indexes.contains(index));
+                for index in 1..=60 {
+                    assert_eq!(told(index), journal.entry(index).is_err(), "entry {index}: {damaged:?}");
+                }
+            }
+            assert_stays_whole(&disk, journal, &held);
+        });
+    }
+}

@@ -117,7 +117,7 @@ impl Core {
             &Slots::Sealed { count, .. } => {
                 let mut slots = Vec::new();
                 for number in 0..count.div_ceil(PAGE_SLOTS as u32) {
-                    match self.read_page(file, number)? {
+                    match file.read_page(number)? {
                         Some(page) => slots.extend(page.slots()),
                         None => return self.rescan(file),
                     }
