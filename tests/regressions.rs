@@ -4,13 +4,14 @@ mod common;
 
 use std::future::Future;
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::mpsc;
 use std::task::{Context, Waker};
 
 use common::{Disk, FIRST_PAYLOAD_AT, append_each, append_until_a_spare_is_due, entries, entry, log, on_both};
 use raft_journal::io::sim::{Fault, OperationKind, Schedule, Survival};
-use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, Position, StableStore};
+use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, Position, StableStore, VerifyOptions};
 
 /// Writes to a journal and loses power with all that was not synced.
 fn assert_writes_survive(disk: &Disk, what: &str) {
@@ -323,4 +324,26 @@ fn a_refused_append_that_cannot_be_made_void_poisons() {
     let refused = journal.append(&entries(4..=4, 1));
     assert!(matches!(refused, Err(Error::Poisoned { .. })), "{refused:?}");
     assert_eq!(log(&journal), entries(1..=3, 1));
+}
+
+// Guards: a crash between the two headers of a file that is used anew leaves it with one, and it becomes the next segment.
+#[test]
+fn a_spare_with_one_header_is_not_used() {
+    on_both(|disk| {
+        let journal = disk.open();
+        // More than half of the first file, and not all of it.
+        append_each(&journal, &entries(1..=14, 1));
+        journal.close().unwrap();
+        let [_, spare] = &disk.segments()[..] else { panic!("{:?}", disk.segments()) };
+        let headers_at = [0, disk.bytes(spare).len() - 512];
+        for at in headers_at {
+            let disk = disk.killed();
+            disk.flip(spare, at + 40);
+            let journal = disk.open();
+            assert_eq!(journal.recovery_report().leftover, [disk.path(spare)]);
+            append_each(&journal, &entries(15..=45, 1));
+            let report = journal.verify(&VerifyOptions::new(), |_| ControlFlow::Continue(())).unwrap();
+            assert!(report.faults.is_empty(), "{report:?}");
+        }
+    });
 }

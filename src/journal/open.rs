@@ -326,7 +326,8 @@ fn outside_chain(
             && segment.key_id == key_id
             && segment.key_fault.is_none()
             && segment.sequence > active
-            && active != 0;
+            && active != 0
+            && segment.is_headed_twice()?;
         match () {
             () if is_blank && fits && outside.spare.is_none() => outside.spare = Some(segment),
             () if is_blank => outside.remove.push(segment.path.clone()),

@@ -150,6 +150,22 @@ impl Segment {
         [0, u64::from(self.size_bytes.saturating_sub(Self::edge_bytes(self.align)))]
     }
 
+    /// Whether both copies of the header are there, as in every file that was prepared to its end. In one whose recycling
+    /// was cut short, the first may be another sequence's.
+    pub(crate) fn is_headed_twice(&self) -> Result<bool> {
+        for at in self.headers_at() {
+            let mut bytes = Vec::with_capacity(HEADER_BYTES + KEY_RECORD_BYTES);
+            io::read_up_to(&*self.file, &mut bytes, HEADER_BYTES + KEY_RECORD_BYTES, at)
+                .map_err(|error| Error::io("read", &self.path, Some(at), error))?;
+            let is_its = Header::parse(&bytes).is_ok_and(|header| self.is_headed_by(&header));
+            let record = bytes.get(HEADER_BYTES..).unwrap_or_default();
+            if !is_its || self.key_id != 0 && format::parse_key_record(&self.salt, record).is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The unit in which a new file's batches are aligned.
     pub(crate) fn align_for(aligned: bool) -> u32 {
         if aligned { ALIGN_BYTES_ALIGNED } else { ALIGN_BYTES }
