@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 
 use super::Core;
 use super::commit::Written;
+use super::tail::TailCache;
 use super::view::{Sealed, TermAt, View};
 use super::{trace, watch};
 use crate::entry::{Entry, Position};
@@ -17,24 +18,21 @@ use crate::mutate::{self, Mutation};
 use crate::segment::Segment;
 use crate::segment::format::{BATCH_BYTES, BatchHeader, ENTRY_BYTES, Kind, Trailer};
 use crate::segment::index::{self, Slot};
-use crate::segment::writer;
+use crate::segment::writer::{self, Compression};
 
 /// What only the writer touches; its lock is the writer lock.
 #[derive(Default)]
 pub(crate) struct Writer {
-    /// The batch that is being written. Used again and again: it stays in the processor's cache.
+    /// The batch that is being written. Where the tail cache is to have its entries, it gets the buffer itself.
     buffer: Vec<u8>,
     /// Term and slot of each of its entries.
     slots: Vec<(u64, Slot)>,
-    /// Its entries on their way to the tail cache.
-    cached: Vec<Entry>,
+    /// A buffer that the tail cache gave up, for the next batch.
+    given_up: Option<Bytes>,
 }
 
 /// More than this is not kept from one batch to the next, bytes.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
-/// A payload of at least so many bytes is shared by the caller and the tail cache; a smaller one is copied, because it may
-/// be a small part of a large buffer.
-const SHARED_BYTES_MIN: usize = 1 << 10;
 
 /// How a write treats the log's tail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,19 +51,57 @@ impl Writer {
         }
         self.buffer.clear();
         self.slots.clear();
-        self.cached.clear();
     }
 
-    /// Keeps the entries of the batch for the tail cache.
-    fn keep(&mut self, entries: &[Entry]) {
-        let small = || entries.iter().filter(|entry| entry.data.len() < SHARED_BYTES_MIN);
-        let mut copies = BytesMut::with_capacity(small().map(|entry| entry.data.len()).sum());
-        small().for_each(|entry| copies.extend_from_slice(&entry.data));
-        let mut copies = copies.freeze();
-        self.cached.extend(entries.iter().map(|entry| match entry.data.len() {
-            bytes if bytes < SHARED_BYTES_MIN => Entry { data: copies.split_to(bytes), ..*entry },
-            _ => entry.clone(),
-        }));
+    /// Sees to it that the empty buffer has room for so many bytes, and not for many more. One that the tail cache gave up
+    /// is used again, unless a reader still has something of it.
+    fn make_room(&mut self, bytes: usize) {
+        let fits = |capacity: usize| (bytes..=2 * bytes).contains(&capacity);
+        if fits(self.buffer.capacity()) {
+            return;
+        }
+        let mut given_up = self.given_up.take().and_then(|given_up| given_up.try_into_mut().ok()).unwrap_or_default();
+        given_up.clear();
+        let given_up = Vec::from(given_up);
+        self.buffer = if fits(given_up.capacity()) { given_up } else { Vec::with_capacity(bytes) };
+    }
+
+    /// The payloads of the batch for the tail cache: where they were stored as they are, in the buffer that was written.
+    fn payloads(&mut self, entries: &[Entry], is_plain: bool) -> Payloads {
+        if is_plain {
+            return Payloads {
+                buffer: std::mem::take(&mut self.buffer),
+                at: BATCH_BYTES + ENTRY_BYTES,
+                gap: ENTRY_BYTES,
+            };
+        }
+        let mut buffer = Vec::with_capacity(entries.iter().map(|entry| entry.data.len()).sum());
+        entries.iter().for_each(|entry| buffer.extend_from_slice(&entry.data));
+        Payloads { buffer, at: 0, gap: 0 }
+    }
+}
+
+/// The payloads of a batch, in one buffer.
+struct Payloads {
+    buffer: Vec<u8>,
+    /// Where the first one begins.
+    at: usize,
+    /// What lies between one and the next.
+    gap: usize,
+}
+
+impl Payloads {
+    /// Puts them into the cache, which may give up a buffer.
+    fn keep(self, entries: &[Entry], cache: &mut TailCache) -> Option<Bytes> {
+        let first_index = entries.first()?.index;
+        let Payloads { buffer, mut at, gap } = self;
+        let capacity = buffer.capacity();
+        let parts = entries.iter().map(|entry| {
+            let place = at..at + entry.data.len();
+            at = place.end + gap;
+            (entry.term, place)
+        });
+        cache.push(first_index, Bytes::from(buffer), capacity, parts)
     }
 }
 
@@ -185,6 +221,13 @@ impl Core {
         let (segment, header) = self.next_header(Kind::Entries, Some(first_index));
         writer.reset();
         let (compression, random) = (self.options.compression, self.random_for(&segment));
+        let bytes = BATCH_BYTES + body_bytes as usize + segment.align as usize;
+        let is_plain = compression == Compression::None && segment.cipher.is_none();
+        let is_kept =
+            !entries.is_empty() && TailCache::bytes_of(2 * bytes, entries.len()) <= self.options.tail_cache_bytes;
+        if is_kept && is_plain {
+            writer.make_room(bytes);
+        }
         let Writer { buffer, slots, .. } = writer;
         let header = writer::encode_entries(&segment, header, entries, compression, random, buffer, slots)
             .map_err(|fault| segment.key_error(fault))?;
@@ -197,12 +240,16 @@ impl Core {
             return Ok(self.group.wrote(view.written(), Some(before)));
         }
         self.write(&segment, &writer.buffer, header.offset)?;
-        if self.options.tail_cache_bytes > 0 {
-            writer.keep(entries);
-        }
+        let payloads = is_kept.then(|| writer.payloads(entries, is_plain));
         let mut view = self.view.write();
         let replaced = first_index < view.next();
-        view.publish(&header, writer, entries.last().map(Entry::position).or(before));
+        view.publish(&header, &writer.slots, entries.last().map(Entry::position).or(before));
+        match payloads {
+            Some(payloads) => writer.given_up = payloads.keep(entries, &mut view.tail),
+            // A batch that is too large: the cache has the end of the log, or nothing.
+            None if !entries.is_empty() => view.tail.truncate(0),
+            None => {}
+        }
         self.count(entries.len() as u64, body_bytes, u64::from(view.fold.end - header.offset));
         #[cfg(mutate)]
         if mutate::is(Mutation::ChainNotRewound) && entries.is_empty() {
@@ -420,13 +467,12 @@ impl Sealed {
 
 impl View {
     /// Lets readers see a batch that has been written.
-    fn publish(&mut self, header: &BatchHeader, writer: &mut Writer, last: Option<Position>) {
+    fn publish(&mut self, header: &BatchHeader, slots: &[(u64, Slot)], last: Option<Position>) {
         let end = header.end(self.active.align).unwrap_or(u32::MAX);
         self.tail.truncate(header.first_index);
         self.rewrites += u64::from(header.first_index < self.next());
-        self.fold.apply(header, end, &writer.slots);
+        self.fold.apply(header, end, slots);
         View::supersede(&mut self.sealed, self.fold.base);
-        writer.cached.drain(..).for_each(|entry| self.tail.push(entry));
         self.last = if self.fold.log_first.is_some() { last } else { None };
     }
 

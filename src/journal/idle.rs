@@ -1,13 +1,12 @@
 //! A journal that is left alone: what is durable is marked in `meta`, and the memory that only work needs is given up.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
 use super::append::Writer;
+use super::tail::TailCache;
 use super::view::View;
-use crate::entry::Entry;
 use crate::io::Lane;
 use crate::segment::index::Slot;
 use crate::stable_store::Changes;
@@ -113,7 +112,7 @@ impl Core {
 
 impl View {
     /// Gives up room that nothing is in, and the tail cache's entries.
-    fn give_up_memory(&mut self) -> VecDeque<Entry> {
+    fn give_up_memory(&mut self) -> TailCache {
         let slots: &mut Vec<Slot> = &mut self.fold.run.slots;
         if slots.capacity() > 2 * slots.len().max(SLOTS_KEPT / 2) {
             slots.shrink_to_fit();

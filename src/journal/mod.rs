@@ -23,6 +23,7 @@ mod report;
 #[cfg(feature = "encryption")]
 mod rewrite;
 mod stable;
+mod tail;
 mod trace;
 mod verify;
 mod view;

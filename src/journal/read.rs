@@ -94,7 +94,7 @@ impl Core {
             view.check_index(index)?;
             if let Some(entry) = view.tail.get(index) {
                 watch::add(&self.watch.cache_hits, 1);
-                return Ok(entry.clone());
+                return Ok(entry);
             }
             view.spot(index)
         };
@@ -139,7 +139,7 @@ impl Core {
                 let before = gathered.entries.len();
                 gathered.entries.reserve(cached.len());
                 for entry in cached {
-                    gathered.push(entry.clone());
+                    gathered.push(entry);
                     if gathered.full {
                         break;
                     }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::cache::Pages;
 use super::repairs::Repairs;
-use crate::entry::{Entry, Position};
+use super::tail::TailCache;
+use crate::entry::Position;
 use crate::error::{DamagedRange, Error, Result};
 use crate::log_store::LogState;
 use crate::meta::{ChainStart, Mark};
@@ -97,93 +98,6 @@ impl Sealed {
         let terms = (run.terms.len() <= TERM_RUNS_MAX).then_some(run.terms);
         let (slots, pages) = (Slots::Scanned(run.slots), Pages::default());
         Sealed { live_end, file: Arc::new(SealedFile { segment, start, first, data_end, slots, terms, pages }) }
-    }
-}
-
-/// The newest entries, as far as they fit.
-#[derive(Debug)]
-pub(crate) struct TailCache {
-    entries: VecDeque<Entry>,
-    bytes: usize,
-    bytes_max: usize,
-    /// What a truncation took out, given up little by little: a thousand cold payloads take longer than its sync.
-    discarded: VecDeque<Entry>,
-}
-
-impl TailCache {
-    /// How many discarded entries go with each one that comes.
-    const GIVEN_UP_AT_A_TIME: usize = 4;
-    /// So many are given up at once.
-    const FEW: usize = 16;
-    /// What an entry takes beside its payload.
-    const ENTRY_OVERHEAD_BYTES: usize = size_of::<Entry>();
-
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        TailCache { entries: VecDeque::new(), bytes: 0, bytes_max, discarded: VecDeque::new() }
-    }
-
-    pub(crate) fn push(&mut self, entry: Entry) {
-        self.bytes += Self::bytes_of(&entry);
-        self.entries.push_back(entry);
-        self.discarded.truncate(self.discarded.len().saturating_sub(Self::GIVEN_UP_AT_A_TIME));
-        while self.bytes > self.bytes_max {
-            let Some(oldest) = self.entries.pop_front() else { break };
-            self.bytes -= Self::bytes_of(&oldest);
-        }
-    }
-
-    /// Takes all of them out, and what was not given up yet.
-    pub(crate) fn take(&mut self) -> VecDeque<Entry> {
-        self.bytes = 0;
-        let mut taken = std::mem::take(&mut self.entries);
-        taken.append(&mut std::mem::take(&mut self.discarded));
-        taken
-    }
-
-    fn bytes_of(entry: &Entry) -> usize {
-        entry.data.len() + Self::ENTRY_OVERHEAD_BYTES
-    }
-
-    /// Forgets the entries from `index` on.
-    pub(crate) fn truncate(&mut self, index: u64) {
-        let at = self.place_of(index);
-        self.entries.range(at..).for_each(|entry| self.bytes -= Self::bytes_of(entry));
-        if self.entries.len() - at <= Self::FEW {
-            self.entries.truncate(at);
-        } else {
-            self.discarded = self.entries.split_off(at);
-        }
-    }
-
-    /// Forgets the entries below `index`.
-    pub(crate) fn drop_head(&mut self, index: u64) {
-        let at = self.place_of(index);
-        self.entries.range(..at).for_each(|entry| self.bytes -= Self::bytes_of(entry));
-        if at <= Self::FEW {
-            self.entries.drain(..at);
-        } else {
-            let kept = self.entries.split_off(at);
-            self.discarded = std::mem::replace(&mut self.entries, kept);
-        }
-    }
-
-    /// Where `index` stands or would stand.
-    fn place_of(&self, index: u64) -> usize {
-        let first = self.entries.front().map_or(index, |first| first.index);
-        usize::try_from(index.saturating_sub(first)).unwrap_or(usize::MAX).min(self.entries.len())
-    }
-
-    /// The entries from `index` on, at most `count`; none if the first of them is not here.
-    pub(crate) fn range(&self, index: u64, count: usize) -> impl ExactSizeIterator<Item = &Entry> {
-        let first = self.entries.front().map_or(u64::MAX, |first| first.index);
-        let at = index.checked_sub(first).and_then(|at| usize::try_from(at).ok());
-        let at = at.unwrap_or(usize::MAX).min(self.entries.len());
-        self.entries.range(at..at.saturating_add(count).min(self.entries.len()))
-    }
-
-    pub(crate) fn get(&self, index: u64) -> Option<&Entry> {
-        let first = self.entries.front()?.index;
-        self.entries.get(usize::try_from(index.checked_sub(first)?).ok()?)
     }
 }
 
