@@ -123,9 +123,9 @@ impl OpenOptions {
         self
     }
 
-    /// How many bytes of the newest entries are kept in memory for readers; 0 for none. A payload of 1 KiB or more is kept
-    /// as the `Bytes` that was appended, without a copy, so that the whole buffer that it was sliced from stays as long; a
-    /// caller whose payloads are small parts of large buffers copies them first, or sets this lower.
+    /// How many bytes of the newest entries are kept in memory for readers; 0 for none. They stay in the buffers that they were
+    /// written from, one a batch: an entry that was read from there keeps the whole one until it is dropped. A batch that
+    /// takes more than half of this is read from its file.
     pub fn tail_cache_bytes(mut self, bytes: usize) -> Self {
         self.tail_cache_bytes = bytes;
         self
