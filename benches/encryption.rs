@@ -1,5 +1,5 @@
 //! What encryption costs: the same calls on a journal with keys and on one without, in turn, round by round, in one
-//! process. All but the durable append on a disk in memory, so that what is timed is the crate's own.
+//! process. All but what is durable on a disk in memory, so that what is timed is the crate's own.
 //!
 //! ```text
 //! cargo bench --bench encryption --features encryption [-- --rounds 15]
@@ -8,7 +8,7 @@
 #[path = "../tests/common/memory_disk.rs"]
 mod memory_disk;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use memory_disk::MemoryDisk;
@@ -79,7 +79,7 @@ fn compare(name: &str, rounds: usize, mut time: impl FnMut(usize) -> Duration) {
     println!("| {name} | {plain:?} | {:.2} | {:.2} |", encrypted.div_duration_f64(plain), ratios[rounds / 2]);
 }
 
-/// Appends of 256 bytes, and votes, on the disk under the temporary directory.
+/// Durable appends and votes, on the disk under the temporary directory.
 fn durable(rounds: usize, times: u64) {
     let temporary = tempfile::tempdir().expect("a temporary directory");
     let open = |name, options: OpenOptions| options.open(temporary.path().join(name)).expect("a new journal");
@@ -88,15 +88,30 @@ fn durable(rounds: usize, times: u64) {
         calls.sort_unstable();
         calls[calls.len() / 2]
     };
-    compare("append, 1 x 256 B, durable, p50", rounds, |at| {
-        let append = |_| {
-            let next = journals[at].state().next_index().unwrap_or(1);
-            let entry = [Entry::new(next, 1, vec![7; 256])];
-            let begun = Instant::now();
-            journals[at].append(&entry).expect("an append");
-            begun.elapsed()
+    for (name, count, bytes) in [("1 x 256 B", 1, 256), ("64 x 1 KiB", 64, 1024)] {
+        compare(&format!("append, {name}, durable, p50"), rounds, |at| {
+            let append = |_| {
+                let batch = batch(journals[at].state().next_index().unwrap_or(1), count, bytes);
+                let begun = Instant::now();
+                journals[at].append(&batch).expect("an append");
+                begun.elapsed()
+            };
+            median((0..times).map(append).collect())
+        });
+    }
+    compare("append, 1 x 256 B, durable, 16 threads, an append", rounds, |at| {
+        let begun = Instant::now();
+        let turn = Mutex::new(());
+        let append = || {
+            let pending = {
+                let _turn = turn.lock().expect("nobody panicked");
+                let next = journals[at].state().next_index().unwrap_or(1);
+                journals[at].append_pending(&batch(next, 1, 256)).expect("an append")
+            };
+            pending.wait().expect("a sync");
         };
-        median((0..times).map(append).collect())
+        std::thread::scope(|scope| (0..16).for_each(|_| _ = scope.spawn(|| (0..times).for_each(|_| append()))));
+        begun.elapsed() / (16 * times) as u32
     });
     compare("set, durable, p50", rounds, |at| {
         let set = |term| {
@@ -106,6 +121,11 @@ fn durable(rounds: usize, times: u64) {
         };
         median((0..times).map(set).collect())
     });
+}
+
+/// So many entries from an index on.
+fn batch(first: u64, count: u64, bytes: usize) -> Vec<Entry> {
+    (first..first + count).map(|index| Entry::new(index, 1, vec![index as u8; bytes])).collect()
 }
 
 /// A journal that is appended to again and again.
@@ -126,8 +146,7 @@ impl Appended {
         let mut took = Duration::ZERO;
         for _ in 0..times {
             let first = self.journal.state().next_index().unwrap_or(1);
-            let entry = |index| Entry::new(index, 1, vec![index as u8; self.bytes]);
-            let batch: Vec<Entry> = (first..first + self.count).map(entry).collect();
+            let batch = batch(first, self.count, self.bytes);
             let begun = Instant::now();
             drop(self.journal.append_pending(&batch).expect("an append"));
             took += begun.elapsed();
@@ -146,8 +165,7 @@ impl Appended {
 fn filled((disk, options): (MemoryDisk, OpenOptions), bytes: usize) -> Journal {
     let journal = options.segment_bytes(256 << 10).tail_cache_bytes(0).open("/journal").expect("a new journal");
     for first in (1..2 * ENTRIES + (1 << 20) / bytes as u64).step_by(100) {
-        let batch: Vec<Entry> = (first..first + 100).map(|index| Entry::new(index, 1, vec![7; bytes])).collect();
-        journal.append(&batch).expect("an append");
+        journal.append(&batch(first, 100, bytes)).expect("an append");
         disk.run_jobs();
     }
     journal
