@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::common::{FIRST_PAYLOAD_AT, LogModel};
+use crate::common::{FIRST_PAYLOAD_AT, LogModel, encrypted};
 use crate::model::{KEYS, Model, Op, Shape};
 use raft_journal::io::Fs;
 use raft_journal::io::sim::{AtRest, Fault, SimFs, Survival};
@@ -63,11 +63,6 @@ pub struct Run {
 }
 
 #[cfg(feature = "encryption")]
-fn encrypted(options: OpenOptions) -> OpenOptions {
-    options.encryption(Arc::new(raft_journal::KeyRing::new(1, raft_journal::Key::new([7; 32]))))
-}
-
-#[cfg(feature = "encryption")]
 fn rewrite(journal: &Journal) -> Result<(), Error> {
     journal.rewrite()
 }
@@ -75,11 +70,6 @@ fn rewrite(journal: &Journal) -> Result<(), Error> {
 #[cfg(not(feature = "encryption"))]
 fn rewrite(journal: &Journal) -> Result<(), Error> {
     journal.sync()
-}
-
-#[cfg(not(feature = "encryption"))]
-fn encrypted(options: OpenOptions) -> OpenOptions {
-    options
 }
 
 impl Run {
