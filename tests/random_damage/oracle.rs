@@ -53,6 +53,10 @@ fn part<'a>(files: &'a Files, path: &Path, range: &Range<usize>) -> Option<&'a [
     files.get(path)?.get(range.clone())
 }
 
+fn length(files: &Files, path: &Path) -> Option<usize> {
+    files.get(path).map(Vec::len)
+}
+
 /// How damage left `meta`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Meta {
@@ -97,18 +101,18 @@ impl Run {
             let names = std::iter::successors(Some(opened_by), |name| renamed.get(name).copied());
             names.last().unwrap_or(opened_by).to_owned()
         };
-        let len = |files: &Files, path: &Path| files.get(path).map(Vec::len);
         let is_hit = |path: &str, range: Range<usize>| {
             let path = Path::new(path);
             // A file that is short is given up as a whole.
-            len(before, path) != len(after, path) || part(before, path, &range) != part(after, path, &range)
+            length(before, path) != length(after, path) || part(before, path, &range) != part(after, path, &range)
         };
         let batch_of = |operation: &Operation| {
             let is_batch = operation.kind == OperationKind::Write && operation.len >= BATCH_BYTES as u64;
             let (at, len) = (operation.offset as usize, operation.len as usize);
-            // What prepares a file begins with it.
+            // What prepares a file begins with it, and ends with the second header, which with a key is as long as a batch's.
             let path = Some(name_now(&operation.path)).filter(|path| is_batch && path.ends_with(".seg") && at > 0)?;
-            Some((operation.mutations_before, path, at, len))
+            let size = length(before, Path::new(&path)).unwrap_or(usize::MAX);
+            (at < size - common::DATA_AT).then_some((operation.mutations_before, path, at, len))
         };
         let batches: Vec<_> = operations.iter().filter_map(batch_of).collect();
         let is_header_hit = |path: &str, at: usize| is_hit(path, at..at + BATCH_BYTES);
