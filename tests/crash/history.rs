@@ -360,6 +360,7 @@ impl Run {
         let damaged = self.now().damaged.clone();
         let lost: Vec<Entry> =
             self.log().entries.iter().filter(|entry| damaged.contains(&entry.index)).cloned().collect();
+        self.offer_another(journal, &lost)?;
         self.push(|model| model.damaged.clear());
         journal.repair(&lost)?;
         self.acknowledged();
@@ -367,6 +368,17 @@ impl Run {
             assert_eq!(journal.entry(entry.index)?, *entry, "what was put back");
             Ok(())
         })
+    }
+
+    /// Nothing else is put back in a lost entry's place.
+    fn offer_another(&self, journal: &Journal, lost: &[Entry]) -> Result<(), Error> {
+        let Some(mut other) = lost.first().cloned() else { return Ok(()) };
+        other.data = other.data.iter().map(|byte| !byte).collect();
+        match journal.repair(&[other]) {
+            Err(Error::RepairRefused { .. }) => Ok(()),
+            Err(error) if self.fs.is_power_off() => Err(error),
+            answer => panic!("another entry in the place of a lost one: {answer:?}"),
+        }
     }
 
     /// What was just recovered is durable, and a second recovery changes nothing.
