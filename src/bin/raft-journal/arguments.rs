@@ -26,7 +26,7 @@ Exit codes:
   0  done, and nothing wrong was found
   1  something was found that asks for action: damage, a journal that would not open, a slow disk
   2  the command line is wrong
-  3  it could not be done: no such journal, no permission, no space, held by another process";
+  3  it could not be done: no such journal, no key that fits, no permission, no space, held by another process";
 
 #[derive(Subcommand)]
 pub(super) enum Command {

@@ -133,3 +133,17 @@ pub(super) fn is_verdict(error: &Error) -> bool {
             | Error::Key { fault: KeyFault::NotAuthentic, .. }
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Failure, KeyFault};
+
+    #[test]
+    fn a_journal_that_was_changed_on_purpose_is_a_finding_and_a_missing_key_is_none() {
+        let code = |fault| Failure::Journal(Error::Key { path: "meta".into(), key_id: 1, fault }).code();
+        assert_eq!(code(KeyFault::NotAuthentic), 1);
+        for fault in [KeyFault::NoKeys, KeyFault::NotEncrypted, KeyFault::Unknown, KeyFault::Wrong] {
+            assert_eq!(code(fault), 3, "{fault}");
+        }
+    }
+}
