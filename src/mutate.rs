@@ -100,4 +100,14 @@ mutations! {
     SealLeftOut,
     /// After a tail truncation, the next batch is chained to what was truncated.
     ChainNotRewound,
+    /// An entry's nonce is its place alone.
+    NonceRepeated,
+    /// All lives encrypt a file with one key; the nonce's random bits, which are the second line, are not drawn.
+    KeyWithoutLife,
+    /// A file that a checkpoint shares is used anew; whether it has another name, the second line, is not asked.
+    LinkedRecycled,
+    /// `meta` names a repair file that was not synced.
+    RepairUnsynced,
+    /// Whatever is given for a damaged entry is put back.
+    RepairUnchecked,
 }

@@ -279,6 +279,10 @@ impl Core {
     /// space, the next batch goes to the same offsets, in the same life, and a copy of these files may be written to
     /// elsewhere.
     fn random_for(&self, segment: &Segment) -> u64 {
+        #[cfg(mutate)]
+        if mutate::is(Mutation::NonceRepeated) || mutate::is(Mutation::KeyWithoutLife) {
+            return 0;
+        }
         if segment.cipher.is_some() { self.fs.entropy() } else { 0 }
     }
 

@@ -33,7 +33,7 @@ pub struct Checkpoint {
     pub segments: usize,
     /// Those of them that were there, from an older checkpoint or one that was not finished.
     pub kept: usize,
-    /// Those that are the journal's own files under one more name.
+    /// Those that are the journal's own files under one more name: of those that lie before the last commit.
     pub linked: usize,
     /// Those that share the blocks of the journal's files.
     pub cloned: usize,
@@ -66,6 +66,10 @@ struct Piece {
     /// Holding it keeps the file from being removed or recycled.
     segment: Arc<Segment>,
     extent: Extent,
+    /// Whether the mark in `meta` lies behind the file, so that no open can take it for the newest one and write to it.
+    /// Without such a mark only the seal says that the file is full: where that goes bad, and nothing was written behind
+    /// it yet, nothing tells a seal from a torn batch, and the log goes on in the file.
+    is_final: bool,
 }
 
 impl Piece {
@@ -108,8 +112,9 @@ impl Journal {
     ///
     /// Sealed segments are given a second name where both directories are on one file system that has hard links, so
     /// that they take no time and no room. The journal never writes to such a file again, and unlinks it in the end
-    /// instead of using it anew. Elsewhere they share blocks, where the file system can, or are copied. The newest
-    /// segment is copied. Head truncation meanwhile removes nothing that is still to be copied. The copy is synced, and
+    /// instead of using it anew. Elsewhere they share blocks, where the file system can, or are copied; so are, on any file
+    /// system, those that were sealed since the last commit ([`set`](crate::StableStore::set), a head truncation, half a
+    /// second without a write): damage could still make the journal write to them. The newest segment is copied. Head truncation meanwhile removes nothing that is still to be copied. The copy is synced, and
     /// becomes a journal with the last file that is written, `meta`: a checkpoint that was interrupted does not open
     /// ([`Error::UnfinishedCheckpoint`]), and is finished by another one into the same directory.
     ///
@@ -204,17 +209,19 @@ impl Core {
         let meta = self.meta.lock();
         self.check_open()?;
         let pairs = || self.pairs.read().clone();
-        let (state, last) = match (&*meta, &self.looked_at) {
+        // What of the chain lies before this sequence is never written to again.
+        let (state, last, committed) = match (&*meta, &self.looked_at) {
             (Some(meta), _) => {
                 // Before the sync: a lazy value that comes later may speak of entries that this sync does not cover.
                 let pairs = pairs();
                 self.group.sync_all()?;
                 let (last, mark) = self.group.durable();
-                (State { mark, pairs, clean: true, ..meta.state.clone() }, last)
+                let committed = meta.state.mark.sequence;
+                (State { mark, pairs, clean: true, ..meta.state.clone() }, last, committed)
             }
             (None, Some(state)) => {
                 let view = self.view.read();
-                (State { mark: view.mark(), pairs: pairs(), ..state.clone() }, view.end_position())
+                (State { mark: view.mark(), pairs: pairs(), ..state.clone() }, view.end_position(), 0)
             }
             (None, None) => return Err(Error::Closed),
         };
@@ -234,10 +241,14 @@ impl Core {
         let chain = sealed.chain([(&view.active, Extent::Whole)]);
         let pieces = chain.filter(|(segment, _)| segment.sequence <= mark.sequence).map(|(segment, extent)| {
             let is_tail = segment.sequence == mark.sequence;
-            Piece { segment: Arc::clone(segment), extent: if is_tail { Extent::Tail(mark.offset) } else { extent } }
+            let extent = if is_tail { Extent::Tail(mark.offset) } else { extent };
+            Piece { segment: Arc::clone(segment), extent, is_final: segment.sequence < committed }
         });
-        let repairs =
-            view.repairs.files().map(|(_, file)| Piece { segment: Arc::clone(&file.segment), extent: Extent::Repair });
+        let repair = |segment: &Arc<Segment>| {
+            let segment = Arc::clone(segment);
+            Piece { segment, extent: Extent::Repair, is_final: self.looked_at.is_none() }
+        };
+        let repairs = view.repairs.files().map(|(_, file)| repair(&file.segment));
         let mut pieces: Vec<Piece> = pieces.chain(repairs).collect();
         // Several repairs may be in one file.
         let mut names = BTreeSet::new();
@@ -365,14 +376,14 @@ impl Target<'_> {
         if let Extent::Tail(end) = piece.extent {
             // The second copy of the header, behind the trailer page.
             let second = u64::from(segment.data_end()) + u64::from(segment.data_start());
-            return self.copy(segment, &piece.name(), &[0..u64::from(end), second..size]);
+            return self.copy_tail(segment, u64::from(end)..second);
         }
         if self.has(piece)? {
             self.made.kept += 1;
             return Ok(());
         }
         let (name, path) = (piece.name(), self.dir.join(piece.name()));
-        if !self.core.options.read_only {
+        if piece.is_final {
             // An older file of that name would be in the way; without `meta` nobody misses it.
             let _ = self.core.fs.remove(&path);
             self.core.files.note_linked(segment.sequence);
@@ -430,7 +441,20 @@ impl Target<'_> {
         Ok(true)
     }
 
-    /// Copies parts of a segment; what lies between them reads as zeros.
+    /// Copies the newest segment, with zeros in a part of it: written ones, as in any file that is appended to.
+    fn copy_tail(&mut self, segment: &Segment, zeros: Range<u64>) -> Result<()> {
+        let (name, size) = (segment::file_name(segment.sequence), u64::from(segment.size_bytes));
+        let file = self.create(&name, size)?;
+        self.copy_part(&*segment.file, &segment.path, &*file, 0..zeros.start)?;
+        segment::write_zeroes(&*file, &self.dir.join(segment::unfinished_name(&name)), zeros.clone())?;
+        self.copy_part(&*segment.file, &segment.path, &*file, zeros.end..size)?;
+        self.check_identity(segment)?;
+        self.finish(&*file, &name)?;
+        self.made.copied += 1;
+        Ok(())
+    }
+
+    /// Copies parts of a segment that is never written to again; what lies between them reads as zeros.
     fn copy(&mut self, segment: &Segment, name: &str, parts: &[Range<u64>]) -> Result<()> {
         let file = self.create(name, u64::from(segment.size_bytes))?;
         for part in parts {

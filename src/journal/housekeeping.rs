@@ -184,6 +184,10 @@ impl Core {
     /// Whether a file that nothing here refers to has no second name either, such as an earlier process's checkpoint gave
     /// it. One that has is left to its other owner.
     fn is_ours_alone(&self, old: &Segment) -> bool {
+        #[cfg(mutate)]
+        if mutate::is(Mutation::LinkedRecycled) {
+            return true;
+        }
         let alone = self.fs.links(&old.path).is_ok_and(|links| links == 1);
         if !alone {
             // A name that stays is removed by the next open.
@@ -285,6 +289,8 @@ impl State {
     /// A retired file of this size that may be used anew.
     fn take_recyclable(&mut self, size_bytes: u32) -> Option<Arc<Segment>> {
         let linked = std::mem::take(&mut self.linked);
+        #[cfg(mutate)]
+        let linked = if mutate::is(Mutation::LinkedRecycled) { BTreeSet::new() } else { linked };
         let taken = self.take_unused(|old| old.size_bytes == size_bytes && !linked.contains(&old.sequence));
         self.linked = linked;
         taken

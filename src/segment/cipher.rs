@@ -10,6 +10,8 @@ use super::format::{
 };
 use crate::error::KeyFault;
 use crate::keys::{Cipher, NONCE_BYTES, Secret};
+#[cfg(mutate)]
+use crate::mutate::{self, Mutation};
 use crate::sync::RwLock;
 
 /// So many lives' keys are kept beside the first one's: hardly any file sees so many.
@@ -32,6 +34,8 @@ impl SegmentCipher {
     }
 
     fn derive(&self, life: u32) -> Result<Cipher, KeyFault> {
+        #[cfg(mutate)]
+        let life = if mutate::is(Mutation::KeyWithoutLife) { 0 } else { life };
         let (sequence, salt) = (self.sequence.to_le_bytes(), self.salt.to_le_bytes());
         self.secret.cipher(&[b"raft-journal segment", &sequence, &salt, &life.to_le_bytes()])
     }

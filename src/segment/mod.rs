@@ -10,6 +10,7 @@ pub(crate) mod repair;
 pub(crate) mod rewind;
 pub(crate) mod writer;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,6 +52,16 @@ fn sequence_in(digits: &str) -> Option<u64> {
 pub(crate) fn is_unfinished(name: &str) -> bool {
     let named = name.strip_suffix(UNFINISHED_SUFFIX);
     named.is_some_and(|name| sequence_of(name).is_some() || repair::sequence_of(name).is_some())
+}
+
+/// Writes zeros over a part of a file. Written, not only reserved: a sync over unwritten extents has to write metadata too.
+pub(crate) fn write_zeroes(file: &dyn File, path: &Path, part: Range<u64>) -> Result<()> {
+    for offset in part.clone().step_by(ZEROES.len()) {
+        let len = (part.end - offset).min(ZEROES.len() as u64);
+        io::write_all_at(file, &ZEROES[..len as usize], offset)
+            .map_err(|(_, error)| Error::io("write", path, Some(offset), error))?;
+    }
+    Ok(())
 }
 
 /// An open segment file. Its bytes are only ever added to, so readers need no lock; they keep it from being removed
@@ -244,11 +255,7 @@ impl Segment {
         };
         if zero {
             file.allocate(size).map_err(|error| Error::io("allocate", path, None, error))?;
-            // Zeroes are written, not only reserved: a sync over unwritten extents has to write metadata too.
-            for offset in (0..size).step_by(ZEROES.len()) {
-                let len = (size - offset).min(ZEROES.len() as u64);
-                write(&ZEROES[..len as usize], offset)?;
-            }
+            write_zeroes(file, path, 0..size)?;
         }
         let mut header = recipe.header().encode().to_vec();
         if let Some((key_id, secret)) = &recipe.key {

@@ -18,6 +18,8 @@ use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
 use crate::io::{self, Fs, Mode};
 use crate::keys::Keys;
+#[cfg(mutate)]
+use crate::mutate::{self, Mutation};
 
 const SUFFIX: &str = ".rep";
 
@@ -142,8 +144,13 @@ impl RepairFile {
         let at = u64::from(batch.offset);
         io::write_all_at(&*segment.file, &buffer, at)
             .map_err(|(_, error)| Error::io("write", &segment.path, Some(at), error))?;
+        let slots = slots.into_iter().map(|(_, slot)| slot).collect();
+        #[cfg(mutate)]
+        if mutate::is(Mutation::RepairUnsynced) {
+            return Ok((batch, slots));
+        }
         segment.file.sync_data().map_err(|error| Error::io("sync", &segment.path, None, error))?;
-        Ok((batch, slots.into_iter().map(|(_, slot)| slot).collect()))
+        Ok((batch, slots))
     }
 
     /// Opens the file with this sequence and salt; or says how it is lost.

@@ -4,6 +4,7 @@
 mod common;
 mod copies;
 mod gate;
+mod names;
 mod power;
 mod readers;
 mod targets;

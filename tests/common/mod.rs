@@ -182,6 +182,20 @@ impl Disk {
     }
 }
 
+/// Whether the random history of a seed is one of an encrypted journal. Not drawn, so that the histories are the same with
+/// the feature and without it.
+pub fn is_encrypted(seed: u64) -> bool {
+    cfg!(feature = "encryption") && seed % 8 == 5
+}
+
+/// How an encrypted journal is opened; in a build that has no encryption, any.
+pub fn encrypted(options: OpenOptions) -> OpenOptions {
+    #[cfg(feature = "encryption")]
+    return options.encryption(Arc::new(raft_journal::KeyRing::new(1, raft_journal::Key::new([7; 32]))));
+    #[cfg(not(feature = "encryption"))]
+    return options;
+}
+
 /// An entry with a payload of its own, `bytes` long.
 pub fn entry(index: u64, term: u64, bytes: usize) -> Entry {
     let mut data = format!("<entry {index} of term {term}>").into_bytes();

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use crate::common::is_encrypted;
 use crate::model::{Op, Shape};
 use raft_journal::io::sim::{OperationKind, SimFs, Survival};
 
@@ -103,8 +104,7 @@ pub fn history(seed: u64, trouble: Trouble) -> History {
         1 | 2 => COMPRESSED,
         _ => PLAIN,
     };
-    // Not drawn, so that the histories are the same with the feature and without it.
-    let encrypted = cfg!(feature = "encryption") && seed % 8 == 5;
+    let encrypted = is_encrypted(seed);
     let shape = Shape { repeats: trouble == Trouble::CrashLoop, encrypted, ..shape };
     let queued = random.below(3) == 0;
     let mut ops = Vec::new();

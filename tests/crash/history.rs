@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::common::{FIRST_PAYLOAD_AT, LogModel};
+use crate::common::{FIRST_PAYLOAD_AT, LogModel, encrypted};
 use crate::model::{KEYS, Model, Op, Shape};
 use raft_journal::io::Fs;
 use raft_journal::io::sim::{AtRest, Fault, SimFs, Survival};
@@ -63,11 +63,6 @@ pub struct Run {
 }
 
 #[cfg(feature = "encryption")]
-fn encrypted(options: OpenOptions) -> OpenOptions {
-    options.encryption(Arc::new(raft_journal::KeyRing::new(1, raft_journal::Key::new([7; 32]))))
-}
-
-#[cfg(feature = "encryption")]
 fn rewrite(journal: &Journal) -> Result<(), Error> {
     journal.rewrite()
 }
@@ -75,11 +70,6 @@ fn rewrite(journal: &Journal) -> Result<(), Error> {
 #[cfg(not(feature = "encryption"))]
 fn rewrite(journal: &Journal) -> Result<(), Error> {
     journal.sync()
-}
-
-#[cfg(not(feature = "encryption"))]
-fn encrypted(options: OpenOptions) -> OpenOptions {
-    options
 }
 
 impl Run {
@@ -370,6 +360,7 @@ impl Run {
         let damaged = self.now().damaged.clone();
         let lost: Vec<Entry> =
             self.log().entries.iter().filter(|entry| damaged.contains(&entry.index)).cloned().collect();
+        self.offer_another(journal, &lost)?;
         self.push(|model| model.damaged.clear());
         journal.repair(&lost)?;
         self.acknowledged();
@@ -377,6 +368,17 @@ impl Run {
             assert_eq!(journal.entry(entry.index)?, *entry, "what was put back");
             Ok(())
         })
+    }
+
+    /// Nothing else is put back in a lost entry's place.
+    fn offer_another(&self, journal: &Journal, lost: &[Entry]) -> Result<(), Error> {
+        let Some(mut other) = lost.first().cloned() else { return Ok(()) };
+        other.data = other.data.iter().map(|byte| !byte).collect();
+        match journal.repair(&[other]) {
+            Err(Error::RepairRefused { .. }) => Ok(()),
+            Err(error) if self.fs.is_power_off() => Err(error),
+            answer => panic!("another entry in the place of a lost one: {answer:?}"),
+        }
     }
 
     /// What was just recovered is durable, and a second recovery changes nothing.

@@ -20,6 +20,7 @@ mod forged;
 mod hidden;
 mod keys;
 mod nonces;
+mod recorder;
 mod repaired;
 mod rotation;
 

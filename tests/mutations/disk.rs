@@ -138,6 +138,16 @@ impl Fs for Disk {
         self.fs.list(dir)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        step(&self.steps)?;
+        self.fs.link(from, to)
+    }
+
+    fn links(&self, path: &Path) -> Result<u64> {
+        step(&self.steps)?;
+        self.fs.links(path)
+    }
+
     fn remove(&self, path: &Path) -> Result<()> {
         step(&self.steps)?;
         self.fs.remove(path)

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use raft_journal::io::Fs;
 use raft_journal::io::sim::{Fault, OperationKind, SimFs, Survival};
 
 use crate::damage;
 use crate::generate::{ALIGNED, COMPRESSED, PLAIN, Random};
 use crate::history::{Run, Wrap};
 use crate::model::{Op, Shape};
+use crate::recorder::{Recorder, Seen, found};
 
 /// What happens to the disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -27,11 +29,30 @@ pub enum Faults {
     FullDisk,
     /// Bytes, sectors and files are damaged at rest.
     Damage,
+    /// The power is cut while damaged entries are put back, and later.
+    Repairs,
+    /// The power is cut behind a checkpoint, which must stay what it was.
+    Checkpoints,
+    /// The power is cut, or the disk is full, and somebody looks at everything that is encrypted.
+    Nonces,
 }
 
 impl Faults {
-    pub const ALL: [Faults; 5] =
-        [Faults::Power, Faults::FailedSyncs, Faults::ShortTransfers, Faults::FullDisk, Faults::Damage];
+    pub const ALL: [Faults; 8] = [
+        Faults::Power,
+        Faults::FailedSyncs,
+        Faults::ShortTransfers,
+        Faults::FullDisk,
+        Faults::Damage,
+        Faults::Repairs,
+        Faults::Checkpoints,
+        Faults::Nonces,
+    ];
+
+    /// Whether this build can have them.
+    pub fn are_built(self) -> bool {
+        self != Faults::Nonces || cfg!(feature = "encryption")
+    }
 
     /// Within how many states a bug must be found; as many are looked at where there is none.
     pub fn states_max(self) -> u64 {
@@ -39,6 +60,7 @@ impl Faults {
             Faults::Power => 30_000,
             Faults::Damage => 6000,
             Faults::FailedSyncs | Faults::ShortTransfers | Faults::FullDisk => 2000,
+            Faults::Repairs | Faults::Checkpoints | Faults::Nonces => 2000,
         }
     }
 }
@@ -81,7 +103,12 @@ fn look_at_damage(wrap: &Wrap, budget: u64, random: &mut Random, states: &mut u6
 fn look_at_histories(faults: Faults, wrap: &Wrap, budget: u64, random: &mut Random, states: &mut u64) {
     let mut cuts: BTreeMap<u64, Cuts> = BTreeMap::new();
     while *states < budget {
-        let history = history(random);
+        let history = match faults {
+            Faults::Repairs => repairs(random),
+            Faults::Checkpoints => shared(random),
+            Faults::Nonces => encrypted(random),
+            _ => history(random),
+        };
         let fs = SimFs::with_seed(random.bits());
         fs.queue_tasks(history.queued);
         // The first time, nothing happens: where something can happen is not known yet.
@@ -91,8 +118,14 @@ fn look_at_histories(faults: Faults, wrap: &Wrap, budget: u64, random: &mut Rand
         let mut run = Run::new(fs.clone(), history.shape);
         run.wrap = Arc::clone(wrap);
         run.survival = survival(random);
-        run.faulty = matches!(faults, Faults::FailedSyncs | Faults::FullDisk);
-        let result = catch_unwind(AssertUnwindSafe(|| run.run(&history.ops)));
+        run.faulty = matches!(faults, Faults::FailedSyncs | Faults::FullDisk | Faults::Nonces);
+        let watched = (faults == Faults::Nonces).then(|| watch(&mut run));
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            run.run(&history.ops);
+            run.check_copy(&run.fs);
+            let broken = watched.map_or(Vec::new(), |seen| found(&seen).broken);
+            assert!(broken.is_empty(), "{broken:?}");
+        }));
         *states += run.crashes.max(1) as u64;
         cuts.entry(history.kind).or_insert_with(|| Cuts::of(&fs, opening(history.shape)..run.first_crash_at));
         // A bug may show again when the journal closes.
@@ -101,6 +134,14 @@ fn look_at_histories(faults: Faults, wrap: &Wrap, budget: u64, random: &mut Rand
             resume_unwind(payload);
         }
     }
+}
+
+/// Lets somebody look at everything that a run encrypts.
+fn watch(run: &mut Run) -> Arc<Mutex<Seen>> {
+    let seen = Arc::new(Mutex::new(Seen::default()));
+    let noting = Arc::clone(&seen);
+    run.wrap = Arc::new(move |fs| -> Arc<dyn Fs> { Arc::new(Recorder(fs, Arc::clone(&noting))) });
+    seen
 }
 
 /// How many mutations it takes to make a journal.
@@ -157,7 +198,11 @@ fn survival(random: &mut Random) -> Survival {
 /// Plans what happens to the disk.
 fn plan(faults: Faults, fs: &SimFs, cuts: &Cuts, random: &mut Random) {
     match faults {
-        Faults::Power => match random.below(8) {
+        Faults::Nonces => {
+            let faults = random.pick(&[Faults::Power, Faults::FullDisk]);
+            plan(faults, fs, cuts, random);
+        }
+        Faults::Power | Faults::Repairs | Faults::Checkpoints => match random.below(8) {
             0 => fs.cut_power_at(random.below(cuts.mutations.start)),
             1 => {}
             2 | 3 => fs.cut_power_at(cuts.mutations.start + random.below(cuts.mutations.clone().count() as u64)),
@@ -227,6 +272,33 @@ fn history(random: &mut Random) -> History {
             (0..4 + random.below(16)).map(|_| op(random)).collect()
         }
     };
+    history
+}
+
+/// Entries are damaged and put back, in the newest file and in sealed ones.
+fn repairs(random: &mut Random) -> History {
+    use Op::*;
+    let mut back = |most| Repair { back: random.below(most) as u8 };
+    let mut ops = vec![Append { count: 6, bytes: 300 }, back(5), Append { count: 9, bytes: 500 }, back(14)];
+    ops.extend([back(14), Reopen, Append { count: 2, bytes: 200 }, back(16), Kill, Append { count: 1, bytes: 30 }]);
+    let shape = random.pick(&[PLAIN, COMPRESSED]);
+    History { kind: 0, ops, shape, queued: false }
+}
+
+/// Files that a checkpoint shares are given up, and would be used anew.
+fn shared(random: &mut Random) -> History {
+    use Op::*;
+    let many = Append { count: 9, bytes: 500 };
+    let mut ops = vec![many.clone(), many, Vote { value: 1 }, Checkpoint];
+    // Whether the process still knows what it shared.
+    ops.extend((random.below(2) == 0).then_some(Reopen));
+    ops.extend(recycled());
+    History { kind: 0, ops, shape: PLAIN, queued: true }
+}
+
+fn encrypted(random: &mut Random) -> History {
+    let mut history = history(random);
+    history.shape.encrypted = true;
     history
 }
 

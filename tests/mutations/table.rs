@@ -31,7 +31,7 @@ pub enum Switch {
     Source(&'static str),
 }
 
-use Faults::{Damage, FailedSyncs, FullDisk, Power, ShortTransfers};
+use Faults::{Checkpoints, Damage, FailedSyncs, FullDisk, Nonces, Power, Repairs, ShortTransfers};
 use Switch::{Disk, Source};
 
 const fn row(switch: Switch, faults: Faults, bug: &'static str, peer: &'static str) -> Row {
@@ -87,4 +87,11 @@ pub const TABLE: &[Row] = &[
     // The successor's first batch stands in for a lost seal, mostly: hence the many states.
     row(Source("SealLeftOut"), Power, "a sealed segment without its index, after a tail truncation", "raft-wal#31"),
     row(Source("ChainNotRewound"), Power, "after the last entry is truncated, appends chain on to it", "qdrant/wal#38"),
+    row(Source("NonceRepeated"), Nonces, "a nonce is made of the place alone", "nodedb#36"),
+    // With fresh random bits, no nonce comes twice under one key either: none are drawn.
+    row(Source("KeyWithoutLife"), Nonces, "what was cut and what is written over it share a key", "attic#270"),
+    // The process knows which files it shared, and asks the file system: neither.
+    row(Source("LinkedRecycled"), Checkpoints, "a file that a checkpoint shares is used anew", "rocksdb#12731"),
+    row(Source("RepairUnsynced"), Repairs, "a repair is named by `meta` before its file is synced", "etcd#21372"),
+    row(Source("RepairUnchecked"), Repairs, "what is put back is not held against the checksum", "storj#2194"),
 ];

@@ -16,7 +16,7 @@ use std::io::ErrorKind;
 use raft_journal::io::sim::{Fault, OperationKind, Survival};
 use raft_journal::{Error, OnDamage};
 use rest::{Judged, Rest, Verdict};
-use run::{Run, number, open, trace};
+use run::{Run, number, trace};
 
 /// Says, when a test fails, how to see the failure again.
 struct Replay {
@@ -88,7 +88,7 @@ fn run_full(seed: u64) -> u64 {
             if run.random.one_in(6) {
                 let random = Survival::Random(run.random.bits());
                 let survival = if run.random.one_in(2) { Survival::Everything } else { random };
-                run.model.check(&open(&run.sim.after_power_cut(survival), OnDamage::Refuse).unwrap());
+                run.model.check(&run.open(&run.sim.after_power_cut(survival), OnDamage::Refuse).unwrap());
             }
         }
         run.model.check(&run.journal);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use raft_journal::io::sim::{AtRest, Operation, OperationKind, SimFs, Survival};
 use raft_journal::{Damage, Error, Journal, LogStore, OnDamage};
 
-use super::run::{Model, Random, Run, open, trace};
+use super::run::{Model, Random, Run, trace};
 use crate::common;
 
 const META: &str = "/journal/meta";
@@ -51,6 +51,10 @@ pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 /// What a file has in a range; nothing where there is no such file.
 fn part<'a>(files: &'a Files, path: &Path, range: &Range<usize>) -> Option<&'a [u8]> {
     files.get(path)?.get(range.clone())
+}
+
+fn length(files: &Files, path: &Path) -> Option<usize> {
+    files.get(path).map(Vec::len)
 }
 
 /// How damage left `meta`.
@@ -97,18 +101,18 @@ impl Run {
             let names = std::iter::successors(Some(opened_by), |name| renamed.get(name).copied());
             names.last().unwrap_or(opened_by).to_owned()
         };
-        let len = |files: &Files, path: &Path| files.get(path).map(Vec::len);
         let is_hit = |path: &str, range: Range<usize>| {
             let path = Path::new(path);
             // A file that is short is given up as a whole.
-            len(before, path) != len(after, path) || part(before, path, &range) != part(after, path, &range)
+            length(before, path) != length(after, path) || part(before, path, &range) != part(after, path, &range)
         };
         let batch_of = |operation: &Operation| {
             let is_batch = operation.kind == OperationKind::Write && operation.len >= BATCH_BYTES as u64;
             let (at, len) = (operation.offset as usize, operation.len as usize);
-            // What prepares a file begins with it.
+            // What prepares a file begins with it, and ends with the second header, which with a key is as long as a batch's.
             let path = Some(name_now(&operation.path)).filter(|path| is_batch && path.ends_with(".seg") && at > 0)?;
-            Some((operation.mutations_before, path, at, len))
+            let size = length(before, Path::new(&path)).unwrap_or(usize::MAX);
+            (at < size - common::DATA_AT).then_some((operation.mutations_before, path, at, len))
         };
         let batches: Vec<_> = operations.iter().filter_map(batch_of).collect();
         let is_header_hit = |path: &str, at: usize| is_hit(path, at..at + BATCH_BYTES);
@@ -160,7 +164,7 @@ impl Run {
 
     /// With the newest state lost, an open fails, or says what is suspect and shows no wrong bytes.
     pub fn check_outdated(&self) {
-        let strict = open(&self.sim, OnDamage::Refuse);
+        let strict = self.open(&self.sim, OnDamage::Refuse);
         trace(|| format!("without the newest state: {:?}", strict.as_ref().map(Journal::recovery_report)));
         let journal = match strict {
             Ok(journal) => journal,
@@ -185,7 +189,7 @@ impl Run {
     /// Opens with damage at rest; says whether it had to be accepted first.
     pub fn open_damaged(&mut self, spoiled: &[PathBuf], extra: &[PathBuf]) -> bool {
         let files = contents(&self.sim);
-        match open(&self.sim, OnDamage::Refuse) {
+        match self.open(&self.sim, OnDamage::Refuse) {
             Ok(journal) => {
                 self.journal = journal;
                 return false;
@@ -197,7 +201,7 @@ impl Run {
                 assert!(why.contains(extra.file_name().unwrap().to_str().unwrap()), "{why}");
                 assert!(contents(&self.sim) == files, "a refused open changes nothing");
                 self.sim.remove_file_now(extra).unwrap();
-                self.journal = open(&self.sim, OnDamage::Refuse).unwrap();
+                self.journal = self.open(&self.sim, OnDamage::Refuse).unwrap();
                 return false;
             }
             Err(error) => panic!("damage at rest gives {error:?}"),
@@ -205,22 +209,22 @@ impl Run {
         assert!(contents(&self.sim) == files, "a refused open changes nothing");
         for _ in 0..self.random.below(4) {
             self.sim.cut_power_at(self.sim.mutations() + self.random.below(14));
-            let accepting = open(&self.sim, OnDamage::Accept);
+            let accepting = self.open(&self.sim, OnDamage::Accept);
             self.was_suspect |= accepting.is_ok_and(|journal| journal.recovery_report().suspect.is_some());
             self.sim = self.sim.after_power_cut(Survival::Random(self.random.bits()));
             if self.random.one_in(2) {
-                let strict = open(&self.sim, OnDamage::Refuse);
+                let strict = self.open(&self.sim, OnDamage::Refuse);
                 assert!(matches!(strict, Ok(_) | Err(Error::Damaged(_))), "after a power cut: {strict:?}");
                 self.sim = self.sim.after_process_kill();
             }
         }
-        self.journal = open(&self.sim, OnDamage::Accept).unwrap();
+        self.journal = self.open(&self.sim, OnDamage::Accept).unwrap();
         true
     }
 
     /// Accepts damage that has shown only now.
     pub fn accept_latent(&mut self) -> Journal {
-        let journal = open(&self.sim, OnDamage::Accept).unwrap();
+        let journal = self.open(&self.sim, OnDamage::Accept).unwrap();
         trace(|| format!("accepted later: {:?}", journal.recovery_report()));
         self.model.suffer(&journal);
         let lost_max = self.latent_max.take().unwrap();

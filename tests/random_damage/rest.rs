@@ -114,8 +114,8 @@ impl Rest {
 impl Run {
     /// The same on another disk, and with other draws.
     fn on(&self, sim: SimFs, random: Random) -> Run {
-        let (journal, model) = (self.journal.clone(), self.model.clone());
-        Run { random, sim, journal, model, past: Vec::new(), was_suspect: false, latent_max: None }
+        let (journal, model, is_encrypted) = (self.journal.clone(), self.model.clone(), self.is_encrypted);
+        Run { random, is_encrypted, sim, journal, model, past: Vec::new(), was_suspect: false, latent_max: None }
     }
 
     /// Some more steps, and the end of the process; which disk it left.

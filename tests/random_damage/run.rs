@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use raft_journal::io::sim::{SimFs, Survival};
 use raft_journal::{Entry, Error, Journal, LogStore, OnDamage, Position, Result, StableStore};
 
-use crate::common::{Disk, entry};
+use crate::common::{Disk, encrypted, entry, is_encrypted};
 
 /// The number that an environment variable holds.
 pub fn number(variable: &str) -> Option<u64> {
@@ -157,14 +157,17 @@ pub fn is_lost(journal: &Journal, index: u64) -> bool {
     }
 }
 
-pub fn open(sim: &SimFs, on_damage: OnDamage) -> Result<Journal> {
+fn open(sim: &SimFs, is_encrypted: bool, on_damage: OnDamage) -> Result<Journal> {
     let disk = Disk::of(sim.clone());
-    disk.options().tail_cache_bytes(0).on_damage(on_damage).open(&disk.dir)
+    let options = disk.options().tail_cache_bytes(0).on_damage(on_damage);
+    let options = if is_encrypted { encrypted(options) } else { options };
+    options.open(&disk.dir)
 }
 
 /// A journal, what it must hold, and the disk it lives on.
 pub struct Run {
     pub random: Random,
+    pub is_encrypted: bool,
     pub sim: SimFs,
     pub journal: Journal,
     pub model: Model,
@@ -180,9 +183,16 @@ impl Run {
     pub fn new(seed: u64) -> Run {
         // The same identities and salts for each: what differs is the history.
         let sim = SimFs::new();
-        let journal = open(&sim, OnDamage::Refuse).unwrap();
-        let model = Model { term: 1, ..Model::default() };
-        Run { random: Random::new(seed), sim, journal, model, past: Vec::new(), was_suspect: false, latent_max: None }
+        let is_encrypted = is_encrypted(seed);
+        let journal = open(&sim, is_encrypted, OnDamage::Refuse).unwrap();
+        let (random, model) = (Random::new(seed), Model { term: 1, ..Model::default() });
+        let (past, was_suspect, latent_max) = (Vec::new(), false, None);
+        Run { random, is_encrypted, sim, journal, model, past, was_suspect, latent_max }
+    }
+
+    /// Opens a journal like this one on a disk.
+    pub fn open(&self, sim: &SimFs, on_damage: OnDamage) -> Result<Journal> {
+        open(sim, self.is_encrypted, on_damage)
     }
 
     /// One random operation. The model follows only when it succeeds.
@@ -330,7 +340,7 @@ impl Run {
         // Taken before: dropping the last handle closes the journal.
         self.sim = next;
         let digest = self.sim.digest();
-        self.journal = match open(&self.sim, OnDamage::Refuse) {
+        self.journal = match self.open(&self.sim, OnDamage::Refuse) {
             Err(Error::Damaged(_)) if self.latent_max.is_some() => self.accept_latent(),
             opened => opened.unwrap(),
         };

@@ -32,6 +32,7 @@ pub type Mark = u64;
 /// All that happened, as far as the threads know.
 #[derive(Clone, Debug)]
 pub struct History {
+    pub is_encrypted: bool,
     /// Whether something may fail: power, or an operation.
     pub may_fail: bool,
     /// Whether writers race, and so no order is known but that of the indexes.
@@ -60,8 +61,9 @@ pub struct History {
 }
 
 impl History {
-    pub fn new(may_fail: bool, races: bool, voters: usize) -> History {
+    pub fn new(may_fail: bool, races: bool, voters: usize, is_encrypted: bool) -> History {
         History {
+            is_encrypted,
             may_fail,
             races,
             writes: BTreeMap::new(),

@@ -6,12 +6,14 @@ use raft_journal::io::sim::SimFs;
 use raft_journal::{Entry, Journal, LogStore, OpenOptions, Position, RecoveryReport, Result, StableStore};
 
 use super::history::History;
+use crate::common::encrypted;
 
 pub const DIR: &str = "/journal";
 
 /// Small files, so that few entries make several segments.
-pub fn options(disk: &SimFs) -> OpenOptions {
-    OpenOptions::new().segment_bytes(8 << 10).meta_bytes_max(512).file_system(Arc::new(disk.clone()))
+pub fn options(disk: &SimFs, is_encrypted: bool) -> OpenOptions {
+    let options = OpenOptions::new().segment_bytes(8 << 10).meta_bytes_max(512).file_system(Arc::new(disk.clone()));
+    if is_encrypted { encrypted(options) } else { options }
 }
 
 /// The keys of a voter.
@@ -21,7 +23,7 @@ pub fn keys(voter: usize) -> [String; 2] {
 
 /// Judges what the next start finds on a disk, and that it can be gone on with; what recovery said of it.
 pub fn recovered(history: &History, disk: &SimFs) -> RecoveryReport {
-    let journal = options(disk).open(DIR).expect("a crash is no damage");
+    let journal = options(disk, history.is_encrypted).open(DIR).expect("a crash is no damage");
     log(history, &journal).expect("a sound log");
     state(history, &journal);
     let next = journal.state().next_index().unwrap_or(1);
@@ -30,7 +32,7 @@ pub fn recovered(history: &History, disk: &SimFs) -> RecoveryReport {
     journal.append(std::slice::from_ref(&entry)).expect("a sound journal");
     let report = journal.recovery_report().clone();
     drop(journal);
-    let journal = options(disk).open(DIR).expect("a journal that was closed");
+    let journal = options(disk, history.is_encrypted).open(DIR).expect("a journal that was closed");
     assert_eq!(journal.entry(next).expect("an entry that was acknowledged"), entry);
     report
 }

@@ -3,6 +3,8 @@
 //!
 //! `SCHEDULE_SEEDS=100000` runs so many schedules of each test, `SCHEDULE_SEED=17` one.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod history;
 mod judge;
 mod simulator;
@@ -73,4 +75,5 @@ fn check(met: Met) {
     ] {
         assert!(count > 20, "only {count} {what}: {met:#?}");
     }
+    assert!(met.encrypted > 20 || cfg!(not(feature = "encryption")), "{met:#?}");
 }

@@ -51,6 +51,7 @@ pub struct Plan {
     pub power_cut: Option<u64>,
     fault: Option<(OperationKind, u64)>,
     tail_cache_bytes: usize,
+    is_encrypted: bool,
 }
 
 impl Plan {
@@ -79,6 +80,8 @@ impl Plan {
             power_cut: random.one_in(2).then(|| random.below(120)),
             fault: random.one_in(3).then(|| (kind, random.below(if kind == OperationKind::Write { 40 } else { 12 }))),
             tail_cache_bytes: if random.one_in(2) { 0 } else { 2000 },
+            // Drawn last and in any build: the schedules are the same with the feature and without it.
+            is_encrypted: random.one_in(6) && cfg!(feature = "encryption"),
         }
     }
 }
@@ -101,6 +104,7 @@ pub struct Met {
     pub votes: u64,
     pub reads: u64,
     pub idle_looks: u64,
+    pub encrypted: u64,
 }
 
 impl Met {
@@ -121,6 +125,7 @@ impl Met {
             votes: self.votes + other.votes,
             reads: self.reads + other.reads,
             idle_looks: self.idle_looks + other.idle_looks,
+            encrypted: self.encrypted + other.encrypted,
         }
     }
 }
@@ -192,9 +197,11 @@ pub fn run(seed: u64, plan: Plan) -> Met {
 pub fn play(seed: u64, plan: Plan) -> Played {
     // The same identities and salts for each: what differs is the history.
     let (disk, mut random) = (SimFs::new(), Random::new(seed, 2));
-    let journal = judge::options(&disk).tail_cache_bytes(plan.tail_cache_bytes).open(DIR).expect("a fresh journal");
+    let options = judge::options(&disk, plan.is_encrypted).tail_cache_bytes(plan.tail_cache_bytes);
+    let journal = options.open(DIR).expect("a fresh journal");
     let may_fail = plan.power_cut.is_some() || plan.fault.is_some();
-    let history = Arc::new(Mutex::new(History::new(may_fail, plan.races, plan.voters as usize)));
+    let history = History::new(may_fail, plan.races, plan.voters as usize, plan.is_encrypted);
+    let history = Arc::new(Mutex::new(history));
     let met = Arc::new(Mutex::new(Met::default()));
     if let Some(mutations) = plan.power_cut {
         disk.cut_power_at(disk.mutations() + mutations);
@@ -217,6 +224,7 @@ pub fn play(seed: u64, plan: Plan) -> Played {
     met.callbacks = history.callbacks_given;
     met.votes = history.votes.iter().map(|vote| vote.promised).sum();
     met.idle_looks = finished.time.as_millis() as u64 / 500;
+    met.encrypted = u64::from(plan.is_encrypted);
     let counts = disk.counts() - counts;
     met.shared_syncs = u64::from(counts.writes > 2 * counts.syncs);
     met.rotations = disk.paths().iter().filter(|path| path.extension().is_some_and(|end| end == "seg")).count() as u64;
@@ -519,7 +527,7 @@ impl Thread {
         if !reopens {
             return;
         }
-        let Some(journal) = self.answered(judge::options(&self.disk).open(DIR)) else { return };
+        let Some(journal) = self.answered(judge::options(&self.disk, promised.is_encrypted).open(DIR)) else { return };
         assert!(journal.recovery_report().clean, "{:?}", journal.recovery_report());
         if self.answered(judge::log(&promised, &journal)).is_none() {
             return;

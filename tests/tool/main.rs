@@ -1,6 +1,8 @@
 //! The program `raft-journal`, run as a process on small journals: sound, damaged, and open in this process.
 
 mod act;
+#[cfg(feature = "encryption")]
+mod keys;
 mod look;
 mod readme;
 

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::keys::Keys;
+
 /// Looks into a raft-journal, checks it, copies it, and measures the disk under it.
 ///
 /// Every command but `repair` only reads the journal, needs no lock, and may run beside the node that has it open.
@@ -24,7 +26,7 @@ Exit codes:
   0  done, and nothing wrong was found
   1  something was found that asks for action: damage, a journal that would not open, a slow disk
   2  the command line is wrong
-  3  it could not be done: no such journal, no permission, no space, held by another process";
+  3  it could not be done: no such journal, no key that fits, no permission, no space, held by another process";
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -55,6 +57,8 @@ pub(super) enum Command {
 pub(super) struct Journal {
     /// The journal's directory
     pub(super) dir: PathBuf,
+    #[command(flatten)]
+    pub(super) keys: Keys,
 }
 
 #[derive(Args)]
@@ -85,6 +89,12 @@ pub(super) struct Repair {
     /// The journal of another node of the same Raft group, or a checkpoint of it: best the leader's. It is only read
     #[arg(long)]
     pub(super) from: PathBuf,
+    /// The other journal's keys; those of `--key-file` unless given
+    #[arg(long, value_name = "FILE")]
+    pub(super) from_key_file: Option<PathBuf>,
+    /// The other journal is not encrypted
+    #[arg(long, conflicts_with = "from_key_file")]
+    pub(super) from_plain: bool,
     /// Only says what is damaged, and what the other journal has of it
     #[arg(long)]
     pub(super) dry_run: bool,

@@ -1,6 +1,6 @@
 //! `checkpoint`: a copy of a journal, by a handle that only reads.
 
-use raft_journal::{Error, OpenOptions};
+use raft_journal::Error;
 use serde_json::json;
 
 use super::arguments::Checkpoint;
@@ -39,13 +39,14 @@ pub(super) fn run(out: &mut Output, arguments: &Checkpoint) -> Result<Outcome, F
 }
 
 /// Copies what a strict open shows: a copy of a damaged journal would take its damage for accepted.
-fn copy(arguments: &Checkpoint) -> Result<raft_journal::Checkpoint, Error> {
+fn copy(arguments: &Checkpoint) -> Result<raft_journal::Checkpoint, Failure> {
+    let options = arguments.journal.keys.options()?.read_only(true);
     let mut tries = 1;
     loop {
-        let journal = OpenOptions::new().read_only(true).open(&arguments.journal.dir)?;
+        let journal = options.open(&arguments.journal.dir)?;
         match journal.checkpoint(&arguments.to) {
             Err(Error::Overtaken { .. }) if tries < TRIES => tries += 1,
-            result => return result,
+            result => return Ok(result?),
         }
     }
 }

@@ -15,7 +15,7 @@ const TEXT_COLUMNS: usize = 80;
 const HEX_BYTES: usize = 16;
 
 pub(super) fn run(out: &mut Output, dump: &Dump) -> Result<Outcome, Failure> {
-    let look = super::look(&dump.journal.dir)?;
+    let look = super::look(&dump.journal.dir, &dump.journal.keys)?;
     let state = look.journal.state();
     let format = if out.json { Format::Json } else { dump.format };
     let Indexes { first, end } = dump.range;
@@ -60,7 +60,7 @@ fn print(out: &mut Output, format: Format, entry: &Entry) -> Result<(), Failure>
     let Entry { index, term, data } = entry;
     match format {
         Format::Json => {
-            let line = json!({ "index": index, "term": term, "bytes": data.len(), "hex": output::hex(data) });
+            let line = json!({ "index": index, "term": term, "bytes": data.len(), "hex": hex::encode(data) });
             out.json_line(&line)?;
         }
         Format::Text => {

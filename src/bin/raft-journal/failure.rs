@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
-use raft_journal::Error;
+use raft_journal::{Error, KeyFault};
+
+use super::keys::KeysFault;
 
 /// What a command came to, when it ran.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +37,8 @@ impl From<Outcome> for ExitCode {
 pub(super) enum Failure {
     /// The journal's own error.
     Journal(Error),
+    /// The keys that the command line names cannot be had.
+    Keys(KeysFault),
     /// Standard output or another file of the program's own.
     Output(io::Error),
 }
@@ -42,6 +46,12 @@ pub(super) enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::Journal(error)
+    }
+}
+
+impl From<KeysFault> for Failure {
+    fn from(fault: KeysFault) -> Failure {
+        Failure::Keys(fault)
     }
 }
 
@@ -55,6 +65,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Journal(error) => error.fmt(f),
+            Failure::Keys(fault) => fault.fmt(f),
             Failure::Output(error) => write!(f, "cannot write the output: {error}; send it elsewhere"),
         }
     }
@@ -78,10 +89,7 @@ impl Failure {
                 "run it as the user that the node runs as"
             }
             Error::Locked { .. } => "stop the node first",
-            Error::Key { .. } => {
-                "this program has no keys: the node itself can verify, repair and copy an encrypted journal \
-                (`Journal::verify`, `repair`, `checkpoint`)"
-            }
+            Error::Key { fault, .. } => return key_hint(*fault),
             Error::NotAJournal { .. } => "a journal's directory is the one that has `meta` and the `.seg` files in it",
             _ => return None,
         })
@@ -91,9 +99,25 @@ impl Failure {
     pub(super) fn code(&self) -> u8 {
         match self {
             Failure::Journal(error) if is_verdict(error) => 1,
-            Failure::Journal(_) | Failure::Output(_) => 3,
+            Failure::Journal(_) | Failure::Keys(_) | Failure::Output(_) => 3,
         }
     }
+}
+
+/// What the command line can do about a journal and keys that do not go together.
+fn key_hint(fault: KeyFault) -> Option<&'static str> {
+    Some(match fault {
+        KeyFault::NoKeys if cfg!(not(feature = "encryption")) => {
+            "this program was built without encryption: build it with `--features cli,encryption`"
+        }
+        KeyFault::NoKeys => "`--key-file FILE` names its keys: a file with a line `ID KEY` for each",
+        KeyFault::NotEncrypted => {
+            "if it never was, leave `--key-file` out; for the journal that `repair --from` names, say `--from-plain`"
+        }
+        KeyFault::Unknown => "add the key with this id to the key file",
+        KeyFault::Wrong => "the key file is another journal's or node's",
+        _ => return None,
+    })
 }
 
 /// Whether an error is about the journal itself, not about getting at it.
@@ -106,5 +130,20 @@ pub(super) fn is_verdict(error: &Error) -> bool {
             | Error::SegmentsWithoutMeta { .. }
             | Error::ForeignFile { .. }
             | Error::UnfinishedCheckpoint { .. }
+            | Error::Key { fault: KeyFault::NotAuthentic, .. }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Failure, KeyFault};
+
+    #[test]
+    fn a_journal_that_was_changed_on_purpose_is_a_finding_and_a_missing_key_is_none() {
+        let code = |fault| Failure::Journal(Error::Key { path: "meta".into(), key_id: 1, fault }).code();
+        assert_eq!(code(KeyFault::NotAuthentic), 1);
+        for fault in [KeyFault::NoKeys, KeyFault::NotEncrypted, KeyFault::Unknown, KeyFault::Wrong] {
+            assert_eq!(code(fault), 3, "{fault}");
+        }
+    }
 }

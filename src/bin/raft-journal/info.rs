@@ -1,20 +1,19 @@
 //! `info`: what a journal holds.
 
-use std::path::Path;
-
 use bytes::Bytes;
 use raft_journal::{LogState, LogStore, RecoveryReport, SegmentRole};
 use serde_json::{Value, json};
 
 use super::Look;
+use super::arguments::Journal;
 use super::failure::{Failure, Outcome};
 use super::output::{self, BAD, FAINT, GOOD, Output, STRONG, styled};
 
 /// The columns that a value takes at most.
 const VALUE_COLUMNS: usize = 60;
 
-pub(super) fn run(out: &mut Output, dir: &Path) -> Result<Outcome, Failure> {
-    let look = super::look(dir)?;
+pub(super) fn run(out: &mut Output, arguments: &Journal) -> Result<Outcome, Failure> {
+    let look = super::look(&arguments.dir, &arguments.keys)?;
     let journal = &look.journal;
     let (state, pairs) = (journal.state(), journal.pairs()?);
     let segments = journal.segments()?;
@@ -24,7 +23,7 @@ pub(super) fn run(out: &mut Output, dir: &Path) -> Result<Outcome, Failure> {
     let report = journal.recovery_report();
     if out.json {
         out.document(&json!({
-            "dir": dir.display().to_string(),
+            "dir": arguments.dir.display().to_string(),
             "journal_id": journal.id().to_string(),
             "life": report.life,
             "clean": report.clean,
@@ -42,7 +41,7 @@ pub(super) fn run(out: &mut Output, dir: &Path) -> Result<Outcome, Failure> {
         }))?;
     } else {
         out.field("journal", styled(STRONG, journal.id()))?;
-        out.field("directory", dir.display())?;
+        out.field("directory", arguments.dir.display())?;
         let closed = if report.clean { "closed in order" } else { "open in a process, or not closed in order" };
         out.field("life", format_args!("{}, {closed}", report.life))?;
         out.field("log", log(&state))?;
@@ -88,8 +87,8 @@ fn number(value: &Bytes) -> Option<u64> {
 fn pair((key, value): &(Bytes, Bytes)) -> Value {
     json!({
         "key": String::from_utf8_lossy(key),
-        "key_hex": output::hex(key),
-        "value_hex": output::hex(value),
+        "key_hex": hex::encode(key),
+        "value_hex": hex::encode(value),
         "u64": number(value),
     })
 }

@@ -1,15 +1,14 @@
 //! `ls`: the segment files.
 
-use std::path::Path;
-
 use raft_journal::{SegmentInfo, SegmentRole};
 use serde_json::{Value, json};
 
+use super::arguments::Journal;
 use super::failure::{Failure, Outcome};
 use super::output::{self, Output};
 
-pub(super) fn run(out: &mut Output, dir: &Path) -> Result<Outcome, Failure> {
-    let look = super::look(dir)?;
+pub(super) fn run(out: &mut Output, arguments: &Journal) -> Result<Outcome, Failure> {
+    let look = super::look(&arguments.dir, &arguments.keys)?;
     let segments = look.journal.segments()?;
     if out.json {
         let list: Vec<Value> = segments.iter().map(document).collect();

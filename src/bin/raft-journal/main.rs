@@ -6,6 +6,7 @@ mod checkpoint;
 mod dump;
 mod failure;
 mod info;
+mod keys;
 mod list;
 mod output;
 mod recover;
@@ -17,10 +18,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
-use raft_journal::{Damage, Error, Journal, OnDamage, OpenOptions};
+use raft_journal::{Damage, Error, Journal, OnDamage};
 
 use arguments::{Arguments, Command};
 use failure::{Failure, Outcome};
+use keys::Keys;
 use output::{BAD, FAINT, Output, STRONG};
 
 fn main() -> ExitCode {
@@ -39,8 +41,8 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<Outcome, Failure> {
     let mut out = Output::new(arguments.json);
     let outcome = match arguments.command {
-        Command::Info(journal) => info::run(&mut out, &journal.dir)?,
-        Command::Ls(journal) => list::run(&mut out, &journal.dir)?,
+        Command::Info(journal) => info::run(&mut out, &journal)?,
+        Command::Ls(journal) => list::run(&mut out, &journal)?,
         Command::Dump(dump) => dump::run(&mut out, &dump)?,
         Command::Verify(verify) => verify::run(&mut out, &verify)?,
         Command::Repair(repair) => repair::run(&mut out, &repair)?,
@@ -78,11 +80,11 @@ struct Look {
 }
 
 /// Opens a journal for reading, its damage included: a tool that looks must not need a sound one.
-fn look(dir: &Path) -> Result<Look, Error> {
-    match OpenOptions::new().read_only(true).open(dir) {
+fn look(dir: &Path, keys: &Keys) -> Result<Look, Failure> {
+    let options = keys.options()?.read_only(true);
+    match options.open(dir) {
         Err(Error::Damaged(damage)) => {
-            let accepting = OpenOptions::new().read_only(true).on_damage(OnDamage::Accept);
-            Ok(Look { journal: accepting.open(dir)?, refused: Some(damage) })
+            Ok(Look { journal: options.on_damage(OnDamage::Accept).open(dir)?, refused: Some(damage) })
         }
         opened => Ok(Look { journal: opened?, refused: None }),
     }

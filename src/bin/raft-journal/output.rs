@@ -72,15 +72,6 @@ pub(super) fn damage(damage: &Damage) -> Value {
     })
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 /// Bytes as text on one line, no longer than so many columns: what is no printable ASCII is escaped.
 pub(super) fn text(bytes: &[u8], columns: usize) -> String {
     let mut out = String::new();
@@ -117,7 +108,7 @@ pub(super) fn table(titles: &[&str], right: &[bool], rows: &[Vec<String>]) -> Ve
 
 #[cfg(test)]
 mod tests {
-    use super::{hex, text};
+    use super::text;
 
     #[test]
     fn bytes_become_one_line_of_text() {
@@ -125,6 +116,5 @@ mod tests {
         assert_eq!(text(b"a\n\xff", 20), "a\\n\\xff");
         assert_eq!(text(b"0123456789", 10), "0123456789");
         assert_eq!(text(b"0123456789", 6), "01234…");
-        assert_eq!(hex(b"\x00\xffa"), "00ff61");
     }
 }

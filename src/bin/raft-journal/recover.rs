@@ -1,6 +1,6 @@
 //! `recover --dry-run`: what opening for writing would find and do.
 
-use raft_journal::{OnDamage, OpenOptions, RecoveryReport};
+use raft_journal::{OnDamage, RecoveryReport};
 use serde_json::json;
 
 use super::arguments::Recover;
@@ -10,7 +10,7 @@ use super::output::{BAD, GOOD, Output, styled};
 
 pub(super) fn run(out: &mut Output, recover: &Recover) -> Result<Outcome, Failure> {
     let on_damage = if recover.accept_damage { OnDamage::Accept } else { OnDamage::Refuse };
-    let options = OpenOptions::new().on_damage(on_damage).meta_bytes_max(recover.meta_bytes_max);
+    let options = recover.journal.keys.options()?.on_damage(on_damage).meta_bytes_max(recover.meta_bytes_max);
     match options.preview(&recover.journal.dir) {
         Ok(report) => {
             say(out, &report)?;

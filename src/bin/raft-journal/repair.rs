@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use raft_journal::{DamagedRange, Entry, Error, Journal, LogStore, OnDamage, OpenOptions};
+use raft_journal::{DamagedRange, Entry, Error, Journal, LogStore, OnDamage};
 use serde_json::{Value, json};
 
 use super::arguments::Repair;
 use super::failure::{Failure, Outcome};
+use super::keys::Keys;
 use super::output::{BAD, GOOD, Output, styled};
 
 /// What is read of the other journal at a time, bytes.
@@ -21,7 +22,7 @@ struct Run {
 }
 
 pub(super) fn run(out: &mut Output, arguments: &Repair) -> Result<Outcome, Failure> {
-    let other = super::look(&arguments.from)?.journal;
+    let other = super::look(&arguments.from, &from_keys(arguments))?.journal;
     let journal = open(arguments)?;
     let damaged = damaged(&journal)?;
     let mut runs = Vec::new();
@@ -36,10 +37,20 @@ pub(super) fn run(out: &mut Output, arguments: &Repair) -> Result<Outcome, Failu
     Ok(Outcome::found(left || arguments.dry_run && !runs.is_empty()))
 }
 
+/// The other journal's keys. That it has none must be said: a plain journal in its place could hold anybody's entries.
+fn from_keys(arguments: &Repair) -> Keys {
+    match &arguments.from_key_file {
+        Some(path) => Keys { key_file: Some(path.clone()), key_id: None },
+        None if arguments.from_plain => Keys::default(),
+        None => arguments.journal.keys.clone(),
+    }
+}
+
 /// Opens the journal with its damage. A dry run only reads.
-fn open(arguments: &Repair) -> Result<Journal, Error> {
-    let options = OpenOptions::new().meta_bytes_max(arguments.meta_bytes_max).read_only(arguments.dry_run);
-    options.on_damage(OnDamage::Accept).open(&arguments.journal.dir)
+fn open(arguments: &Repair) -> Result<Journal, Failure> {
+    let options = arguments.journal.keys.options()?;
+    let options = options.meta_bytes_max(arguments.meta_bytes_max).read_only(arguments.dry_run);
+    Ok(options.on_damage(OnDamage::Accept).open(&arguments.journal.dir)?)
 }
 
 /// The runs of entries that cannot be read. Reading everything is how they are found: a journal that opens has not looked

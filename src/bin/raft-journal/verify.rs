@@ -11,7 +11,7 @@ use super::failure::{Failure, Outcome};
 use super::output::{self, BAD, FAINT, GOOD, Output, styled};
 
 pub(super) fn run(out: &mut Output, arguments: &Verify) -> Result<Outcome, Failure> {
-    let look = super::look(&arguments.journal.dir)?;
+    let look = super::look(&arguments.journal.dir, &arguments.journal.keys)?;
     let rate = arguments.mib_per_second.map(|rate| rate << 20);
     let report = verify(&look.journal, rate)?;
     if out.json {
