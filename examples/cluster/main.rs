@@ -12,7 +12,6 @@
 //! written, not that they are durable: with `--power-cut` the nodes run in this process, on simulated disks that lose power,
 //! and `--without-syncs` beside it leaves the syncs out, which must show. `--throughput` measures a cluster on journals beside one on stores in memory.
 
-mod careful_log;
 mod clients;
 mod cluster;
 mod history;

@@ -15,7 +15,6 @@ use raft_journal::io::{Fs, PathKind};
 use raft_journal::{Journal, OpenOptions};
 
 use super::Result;
-use super::careful_log::CarefulLog;
 use super::rpc::{Book, Links, Listening};
 use super::server::Server;
 use super::state_machine::{StateMachine, Types};
@@ -36,7 +35,11 @@ impl Node {
         prepare(&*fs, dir)?;
         let journal = open_journal(Arc::clone(&fs), dir)?;
         let machine = StateMachine::open_on(fs, dir)?;
-        let log_store = CarefulLog { log: LogStore::for_node(journal.clone(), &id)?, machine: machine.clone() };
+        let saving = machine.clone();
+        let log_store = LogStore::for_node(journal.clone(), &id)?.purging_once_saved(move |log_id| {
+            let machine = saving.clone();
+            async move { machine.is_saved_up_to(log_id).await }
+        });
         let mut node = Node::start_on(id, log_store, machine, config, book).await?;
         node.journal = Some(journal);
         Ok(node)

@@ -23,6 +23,9 @@ mod hunt;
 #[path = "../../tests/crash/model.rs"]
 mod model;
 mod progress;
+mod short;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 #[path = "../../tests/random_damage"]
@@ -47,6 +50,7 @@ use clap::Parser;
 use at_rest::AtRest;
 use explore::Seen;
 use hunt::Faults;
+use schedules::world::Around;
 use threads::Threads;
 
 /// States are made of many small pieces, and two threads make them.
@@ -77,8 +81,9 @@ fn main() -> ExitCode {
     let until = Duration::try_from_secs_f64(minutes * 60.0).ok().filter(|time| !time.is_zero());
     let seen = Seen::new(states, until.and_then(|time| begun.checked_add(time)));
     let mut classes = hunt::power_cuts(&hunt::plain());
-    classes.push(Box::new(AtRest) as Box<dyn Faults>);
-    classes.push(Box::new(Threads) as Box<dyn Faults>);
+    classes.push(Box::new(AtRest { wrap: random_damage::run::plain }) as Box<dyn Faults>);
+    let around = Around { thread: threads::quiet_thread, ..Around::NOTHING };
+    classes.push(Box::new(Threads { around }) as Box<dyn Faults>);
     let seeds = seed..seed.saturating_add(histories);
     let caught = progress::watched(states, || seen.count(), || hunt::hunt(seeds, &classes, &seen));
     println!("{caught}");

@@ -22,7 +22,7 @@
 //! | `append` | one write, on a thread of the journal's; another one syncs and calls back | when the callback says so |
 //! | `save_vote` | one commit, which first completes a sync of all appends before it | on return |
 //! | `truncate` | one batch | on return |
-//! | `purge` | the head and the purged LogId in one commit | on return |
+//! | `purge` | the head and the purged LogId in one commit; first, if asked for, a wait for the snapshot | on return |
 //! | `save_committed` | in memory | with the next commit |
 //! | reads | on the caller's thread: mostly of what was written a moment ago, from memory | – |
 //!
@@ -47,14 +47,20 @@
 //! `serde_bytes`. The keys are `openraft.vote`, `openraft.committed` and `openraft.purged`, and those of the names that
 //! say whose the journal is: `adapter` and `adapter.node`. Purge and append through this adapter only.
 //!
+//! openraft 0.9 purges the log behind a snapshot that may not be saved yet:
+//! [`purging_once_saved`](LogStore::purging_once_saved).
+//!
 //! Two features of openraft matter: `single-term-leader` changes how LogIds are written, so choose before the first
 //! entry; `singlethreaded` takes away the `Send` that a callback on another thread needs, and does not build with this
 //! adapter.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
+use std::future::Future;
 use std::io;
 use std::marker::PhantomData;
 use std::ops::RangeBounds;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use openraft_09::storage::{LogFlushed, RaftLogStorage};
 use openraft_09::{
@@ -89,11 +95,21 @@ impl<C: RaftTypeConfig> Flavor for Version<C> {
     }
 }
 
+type Saved = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
+
 /// A journal as openraft's log store. Clones share the journal, serve as log readers, and write in one order: make one
 /// for a node, and clone it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LogStore<C: RaftTypeConfig, S = Journal> {
     log: Log<Version<C>, S>,
+    /// What a purge waits for.
+    saved: Option<Arc<dyn Fn(LogIdOf<C>) -> Saved + Send + Sync>>,
+}
+
+impl<C: RaftTypeConfig, S: Debug> Debug for LogStore<C, S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("LogStore").field("log", &self.log).finish_non_exhaustive()
+    }
 }
 
 impl<C: RaftTypeConfig, S: Backend> LogStore<C, S> {
@@ -105,7 +121,7 @@ impl<C: RaftTypeConfig, S: Backend> LogStore<C, S> {
     /// [`OwnerError::OtherAdapter`] and [`OwnerError::NoAdapter`] for a journal that this adapter did not write;
     /// [`OwnerError::Store`].
     pub fn new(store: S) -> Result<Self, OwnerError> {
-        Log::open(store, None).map(|log| LogStore { log })
+        Log::open(store, None).map(|log| LogStore { log, saved: None })
     }
 
     /// As [`new`](Self::new), for the node with this id, whose name is written into the journal as well, where it has
@@ -115,7 +131,46 @@ impl<C: RaftTypeConfig, S: Backend> LogStore<C, S> {
     ///
     /// As for [`new`](Self::new), and [`OwnerError::OtherNode`].
     pub fn for_node(store: S, id: &C::NodeId) -> Result<Self, OwnerError> {
-        Log::open(store, Some(&id.to_string())).map(|log| LogStore { log })
+        Log::open(store, Some(&id.to_string())).map(|log| LogStore { log, saved: None })
+    }
+
+    /// Lets each purge wait until a snapshot that stands in for the entries is durable: `saved(log_id)` answers once the
+    /// state machine's durable snapshot covers `log_id`.
+    ///
+    /// openraft 0.9.25 gives a snapshot that the leader sent to the state machine, which saves it on a task of its own, and
+    /// purges the log up to it without waiting for that. A crash in between leaves neither the entries nor the snapshot,
+    /// and a node that does not start any more.
+    ///
+    /// openraft's core waits for a purge, so `saved` must answer in the end: with an error, if the snapshot cannot be saved.
+    /// Then nothing is purged, and the node stops. It is asked again after a restart, about what was saved before: begin
+    /// with the snapshot that is found.
+    ///
+    /// ```
+    /// use raft_journal::MemoryStore;
+    /// use raft_journal::adapters::openraft_09::LogStore;
+    /// use std::io;
+    /// use tokio::sync::watch;
+    ///
+    /// # extern crate openraft_09 as openraft;
+    /// # use std::io::Cursor;
+    /// # openraft::declare_raft_types!(pub Types: D = String, R = String);
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // What the newest durable snapshot covers. The state machine sends it on, behind the sync of each.
+    /// let (_state_machine, covered) = watch::channel(None);
+    /// let log_store = LogStore::<Types, _>::for_node(MemoryStore::new(), &1)?.purging_once_saved(move |log_id| {
+    ///     let mut covered = covered.clone();
+    ///     async move { covered.wait_for(|up_to| *up_to >= Some(log_id)).await.map(drop).map_err(io::Error::other) }
+    /// });
+    /// # drop(log_store);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn purging_once_saved<F, W>(self, saved: F) -> Self
+    where
+        F: Fn(LogIdOf<C>) -> W + Send + Sync + 'static,
+        W: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        LogStore { saved: Some(Arc::new(move |log_id| Box::pin(saved(log_id)))), ..self }
     }
 
     /// The store below.
@@ -188,6 +243,9 @@ impl<C: RaftTypeConfig, S: Backend> RaftLogStorage<C> for LogStore<C, S> {
     }
 
     async fn purge(&mut self, log_id: LogIdOf<C>) -> Answer<C, ()> {
+        if let Some(saved) = self.saved.as_ref().map(|saved| saved(log_id.clone())) {
+            saved.await.map_err(|error| StorageIOError::write_snapshot(None, AnyError::new(&error)))?;
+        }
         let purged = self.log.purge(log_id.clone()).await;
         purged.map_err(when(ErrorSubject::Log(log_id), ErrorVerb::Delete))
     }

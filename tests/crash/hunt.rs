@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::explore::{Class, Explorer, Seen, Tally};
 use crate::generate::{self, History, Trouble};
 use crate::history::Wrap;
+use crate::model::Op;
 use raft_journal::io::sim::SimFs;
 
 /// A seed with which a promise was broken.
@@ -16,17 +17,23 @@ pub struct Failure {
     pub seed: u64,
     /// How it was broken.
     pub said: String,
-    /// The history, as short as it could be made, where there is one.
-    pub history: Option<History>,
+    /// The history, as short as it could be made.
+    pub history: Short,
+}
+
+/// A history that was made shorter.
+pub struct Short {
+    /// How many steps are left.
+    pub steps: usize,
+    /// All of it, as it is printed.
+    pub text: String,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Failure { seed, said, history } = self;
         writeln!(f, "{said}")?;
-        if let Some(history) = history {
-            writeln!(f, "The shortest history that does this: {history:#?}")?;
-        }
+        writeln!(f, "The shortest history that does this: {}", history.text)?;
         let features = if cfg!(feature = "encryption") { "sim,encryption" } else { "sim" };
         write!(
             f,
@@ -46,9 +53,27 @@ pub trait Faults: Sync {
     fn explore(&self, seed: u64, seen: &Seen) -> (Tally, Result<(), String>);
 
     /// A failure of a seed, as short as it can be made.
-    fn shrink(&self, seed: u64, said: String) -> Failure {
-        Failure { seed, said, history: None }
+    fn shrink(&self, seed: u64, said: String) -> Failure;
+}
+
+/// What is left when as much as possible is left out: long runs first, single steps last, always from the end. `still`
+/// says whether the rest fails as before.
+pub fn leave_out<T: Clone>(steps: &[T], mut still: impl FnMut(&[T]) -> bool) -> Vec<T> {
+    let mut left = steps.to_vec();
+    let mut count = left.len();
+    while count > 0 {
+        let mut end = left.len();
+        while end > 0 {
+            let begin = end.saturating_sub(count);
+            let shorter = [&left[..begin], &left[end..]].concat();
+            if still(&shorter) {
+                left = shorter;
+            }
+            end = begin;
+        }
+        count /= 2;
     }
+    left
 }
 
 /// Power lost in histories that have some trouble besides.
@@ -70,17 +95,16 @@ impl Faults for PowerCuts {
         Explorer::new(seen, Arc::clone(&self.wrap)).explore(&generate::history(seed, self.trouble))
     }
 
-    /// Leaves out one step after the other from the end.
+    /// Whatever else goes wrong with fewer steps is as good a failure.
     fn shrink(&self, seed: u64, mut said: String) -> Failure {
         let mut history = generate::history(seed, self.trouble);
-        for at in (0..history.ops.len()).rev() {
-            let mut shorter = history.clone();
-            shorter.ops.remove(at);
-            if let Err(now) = Explorer::new(&Seen::without_end(), Arc::clone(&self.wrap)).explore(&shorter).1 {
-                (history, said) = (shorter, now);
-            }
-        }
-        Failure { seed, said, history: Some(history) }
+        let explore = |ops: &[Op]| {
+            let shorter = History { ops: ops.to_vec(), ..history.clone() };
+            Explorer::new(&Seen::without_end(), Arc::clone(&self.wrap)).explore(&shorter).1
+        };
+        let ops = leave_out(&history.ops, |ops| explore(ops).map_err(|now| said = now).is_err());
+        history.ops = ops;
+        Failure { seed, said, history: Short { steps: history.ops.len(), text: format!("{history:#?}") } }
     }
 }
 

@@ -6,6 +6,7 @@ mod disks;
 mod history;
 mod order;
 mod power_cuts;
+mod purges;
 mod readers;
 mod rules;
 mod subject;

@@ -13,9 +13,10 @@ use raft_journal::adapters::raft_rs::{Error, LogStore};
 use raft_journal::io::sim::{OperationKind, SimFs};
 use raft_journal::{
     Changes, Damage, DamageKind, DamagedRange, Entry, Error as StoreError, LogState, LogStore as Log, MemoryStore,
-    Pending, Position, Result, StableStore,
+    OnDamage, Pending, Position, Result, StableStore,
 };
 
+use super::common::{Disk, on_both};
 use super::{entries, log, open, options, snapshot};
 
 /// A store some of whose entries are lost, their terms with them where that is asked for; or cannot be read now.
@@ -141,6 +142,59 @@ fn lost_entry_is_compacted_to_followers_until_a_snapshot_covers_it() {
     store.verify(7..10).unwrap();
     store.verify(10..10).unwrap();
     assert_eq!(store.term(5), Ok(2));
+}
+
+/// A log of 9 entries on a disk where these are lost, opened in spite of that; and the entries as the journal knows them.
+fn with_lost(disk: &Disk, lost: &[usize]) -> (LogStore, Vec<Entry>) {
+    let options = disk.options().tail_cache_bytes(0).on_damage(OnDamage::Accept);
+    let store = LogStore::open(options.open(&disk.dir).unwrap(), 1).unwrap();
+    for (term, first) in [(1, 1), (2, 4), (4, 7)] {
+        store.append(&entries(term, first..first + 3)).unwrap().wait().unwrap();
+    }
+    let held = store.store().entries(1..10, u64::MAX).unwrap();
+    store.store().close().unwrap();
+    drop(store);
+    for &index in lost {
+        let (name, at) = disk.find(&held[index - 1].data);
+        disk.flip(&name, at + 5);
+    }
+    (LogStore::open(options.open(&disk.dir).unwrap(), 1).unwrap(), held)
+}
+
+#[test]
+fn a_lost_entry_that_was_put_back_asks_for_no_newer_snapshot() {
+    on_both(|disk| {
+        let (store, held) = with_lost(disk, &[5, 8]);
+        let store = store.with_snapshots(|_, _| Some(snapshot(4, 2)));
+        let sends = |from| store.entries(from, 10, None, GetEntriesContext::empty(true));
+        let unavailable = || Err(RaftError::Store(StorageError::SnapshotTemporarilyUnavailable));
+        assert_eq!(store.snapshot(0, 2), Ok(snapshot(4, 2)));
+        for lost in [5, 8] {
+            assert_eq!(sends(lost), Err(RaftError::Store(StorageError::Compacted)));
+            assert_eq!(store.snapshot(0, 2), unavailable());
+        }
+        // The other one is still lost.
+        store.store().repair(&held[7..8]).unwrap();
+        assert_eq!(store.snapshot(0, 2), unavailable());
+        store.store().repair(&held[4..5]).unwrap();
+        assert_eq!(store.snapshot(0, 2), Ok(snapshot(4, 2)));
+        assert_eq!(sends(5).unwrap().len(), 5);
+    });
+}
+
+#[test]
+fn a_lost_entry_that_was_replaced_asks_for_no_newer_snapshot() {
+    on_both(|disk| {
+        let (store, _) = with_lost(disk, &[8]);
+        let store = store.with_snapshots(|_, _| Some(snapshot(4, 2)));
+        let read = store.entries(8, 10, None, GetEntriesContext::empty(true));
+        assert_eq!(read, Err(RaftError::Store(StorageError::Compacted)));
+        assert!(store.snapshot(0, 2).is_err());
+        store.append(&entries(5, 7..8)).unwrap().wait().unwrap();
+        assert_eq!(store.snapshot(0, 2), Ok(snapshot(4, 2)));
+        store.append(&entries(5, 8..9)).unwrap().wait().unwrap();
+        assert_eq!(store.snapshot(0, 2), Ok(snapshot(4, 2)));
+    });
 }
 
 /// A leader of one, with a learner that says it has nothing; what the leader sends it.

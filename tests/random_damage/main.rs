@@ -13,10 +13,11 @@ mod run;
 
 use std::io::ErrorKind;
 
+use common::is_encrypted;
 use raft_journal::io::sim::{Fault, OperationKind, Survival};
 use raft_journal::{Error, OnDamage};
-use rest::{Judged, Rest, Verdict};
-use run::{Run, number, trace};
+use rest::{Judged, Past, Rest, Verdict};
+use run::{End, Random, Run, Step, Way, number, plain, trace};
 
 /// Says, when a test fails, how to see the failure again.
 struct Replay {
@@ -50,10 +51,11 @@ fn for_seeds(test: &'static str, usual: u64, run: impl Fn(u64) -> u64) -> (u64, 
 
 /// Returns 1 when the damage had to be accepted.
 fn run_damaged(seed: u64) -> u64 {
-    let mut rest = Rest::new(seed);
-    let damage = rest.draw();
+    let mut random = Random::new(seed);
+    let rest = Rest::new(&Past::draw(seed, &mut random), plain);
+    let damage = rest.draw(&mut random, 6);
     let mut accepted = 0;
-    rest.judge(&damage, 6, &mut |Judged { digest, verdict, report }| {
+    rest.judge(&damage, &mut |Judged { digest, verdict, report }| {
         trace(|| format!("disk {digest:x}: {verdict:?}, {report:?}"));
         accepted += u64::from(verdict == Verdict::Accepted);
     });
@@ -69,30 +71,30 @@ fn random_damage_costs_no_more_than_is_told_and_nothing_that_is_appended_later()
 
 /// Returns how often there was no space.
 fn run_full(seed: u64) -> u64 {
-    let mut run = Run::new(seed);
+    let (mut run, mut random) = (Run::new(Way { wrap: plain, is_encrypted: is_encrypted(seed) }), Random::new(seed));
     let mut refused = 0;
     for _ in 0..8 {
-        for _ in 0..run.random.below(40) {
-            if run.random.one_in(4) {
+        for _ in 0..random.below(40) {
+            if random.one_in(4) {
                 let full = Fault::new(OperationKind::Write, ErrorKind::StorageFull).in_path(".seg");
-                let full = full.nth(run.random.below(4));
-                let written = run.random.below(20) as usize;
-                run.sim.inject(if run.random.one_in(2) { full.at_most(written) } else { full });
+                let full = full.nth(random.below(4));
+                let written = random.below(20) as usize;
+                run.sim.inject(if random.one_in(2) { full.at_most(written) } else { full });
             }
-            match run.step() {
+            match run.take(&Step::draw(&mut random)) {
                 Ok(()) => {}
                 Err(Error::NoSpace { .. }) => refused += 1,
                 Err(error) => panic!("a full disk gives {error:?}"),
             }
             run.sim.clear_faults();
-            if run.random.one_in(6) {
-                let random = Survival::Random(run.random.bits());
-                let survival = if run.random.one_in(2) { Survival::Everything } else { random };
-                run.model.check(&run.open(&run.sim.after_power_cut(survival), OnDamage::Refuse).unwrap());
+            if random.one_in(6) {
+                let drawn = Survival::Random(random.bits());
+                let survival = if random.one_in(2) { Survival::Everything } else { drawn };
+                run.model.check(&run.open_on(&run.sim.after_power_cut(survival), OnDamage::Refuse).unwrap());
             }
         }
         run.model.check(&run.journal);
-        run.reopen();
+        run.reopen(End::draw(&mut random));
     }
     refused
 }

@@ -13,6 +13,23 @@ use crate::common;
 
 const META: &str = "/journal/meta";
 
+/// Power lost while an open accepts damage.
+#[derive(Clone, Copy, Debug)]
+pub struct Interruption {
+    /// After so many of the open's mutations.
+    mutations: u64,
+    /// Of what survives.
+    seed: u64,
+    /// An open that accepts nothing comes next.
+    is_looked_at: bool,
+}
+
+impl Interruption {
+    pub fn draw(random: &mut Random) -> Interruption {
+        Interruption { mutations: random.below(14), seed: random.bits(), is_looked_at: random.one_in(2) }
+    }
+}
+
 /// Faults in one place of the disk: a file as such, a bit, a sector or two, a write that went astray or never happened;
 /// and, for `meta` alone, both copies of a slot, or of a commit.
 pub fn faults(random: &mut Random, sim: &SimFs) -> Vec<AtRest> {
@@ -41,6 +58,10 @@ pub fn contents(sim: &SimFs) -> Files {
     sim.paths().into_iter().map(|path| (path.clone(), sim.read_file(&path).unwrap())).collect()
 }
 
+fn length(files: &Files, path: &Path) -> Option<usize> {
+    files.get(path).map(Vec::len)
+}
+
 fn is_told(damaged: &[Arc<Damage>], index: u64) -> bool {
     let ranges = damaged.iter().map(|damage| damage.indexes);
     ranges.into_iter().any(|range| range.first <= index && range.end.is_none_or(|end| index < end))
@@ -51,10 +72,6 @@ pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 /// What a file has in a range; nothing where there is no such file.
 fn part<'a>(files: &'a Files, path: &Path, range: &Range<usize>) -> Option<&'a [u8]> {
     files.get(path)?.get(range.clone())
-}
-
-fn length(files: &Files, path: &Path) -> Option<usize> {
-    files.get(path).map(Vec::len)
 }
 
 /// How damage left `meta`.
@@ -164,7 +181,7 @@ impl Run {
 
     /// With the newest state lost, an open fails, or says what is suspect and shows no wrong bytes.
     pub fn check_outdated(&self) {
-        let strict = self.open(&self.sim, OnDamage::Refuse);
+        let strict = self.open(OnDamage::Refuse);
         trace(|| format!("without the newest state: {:?}", strict.as_ref().map(Journal::recovery_report)));
         let journal = match strict {
             Ok(journal) => journal,
@@ -186,10 +203,10 @@ impl Run {
         }
     }
 
-    /// Opens with damage at rest; says whether it had to be accepted first.
-    pub fn open_damaged(&mut self, spoiled: &[PathBuf], extra: &[PathBuf]) -> bool {
+    /// Opens with damage at rest; says whether it had to be accepted first, which is interrupted so often.
+    pub fn open_damaged(&mut self, spoiled: &[PathBuf], extra: &[PathBuf], interruptions: &[Interruption]) -> bool {
         let files = contents(&self.sim);
-        match self.open(&self.sim, OnDamage::Refuse) {
+        match self.open(OnDamage::Refuse) {
             Ok(journal) => {
                 self.journal = journal;
                 return false;
@@ -201,30 +218,30 @@ impl Run {
                 assert!(why.contains(extra.file_name().unwrap().to_str().unwrap()), "{why}");
                 assert!(contents(&self.sim) == files, "a refused open changes nothing");
                 self.sim.remove_file_now(extra).unwrap();
-                self.journal = self.open(&self.sim, OnDamage::Refuse).unwrap();
+                self.journal = self.open(OnDamage::Refuse).unwrap();
                 return false;
             }
             Err(error) => panic!("damage at rest gives {error:?}"),
         }
         assert!(contents(&self.sim) == files, "a refused open changes nothing");
-        for _ in 0..self.random.below(4) {
-            self.sim.cut_power_at(self.sim.mutations() + self.random.below(14));
-            let accepting = self.open(&self.sim, OnDamage::Accept);
+        for interruption in interruptions {
+            self.sim.cut_power_at(self.sim.mutations() + interruption.mutations);
+            let accepting = self.open(OnDamage::Accept);
             self.was_suspect |= accepting.is_ok_and(|journal| journal.recovery_report().suspect.is_some());
-            self.sim = self.sim.after_power_cut(Survival::Random(self.random.bits()));
-            if self.random.one_in(2) {
-                let strict = self.open(&self.sim, OnDamage::Refuse);
+            self.sim = self.sim.after_power_cut(Survival::Random(interruption.seed));
+            if interruption.is_looked_at {
+                let strict = self.open(OnDamage::Refuse);
                 assert!(matches!(strict, Ok(_) | Err(Error::Damaged(_))), "after a power cut: {strict:?}");
                 self.sim = self.sim.after_process_kill();
             }
         }
-        self.journal = self.open(&self.sim, OnDamage::Accept).unwrap();
+        self.journal = self.open(OnDamage::Accept).unwrap();
         true
     }
 
     /// Accepts damage that has shown only now.
     pub fn accept_latent(&mut self) -> Journal {
-        let journal = self.open(&self.sim, OnDamage::Accept).unwrap();
+        let journal = self.open(OnDamage::Accept).unwrap();
         trace(|| format!("accepted later: {:?}", journal.recovery_report()));
         self.model.suffer(&journal);
         let lost_max = self.latent_max.take().unwrap();

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use raft_journal::RecoveryReport;
 use raft_journal::io::sim::{AtRest, SimFs};
 
-use super::oracle::{Files, Meta, contents, faults, latent_max, unseen_max};
-use super::run::{Random, Run, trace};
+use super::oracle::{Files, Interruption, Meta, contents, faults, latent_max, unseen_max};
+use super::run::{End, Random, Run, Step, Way, Wrap, trace};
+use crate::common::is_encrypted;
 
 /// How an open dealt with a disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,13 +30,44 @@ pub struct Judged<'a> {
     pub report: Option<&'a RecoveryReport>,
 }
 
-/// Faults, and what is drawn after them.
-pub struct Damage {
-    pub faults: Vec<AtRest>,
-    random: Random,
+/// What happened to a journal before its disk was at rest.
+#[derive(Clone)]
+pub struct Past {
+    pub steps: Vec<Step>,
+    /// It was closed, not killed.
+    pub closes: bool,
+    pub is_encrypted: bool,
 }
 
-/// A journal after a random history, closed or killed.
+impl Past {
+    /// What belongs to a seed, which `random` was made of.
+    pub fn draw(seed: u64, random: &mut Random) -> Past {
+        let mut steps = Vec::new();
+        for _ in 0..20 + random.below(60) {
+            steps.push(Step::draw(random));
+            if random.one_in(25) {
+                steps.push(Step::Reopen(End::draw(random)));
+            }
+        }
+        // A commit vouches for all that came before, and so does a close.
+        if random.one_in(2) {
+            steps.push(Step::Vote);
+        }
+        Past { steps, closes: random.one_in(3), is_encrypted: is_encrypted(seed) }
+    }
+}
+
+/// Faults, and what comes after them.
+#[derive(Clone)]
+pub struct Damage {
+    pub faults: Vec<AtRest>,
+    /// Power lost while the damage is accepted.
+    pub interruptions: Vec<Interruption>,
+    /// What each process does that follows, and how it ends.
+    pub lives: Vec<(Vec<Step>, End)>,
+}
+
+/// A journal after its history, closed or killed.
 pub struct Rest {
     run: Run,
     disk: SimFs,
@@ -43,20 +75,11 @@ pub struct Rest {
 }
 
 impl Rest {
-    pub fn new(seed: u64) -> Rest {
-        let mut run = Run::new(seed);
-        for _ in 0..20 + run.random.below(60) {
-            run.step().unwrap();
-            if run.random.one_in(25) {
-                run.reopen();
-            }
-        }
-        // A commit vouches for all that came before, and so does a close.
-        if run.random.one_in(2) {
-            run.vote().unwrap();
-        }
+    pub fn new(past: &Past, wrap: Wrap) -> Rest {
+        let mut run = Run::new(Way { wrap, is_encrypted: past.is_encrypted });
+        past.steps.iter().for_each(|step| run.take(step).unwrap());
         let disk = run.sim.clone();
-        if run.random.one_in(3) {
+        if past.closes {
             run.journal.close().unwrap();
             run.past.clear();
         }
@@ -64,15 +87,17 @@ impl Rest {
         Rest { run, disk, files }
     }
 
-    /// The next damage to be done.
-    pub fn draw(&mut self) -> Damage {
-        let faults = faults(&mut self.run.random, &self.disk);
-        Damage { faults, random: Random::new(self.run.random.bits()) }
+    /// Damage to be done, with so many processes after it.
+    pub fn draw(&self, random: &mut Random, lives: u64) -> Damage {
+        let faults = faults(random, &self.disk);
+        let interruptions = (0..random.below(4)).map(|_| Interruption::draw(random)).collect();
+        let mut life = |_| ((0..random.below(30)).map(|_| Step::draw(random)).collect(), End::draw(random));
+        Damage { faults, interruptions, lives: (0..lives).map(&mut life).collect() }
     }
 
-    /// Damages the disk, opens and judges it, and goes on with it through so many ends of the process. `see` hears of
-    /// each disk that was opened, as long as something came after it.
-    pub fn judge(&self, damage: &Damage, rounds: u64, see: &mut dyn FnMut(Judged)) {
+    /// Damages the disk, opens and judges it, and goes on with it. `see` hears of each disk that was opened, as long as
+    /// something came after it.
+    pub fn judge(&self, damage: &Damage, see: &mut dyn FnMut(Judged)) {
         let sim = self.disk.after_process_kill();
         for fault in &damage.faults {
             trace(|| format!("damage: {fault:?}"));
@@ -83,13 +108,13 @@ impl Rest {
         let spoiled: Vec<PathBuf> = self.files.keys().filter(is_spoiled).cloned().collect();
         let extra: Vec<PathBuf> = after.keys().filter(|path| !self.files.contains_key(*path)).cloned().collect();
         let meta = Meta::of(&self.files, &after);
-        let mut run = self.run.on(sim, damage.random.clone());
+        let mut run = self.run.on(sim);
         if meta == Meta::NewestLost {
             run.check_outdated();
             return see(Judged { digest, verdict: Verdict::NewestLost, report: None });
         }
 
-        let accepted = run.open_damaged(&spoiled, &extra);
+        let accepted = run.open_damaged(&spoiled, &extra, &damage.interruptions);
         run.suffer(self.run.possible(&self.disk, &self.files, &after));
         let (unseen_max, untold_max) = unseen_max(&damage.faults);
         let report = run.journal.recovery_report();
@@ -102,9 +127,9 @@ impl Rest {
         run.latent_max = latent_max(&damage.faults);
         let verdict = if accepted { Verdict::Accepted } else { Verdict::Opened };
         see(Judged { digest, verdict, report: Some(report) });
-        for round in 0..rounds {
-            let digest = run.go_on(accepted.then_some(untold_max));
-            if round + 1 < rounds {
+        for (number, (steps, end)) in (1..).zip(&damage.lives) {
+            let digest = run.go_on(steps, *end, accepted.then_some(untold_max));
+            if number < damage.lives.len() {
                 see(Judged { digest, verdict: Verdict::GoneOn, report: Some(run.journal.recovery_report()) });
             }
         }
@@ -112,21 +137,19 @@ impl Rest {
 }
 
 impl Run {
-    /// The same on another disk, and with other draws.
-    fn on(&self, sim: SimFs, random: Random) -> Run {
-        let (journal, model, is_encrypted) = (self.journal.clone(), self.model.clone(), self.is_encrypted);
-        Run { random, is_encrypted, sim, journal, model, past: Vec::new(), was_suspect: false, latent_max: None }
+    /// The same on another disk.
+    fn on(&self, sim: SimFs) -> Run {
+        let (way, journal, model) = (self.way, self.journal.clone(), self.model.clone());
+        Run { way, sim, journal, model, past: Vec::new(), was_suspect: false, latent_max: None }
     }
 
     /// Some more steps, and the end of the process; which disk it left.
-    fn go_on(&mut self, untold_max: Option<usize>) -> u64 {
+    fn go_on(&mut self, steps: &[Step], end: End, untold_max: Option<usize>) -> u64 {
         if let Some(untold_max) = untold_max {
             self.check_told(untold_max);
         }
-        for _ in 0..self.random.below(30) {
-            self.step().unwrap();
-        }
+        steps.iter().for_each(|step| self.take(step).unwrap());
         self.model.check(&self.journal);
-        self.reopen()
+        self.reopen(end)
     }
 }

@@ -1,11 +1,13 @@
 //! A history of random operations, run against a journal and a plain model at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use raft_journal::io::Fs;
 use raft_journal::io::sim::{SimFs, Survival};
 use raft_journal::{Entry, Error, Journal, LogStore, OnDamage, Position, Result, StableStore};
 
-use crate::common::{Disk, encrypted, entry, is_encrypted};
+use crate::common::{Disk, encrypted, entry};
 
 /// The number that an environment variable holds.
 pub fn number(variable: &str) -> Option<u64> {
@@ -44,6 +46,56 @@ impl Random {
 
     pub fn one_in(&mut self, count: u64) -> bool {
         self.below(count) == 0
+    }
+}
+
+/// One step of a history. Places are told from an end of the log, and counted around where it is shorter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    Append { count: u64, bytes: usize },
+    ReplaceTail { back: u64, count: u64 },
+    TruncateTail { back: u64 },
+    TruncateHead { ahead: u64 },
+    InstallSnapshot { beyond: u64 },
+    Repair { from: u64, count_max: usize },
+    Vote,
+    Reopen(End),
+}
+
+/// How a process ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    Close,
+    Kill,
+    PowerCut { seed: u64 },
+}
+
+impl Step {
+    /// A step that is no end.
+    pub fn draw(random: &mut Random) -> Step {
+        match random.below(24) {
+            0..=11 => Step::Append { count: 1 + random.below(4), bytes: [30, 300, 700][random.below(3) as usize] },
+            12..=14 => {
+                // Mostly near the end; now and then far below, in an earlier file.
+                let back_max = if random.one_in(3) { 150 } else { 6 };
+                Step::ReplaceTail { back: random.below(back_max), count: 1 + random.below(3) }
+            }
+            15 => Step::TruncateTail { back: random.below(5) },
+            16 => Step::TruncateHead { ahead: random.below(12) },
+            17 if random.one_in(3) => Step::InstallSnapshot { beyond: random.below(10) },
+            20.. => Step::Repair { from: random.below(1000), count_max: 1 + random.below(20) as usize },
+            _ => Step::Vote,
+        }
+    }
+}
+
+impl End {
+    pub fn draw(random: &mut Random) -> End {
+        match random.below(3) {
+            0 => End::Close,
+            1 => End::Kill,
+            _ => End::PowerCut { seed: random.bits() },
+        }
     }
 }
 
@@ -147,6 +199,23 @@ impl Model {
     }
 }
 
+/// How a journal is opened.
+#[derive(Clone, Copy)]
+pub struct Way {
+    pub wrap: Wrap,
+    pub is_encrypted: bool,
+}
+
+impl Way {
+    fn open(self, sim: &SimFs, on_damage: OnDamage) -> Result<Journal> {
+        let mut disk = Disk::of(sim.clone());
+        disk.fs = (self.wrap)(sim.clone());
+        let options = disk.options().tail_cache_bytes(0).on_damage(on_damage);
+        let options = if self.is_encrypted { encrypted(options) } else { options };
+        options.open(&disk.dir)
+    }
+}
+
 pub fn is_lost(journal: &Journal, index: u64) -> bool {
     match journal.entry(index) {
         Err(Error::Damaged(damage)) => {
@@ -157,17 +226,17 @@ pub fn is_lost(journal: &Journal, index: u64) -> bool {
     }
 }
 
-fn open(sim: &SimFs, is_encrypted: bool, on_damage: OnDamage) -> Result<Journal> {
-    let disk = Disk::of(sim.clone());
-    let options = disk.options().tail_cache_bytes(0).on_damage(on_damage);
-    let options = if is_encrypted { encrypted(options) } else { options };
-    options.open(&disk.dir)
+/// What stands between a journal and its disk.
+pub type Wrap = fn(SimFs) -> Arc<dyn Fs>;
+
+/// Nothing.
+pub fn plain(sim: SimFs) -> Arc<dyn Fs> {
+    Arc::new(sim)
 }
 
 /// A journal, what it must hold, and the disk it lives on.
 pub struct Run {
-    pub random: Random,
-    pub is_encrypted: bool,
+    pub way: Way,
     pub sim: SimFs,
     pub journal: Journal,
     pub model: Model,
@@ -180,31 +249,37 @@ pub struct Run {
 }
 
 impl Run {
-    pub fn new(seed: u64) -> Run {
+    pub fn new(way: Way) -> Run {
         // The same identities and salts for each: what differs is the history.
         let sim = SimFs::new();
-        let is_encrypted = is_encrypted(seed);
-        let journal = open(&sim, is_encrypted, OnDamage::Refuse).unwrap();
-        let (random, model) = (Random::new(seed), Model { term: 1, ..Model::default() });
-        let (past, was_suspect, latent_max) = (Vec::new(), false, None);
-        Run { random, is_encrypted, sim, journal, model, past, was_suspect, latent_max }
+        let journal = way.open(&sim, OnDamage::Refuse).unwrap();
+        let model = Model { term: 1, ..Model::default() };
+        Run { way, sim, journal, model, past: Vec::new(), was_suspect: false, latent_max: None }
     }
 
-    /// Opens a journal like this one on a disk.
-    pub fn open(&self, sim: &SimFs, on_damage: OnDamage) -> Result<Journal> {
-        open(sim, self.is_encrypted, on_damage)
+    pub fn open(&self, on_damage: OnDamage) -> Result<Journal> {
+        self.open_on(&self.sim, on_damage)
     }
 
-    /// One random operation. The model follows only when it succeeds.
-    pub fn step(&mut self) -> Result<()> {
-        match self.random.below(24) {
-            0..=11 => self.append(),
-            12..=14 => self.replace_tail(),
-            15 => self.truncate_tail(),
-            16 => self.truncate_head(),
-            17 if self.random.one_in(3) => self.install_snapshot(),
-            20.. => self.repair(),
-            _ => self.vote(),
+    /// Opens it on another disk.
+    pub fn open_on(&self, sim: &SimFs, on_damage: OnDamage) -> Result<Journal> {
+        self.way.open(sim, on_damage)
+    }
+
+    /// Takes one step. The model follows only when it succeeds.
+    pub fn take(&mut self, step: &Step) -> Result<()> {
+        match *step {
+            Step::Append { count, bytes } => self.append(count, bytes),
+            Step::ReplaceTail { back, count } => self.replace_tail(back, count),
+            Step::TruncateTail { back } => self.truncate_tail(back),
+            Step::TruncateHead { ahead } => self.truncate_head(ahead),
+            Step::InstallSnapshot { beyond } => self.install_snapshot(beyond),
+            Step::Repair { from, count_max } => self.repair(from, count_max),
+            Step::Vote => self.vote(),
+            Step::Reopen(end) => {
+                self.reopen(end);
+                Ok(())
+            }
         }
     }
 
@@ -213,9 +288,8 @@ impl Run {
         self.past.push((self.model.clone(), self.sim.mutations()));
     }
 
-    pub fn append(&mut self) -> Result<()> {
-        let (first, count) = (self.model.next(), 1 + self.random.below(4));
-        let bytes = [30, 300, 700][self.random.below(3) as usize];
+    fn append(&mut self, count: u64, bytes: usize) -> Result<()> {
+        let first = self.model.next();
         let batch: Vec<Entry> = (first..first + count).map(|index| entry(index, self.model.term, bytes)).collect();
         trace(|| format!("append {first} +{count}"));
         self.remember();
@@ -224,15 +298,12 @@ impl Run {
         Ok(())
     }
 
-    pub fn replace_tail(&mut self) -> Result<()> {
+    fn replace_tail(&mut self, back: u64, count: u64) -> Result<()> {
         let (first, next) = (self.model.first(), self.model.next());
         if first == next {
             return Ok(());
         }
-        // Mostly near the end; now and then far below, in an earlier file.
-        let back_max = if self.random.one_in(3) { next - first } else { (next - first).min(6) };
-        let at = next - 1 - self.random.below(back_max);
-        let count = 1 + self.random.below(3);
+        let at = next - 1 - back % (next - first);
         self.model.term += 1;
         let batch: Vec<Entry> = (at..at + count).map(|index| entry(index, self.model.term, 200)).collect();
         trace(|| format!("replace {at} +{count}"));
@@ -243,12 +314,12 @@ impl Run {
         Ok(())
     }
 
-    pub fn truncate_tail(&mut self) -> Result<()> {
+    fn truncate_tail(&mut self, back: u64) -> Result<()> {
         let (first, next) = (self.model.first(), self.model.next());
         if first == next {
             return Ok(());
         }
-        let at = next - self.random.below((next - first).min(5));
+        let at = next - back % (next - first);
         trace(|| format!("truncate_tail {at}"));
         self.remember();
         self.journal.truncate_tail(at)?;
@@ -256,12 +327,12 @@ impl Run {
         Ok(())
     }
 
-    pub fn truncate_head(&mut self) -> Result<()> {
+    fn truncate_head(&mut self, ahead: u64) -> Result<()> {
         let (first, next) = (self.model.first(), self.model.next());
         if first == next {
             return Ok(());
         }
-        let at = first + self.random.below((next - first).min(12));
+        let at = first + ahead % (next - first);
         let entry = self.model.entries.get(&at).filter(|_| !self.model.lost.contains(&at));
         let Some(position) = entry.map(Entry::position) else { return Ok(()) };
         trace(|| format!("truncate_head {position}"));
@@ -272,9 +343,9 @@ impl Run {
     }
 
     /// Replaces the whole log by a position at or beyond its end.
-    pub fn install_snapshot(&mut self) -> Result<()> {
+    fn install_snapshot(&mut self, beyond: u64) -> Result<()> {
         self.model.term += 1;
-        let position = Position::new(self.model.next() + self.random.below(10), self.model.term);
+        let position = Position::new(self.model.next() + beyond, self.model.term);
         trace(|| format!("snapshot {position}"));
         self.journal.truncate_head(position)?;
         self.model.truncate_head(position);
@@ -283,15 +354,14 @@ impl Run {
     }
 
     /// Puts some of what damage took back; whoever asks for the wrong entries is refused.
-    pub fn repair(&mut self) -> Result<()> {
+    fn repair(&mut self, from: u64, count_max: usize) -> Result<()> {
         self.model.find_again(&self.journal);
         let lost: Vec<Entry> = self.model.lost.iter().filter_map(|at| self.model.entries.get(at)).cloned().collect();
         if lost.is_empty() {
             return Ok(());
         }
-        let from = self.random.below(lost.len() as u64) as usize;
+        let from = from as usize % lost.len();
         let follows = |(at, entry): &(usize, &Entry)| entry.index == lost[from].index + *at as u64;
-        let count_max = 1 + self.random.below(20) as usize;
         let run: Vec<Entry> = lost[from..]
             .iter()
             .enumerate()
@@ -317,7 +387,7 @@ impl Run {
         Ok(())
     }
 
-    pub fn vote(&mut self) -> Result<()> {
+    fn vote(&mut self) -> Result<()> {
         let vote = self.model.vote + 1;
         trace(|| "vote".into());
         self.journal.set_u64(b"vote", vote)?;
@@ -326,21 +396,21 @@ impl Run {
         Ok(())
     }
 
-    /// Ends the process by a close, a kill or a power cut, opens again, and compares; which disk that was.
-    pub fn reopen(&mut self) -> u64 {
-        let next = match self.random.below(3) {
-            0 => {
+    /// Ends the process, opens again, and compares; which disk that was.
+    pub fn reopen(&mut self, end: End) -> u64 {
+        let next = match end {
+            End::Close => {
                 self.journal.close().unwrap();
                 self.sim.after_process_kill()
             }
-            1 => self.sim.after_process_kill(),
-            _ => self.sim.after_power_cut(Survival::Random(self.random.bits())),
+            End::Kill => self.sim.after_process_kill(),
+            End::PowerCut { seed } => self.sim.after_power_cut(Survival::Random(seed)),
         };
-        trace(|| "reopen".into());
+        trace(|| format!("reopen: {end:?}"));
         // Taken before: dropping the last handle closes the journal.
         self.sim = next;
         let digest = self.sim.digest();
-        self.journal = match self.open(&self.sim, OnDamage::Refuse) {
+        self.journal = match self.open(OnDamage::Refuse) {
             Err(Error::Damaged(_)) if self.latent_max.is_some() => self.accept_latent(),
             opened => opened.unwrap(),
         };

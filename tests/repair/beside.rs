@@ -1,7 +1,9 @@
 //! Appends, reads and truncations beside a repair.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use raft_journal::io::sim::Schedule;
 use raft_journal::{Entry, Error, Journal, LogStore, OnDamage, Position};
 
 use crate::common::{Disk, append_each, entries, entry, log, on_both};
@@ -67,6 +69,40 @@ fn readers_see_an_entry_damaged_or_right_and_appends_go_on_while_it_is_repaired(
         let expected = entries(1..=last, 1);
         assert!(log(&journal) == expected && log(&disk.killed().open()) == expected);
     });
+}
+
+// A close that does not wait gives up the lock while a file is being made, whose number the next owner of the directory gives
+// to one of its own.
+#[test]
+fn nothing_of_a_repair_happens_behind_a_close() {
+    let (mut repaired, mut refused) = (0, 0);
+    for seed in 0..200 {
+        let (disk, held) = (Disk::simulated(), entries(1..=12, 1));
+        let journal = cold(&disk);
+        append_each(&journal, &held);
+        let (name, at) = disk.find(&held[6].data);
+        disk.flip(&name, at + 50);
+        let (healer, lost) = (journal.clone(), held[6..7].to_vec());
+        let was_repaired = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&was_repaired);
+        let repair = move || match healer.repair(&lost) {
+            Ok(()) => told.store(true, Ordering::SeqCst),
+            Err(error) => assert!(matches!(error, Error::Closed), "{error}"),
+        };
+        let (sim, until_close) = (disk.sim().clone(), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&until_close);
+        let close = move || {
+            journal.close().unwrap();
+            count.store(sim.operations().len(), Ordering::SeqCst);
+        };
+        Schedule::new(seed).thread("repair", repair).thread("close", close).run().unwrap();
+        let behind = disk.sim().operations().split_off(until_close.load(Ordering::SeqCst));
+        assert!(behind.is_empty(), "seed {seed}: {behind:?}");
+        let was_repaired = was_repaired.load(Ordering::SeqCst);
+        assert_eq!(cold(&disk).entry(7).is_ok(), was_repaired, "seed {seed}");
+        *(if was_repaired { &mut repaired } else { &mut refused }) += 1;
+    }
+    assert!(repaired > 20 && refused > 20, "{repaired} repaired, {refused} refused");
 }
 
 #[test]

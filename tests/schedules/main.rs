@@ -27,7 +27,7 @@ fn number(variable: &str) -> Option<u64> {
 /// schedules met, all in all, unless it was one only.
 fn each_seed(name: &str, plan: impl Fn(u64) -> Plan) -> Option<Met> {
     let run = |seed: u64| -> Result<Met, Box<dyn Any + Send>> {
-        catch_unwind(AssertUnwindSafe(|| world::run(seed, plan(seed)))).inspect_err(|_| {
+        catch_unwind(AssertUnwindSafe(|| world::run(&plan(seed)))).inspect_err(|_| {
             eprintln!("SCHEDULE_SEED={seed} cargo test --all-features --test schedules {name} -- --exact");
         })
     };

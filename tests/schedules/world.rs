@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use raft_journal::io::Tasks;
 use raft_journal::io::sim::{Fault, OperationKind, Schedule, SimFs, Survival};
+use raft_journal::io::{Fs, Tasks};
 use raft_journal::{Changes, Entry, Error, Journal, LogStore, Pending, Position, StableStore};
 
 use super::history::{History, Mark, Write};
@@ -34,24 +34,44 @@ impl Random {
     }
 }
 
+/// What a thread does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Does {
+    Write,
+    /// With the keys of this number.
+    Vote(usize),
+    Read,
+    Purge,
+    Close,
+}
+
+/// A thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Job {
+    pub does: Does,
+    pub times_max: u64,
+    /// Which draws are its own.
+    pub number: u64,
+}
+
 /// Which threads there are, and what befalls them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
-    races: bool,
-    writers: u64,
-    writes_each: u64,
-    voters: u64,
-    purges: u64,
-    readers: u64,
-    closes: bool,
-    reopens: bool,
+    /// Of what the threads draw.
+    pub seed: u64,
+    /// The seed of their order.
+    pub schedule: u64,
+    pub races: bool,
+    pub voters: usize,
+    pub jobs: Vec<Job>,
+    pub reopens: bool,
     /// The journal is never closed, not even by being dropped.
-    leaks: bool,
+    pub leaks: bool,
     /// After so many mutations.
     pub power_cut: Option<u64>,
-    fault: Option<(OperationKind, u64)>,
-    tail_cache_bytes: usize,
-    is_encrypted: bool,
+    pub fault: Option<(OperationKind, u64)>,
+    pub tail_cache_bytes: usize,
+    pub is_encrypted: bool,
 }
 
 impl Plan {
@@ -67,14 +87,20 @@ impl Plan {
         let mut random = Random::new(seed, 1);
         let kinds = [OperationKind::Sync, OperationKind::Sync, OperationKind::Write, OperationKind::SyncDirectory];
         let kind = kinds[random.below(4) as usize];
+        let (writers, writes_each, voters) = (1 + random.below(4), 2 + random.below(9), random.below(3) as usize);
+        let (purges, readers, closes) = (random.below(4), random.below(3), random.one_in(2));
+        let mut does = vec![(Does::Write, writes_each); writers as usize];
+        does.extend((0..voters).map(|voter| (Does::Vote(voter), u64::MAX)));
+        does.extend((0..readers).map(|_| (Does::Read, u64::MAX)));
+        does.extend((purges > 0).then_some((Does::Purge, purges)));
+        does.extend(closes.then_some((Does::Close, 1)));
+        let jobs = (1..).zip(does).map(|(number, (does, times_max))| Job { does, times_max, number });
         Plan {
+            seed,
+            schedule: seed,
             races,
-            writers: 1 + random.below(4),
-            writes_each: 2 + random.below(9),
-            voters: random.below(3),
-            purges: random.below(4),
-            readers: random.below(3),
-            closes: random.one_in(2),
+            voters,
+            jobs: jobs.collect(),
             reopens: !random.one_in(4),
             leaks: random.one_in(2),
             power_cut: random.one_in(2).then(|| random.below(120)),
@@ -84,6 +110,23 @@ impl Plan {
             is_encrypted: random.one_in(6) && cfg!(feature = "encryption"),
         }
     }
+}
+
+/// What the threads called, in the order of the schedule.
+pub type Told = Arc<Mutex<Vec<String>>>;
+
+/// What stands around a world.
+#[derive(Clone)]
+pub struct Around {
+    /// Between the journal and its disk.
+    pub disk: fn(SimFs) -> Arc<dyn Fs>,
+    /// Around all that a thread does.
+    pub thread: fn(Box<dyn FnOnce()>),
+    pub told: Option<Told>,
+}
+
+impl Around {
+    pub const NOTHING: Around = Around { disk: |disk| Arc::new(disk), thread: |work| work(), told: None };
 }
 
 /// What schedules met.
@@ -97,6 +140,7 @@ pub struct Met {
     pub reopens: u64,
     pub purges: u64,
     pub truncations: u64,
+    pub encrypted: u64,
     pub races_lost: u64,
     pub rotations: u64,
     pub shared_syncs: u64,
@@ -104,7 +148,6 @@ pub struct Met {
     pub votes: u64,
     pub reads: u64,
     pub idle_looks: u64,
-    pub encrypted: u64,
 }
 
 impl Met {
@@ -118,6 +161,7 @@ impl Met {
             reopens: self.reopens + other.reopens,
             purges: self.purges + other.purges,
             truncations: self.truncations + other.truncations,
+            encrypted: self.encrypted + other.encrypted,
             races_lost: self.races_lost + other.races_lost,
             rotations: self.rotations + other.rotations,
             shared_syncs: self.shared_syncs + other.shared_syncs,
@@ -125,7 +169,6 @@ impl Met {
             votes: self.votes + other.votes,
             reads: self.reads + other.reads,
             idle_looks: self.idle_looks + other.idle_looks,
-            encrypted: self.encrypted + other.encrypted,
         }
     }
 }
@@ -141,6 +184,9 @@ struct Thread {
     turn: Turn,
     random: Random,
     number: u64,
+    /// How often it does what it does, at most.
+    times_max: u64,
+    told: Option<Told>,
     /// How many entries it has made, so that no two are alike.
     made: u64,
 }
@@ -185,8 +231,8 @@ impl Drop for Played {
 }
 
 /// Runs one schedule and judges some of what it may leave.
-pub fn run(seed: u64, plan: Plan) -> Met {
-    let played = play(seed, plan);
+pub fn run(plan: &Plan) -> Met {
+    let (seed, played) = (plan.seed, play(plan, &Around::NOTHING));
     for survival in [Survival::Nothing, Survival::Everything, Survival::Random(seed), Survival::OldOrNew(seed)] {
         judge::recovered(&played.history, &played.disk.after_power_cut(survival));
     }
@@ -194,13 +240,13 @@ pub fn run(seed: u64, plan: Plan) -> Met {
 }
 
 /// Runs one schedule. What power loss may leave afterwards is to be judged by its history.
-pub fn play(seed: u64, plan: Plan) -> Played {
+pub fn play(plan: &Plan, around: &Around) -> Played {
     // The same identities and salts for each: what differs is the history.
-    let (disk, mut random) = (SimFs::new(), Random::new(seed, 2));
+    let (disk, mut random) = (SimFs::new(), Random::new(plan.seed, 2));
     let options = judge::options(&disk, plan.is_encrypted).tail_cache_bytes(plan.tail_cache_bytes);
-    let journal = options.open(DIR).expect("a fresh journal");
+    let journal = options.file_system((around.disk)(disk.clone())).open(DIR).expect("a fresh journal");
     let may_fail = plan.power_cut.is_some() || plan.fault.is_some();
-    let history = History::new(may_fail, plan.races, plan.voters as usize, plan.is_encrypted);
+    let history = History::new(may_fail, plan.races, plan.voters, plan.is_encrypted);
     let history = Arc::new(Mutex::new(history));
     let met = Arc::new(Mutex::new(Met::default()));
     if let Some(mutations) = plan.power_cut {
@@ -208,23 +254,23 @@ pub fn play(seed: u64, plan: Plan) -> Played {
     }
     if let Some((kind, count)) = plan.fault {
         disk.inject(Fault::new(kind, ErrorKind::Other).nth(count));
-        disk.set_failed_syncs_leave(if random.one_in(2) { Survival::Nothing } else { Survival::Random(seed) });
+        disk.set_failed_syncs_leave(if random.one_in(2) { Survival::Nothing } else { Survival::Random(plan.seed) });
     }
     let counts = disk.counts();
     let leaked = plan.leaks.then(|| journal.clone());
-    let schedule = threads(seed, &plan, journal, &disk, &history, &met);
+    let schedule = threads(plan, around, journal, &disk, &history, &met);
     let finished = schedule.run().unwrap_or_else(|stuck| panic!("{stuck}\n{plan:#?}"));
     let history = history.lock().expect("no panic").clone();
     assert!(history.callbacks_due.is_empty(), "callbacks never ran: {history:#?}");
     let mut met = *met.lock().expect("no panic");
     met.steps = finished.steps;
     met.switches = finished.switches;
+    met.encrypted = u64::from(plan.is_encrypted);
     met.power_cuts = u64::from(disk.is_power_off());
     met.faults = u64::from(plan.fault.is_some() && disk.faults_left() == 0);
     met.callbacks = history.callbacks_given;
     met.votes = history.votes.iter().map(|vote| vote.promised).sum();
     met.idle_looks = finished.time.as_millis() as u64 / 500;
-    met.encrypted = u64::from(plan.is_encrypted);
     let counts = disk.counts() - counts;
     met.shared_syncs = u64::from(counts.writes > 2 * counts.syncs);
     met.rotations = disk.paths().iter().filter(|path| path.extension().is_some_and(|end| end == "seg")).count() as u64;
@@ -233,50 +279,40 @@ pub fn play(seed: u64, plan: Plan) -> Played {
 
 /// The schedule with the plan's threads.
 fn threads(
-    seed: u64,
     plan: &Plan,
+    around: &Around,
     journal: Journal,
     disk: &SimFs,
     history: &Arc<Mutex<History>>,
     met: &Arc<Mutex<Met>>,
 ) -> Schedule {
-    let thread = Thread {
-        tasks: journal.tasks(),
-        journal,
-        disk: disk.clone(),
-        history: Arc::clone(history),
-        met: Arc::clone(met),
-        turn: Turn(Arc::new(AtomicBool::new(false))),
-        random: Random::new(seed, 3),
-        number: 0,
-        made: 0,
-    };
-    let mut number = 0;
-    let mut another = || {
-        number += 1;
-        Thread { random: Random::new(seed, 3 + number), number, ..thread.clone() }
-    };
+    let (races, reopens) = (plan.races, plan.reopens);
+    let turn = Turn(Arc::new(AtomicBool::new(false)));
     // A process may be stopped for a while, by a user who needs the processor.
-    let mut schedule = Schedule::new(seed).blocked_after(Duration::from_secs(120));
-    for writer in 0..plan.writers {
-        let (mut thread, races, writes) = (another(), plan.races, plan.writes_each);
-        schedule = schedule.thread(format!("writer {writer}"), move || thread.write(writes, races));
-    }
-    for voter in 0..plan.voters {
-        let mut thread = another();
-        schedule = schedule.thread(format!("voter {voter}"), move || thread.vote(voter as usize));
-    }
-    for reader in 0..plan.readers {
-        let mut thread = another();
-        schedule = schedule.thread(format!("reader {reader}"), move || thread.read());
-    }
-    if plan.purges > 0 {
-        let (mut thread, purges, races) = (another(), plan.purges, plan.races);
-        schedule = schedule.thread("purger", move || thread.purge(purges, races));
-    }
-    if plan.closes {
-        let (mut thread, reopens) = (another(), plan.reopens);
-        schedule = schedule.thread("closer", move || thread.close(reopens));
+    let mut schedule = Schedule::new(plan.schedule).blocked_after(Duration::from_secs(120));
+    for &Job { does, times_max, number } in &plan.jobs {
+        let mut thread = Thread {
+            tasks: journal.tasks(),
+            journal: journal.clone(),
+            disk: disk.clone(),
+            history: Arc::clone(history),
+            met: Arc::clone(met),
+            turn: turn.clone(),
+            random: Random::new(plan.seed, 3 + number),
+            number,
+            times_max,
+            told: around.told.clone(),
+            made: 0,
+        };
+        let work = move || match does {
+            Does::Write => thread.write(races),
+            Does::Vote(voter) => thread.vote(voter),
+            Does::Read => thread.read(),
+            Does::Purge => thread.purge(races),
+            Does::Close => thread.close(reopens),
+        };
+        let around = around.thread;
+        schedule = schedule.thread(format!("{number}: {does:?}"), move || around(Box::new(work)));
     }
     schedule
 }
@@ -288,6 +324,13 @@ impl Thread {
 
     fn met(&self) -> MutexGuard<'_, Met> {
         self.met.lock().expect("no panic")
+    }
+
+    /// Says what is called now.
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if let Some(told) = &self.told {
+            told.lock().expect("no panic").push(format!("{}: {}", self.number, what()));
+        }
     }
 
     /// Lets others go on, up to `most` times.
@@ -323,9 +366,9 @@ impl Thread {
         entries
     }
 
-    fn write(&mut self, writes: u64, races: bool) {
+    fn write(&mut self, races: bool) {
         let mut later = Vec::new();
-        for _ in 0..writes {
+        for _ in 0..self.times_max {
             self.pause(3);
             let written = if races { self.write_racing() } else { self.write_in_turn() };
             let Some((mark, pending)) = written else { break };
@@ -346,6 +389,7 @@ impl Thread {
     }
 
     fn wait(&self, mark: Mark, pending: Pending) -> bool {
+        self.tell(|| format!("wait for {}", pending.position()));
         let done = self.answered(pending.wait()).is_some();
         if done {
             self.history().promise(mark);
@@ -362,6 +406,7 @@ impl Thread {
             number
         };
         let (history, position) = (Arc::clone(&self.history), pending.position());
+        self.tell(|| format!("be called back at {position}"));
         pending.on_durable(Box::new(move |result| {
             let mut history = history.lock().expect("no panic");
             assert!(history.callbacks_due.remove(&number), "a callback runs once");
@@ -381,6 +426,7 @@ impl Thread {
         let count = 1 + self.random.below(3);
         let entries = self.entries(first, count, 1);
         self.pause(1);
+        self.tell(|| format!("append {first} +{count}"));
         match self.journal.append_pending(&entries) {
             Err(Error::Overlap { .. }) => {
                 self.met().races_lost += 1;
@@ -417,6 +463,7 @@ impl Thread {
         };
         let entries = self.entries(first, count, number);
         self.history().writes.insert(number, Write { first, entries: entries.clone() });
+        self.tell(|| format!("write {first} +{count} at {next}"));
         let result = match (count, first == next) {
             (0, _) => self.journal.truncate_tail(first).map(|()| None),
             (_, true) => self.journal.append_pending(&entries).map(Some),
@@ -439,7 +486,7 @@ impl Thread {
     }
 
     fn vote(&mut self, voter: usize) {
-        for value in 1..=1 + self.random.below(4) {
+        for value in 1..=(1 + self.random.below(4)).min(self.times_max) {
             self.pause(4);
             let changes = judge::keys(voter).iter().fold(Changes::new(), |changes, key| changes.set_u64(key, value));
             let before = {
@@ -447,6 +494,7 @@ impl Thread {
                 history.votes[voter].asked = value;
                 history.returned
             };
+            self.tell(|| format!("vote {value}"));
             if self.answered(self.journal.commit(&changes)).is_none() {
                 return;
             }
@@ -458,7 +506,7 @@ impl Thread {
     }
 
     fn read(&mut self) {
-        for _ in 0..3 + self.random.below(8) {
+        for _ in 0..(3 + self.random.below(8)).min(self.times_max) {
             self.pause(4);
             let state = self.journal.state();
             assert!(state.durable <= state.last, "{state:?}");
@@ -466,6 +514,7 @@ impl Thread {
             let (Some(first), Some(next)) = (state.first_index(), state.next_index()) else { continue };
             let from = first + self.random.below(next - first);
             let range = from..(from + 1 + self.random.below(9)).min(next);
+            self.tell(|| format!("read {range:?}"));
             match self.journal.entries(range.clone(), 1 + self.random.below(4000)) {
                 // The head may pass, or the tail be taken back, meanwhile.
                 Err(Error::BeforeFirst { .. }) => {}
@@ -483,8 +532,8 @@ impl Thread {
         }
     }
 
-    fn purge(&mut self, purges: u64, races: bool) {
-        for _ in 0..purges {
+    fn purge(&mut self, races: bool) {
+        for _ in 0..self.times_max {
             self.pause(12);
             let position = {
                 let _turn = (!races).then(|| self.turn.take(&*self.tasks));
@@ -501,6 +550,7 @@ impl Thread {
                 history.purge_asked = Some(position);
                 position
             };
+            self.tell(|| format!("purge {position}"));
             if self.answered(self.journal.truncate_head(position)).is_none() {
                 return;
             }
@@ -513,6 +563,7 @@ impl Thread {
     fn close(&mut self, reopens: bool) {
         self.pause(40);
         let due = self.history().callbacks_due.clone();
+        self.tell(|| "close".into());
         if self.answered(self.journal.close()).is_none() {
             return;
         }
@@ -527,6 +578,7 @@ impl Thread {
         if !reopens {
             return;
         }
+        self.tell(|| "reopen".into());
         let Some(journal) = self.answered(judge::options(&self.disk, promised.is_encrypted).open(DIR)) else { return };
         assert!(journal.recovery_report().clean, "{:?}", journal.recovery_report());
         if self.answered(judge::log(&promised, &journal)).is_none() {

@@ -109,3 +109,30 @@ fn vote_beside_appends() {
 fn votes_beside_appends_are_both_kept() {
     check(500, vote_beside_appends);
 }
+
+/// A checkpoint takes the durable mark, and may find it in a segment that no reader sees yet.
+fn copy_beside_a_rotation() {
+    const COPY_DIR: &str = "/copy";
+    let disk = disk();
+    let journal = options(&disk).open(DIR).unwrap();
+    for index in 1..=3 {
+        journal.append(&[entry_of(index, 1, ENTRY_BYTES)]).unwrap();
+    }
+    let writer = {
+        let journal = journal.clone();
+        thread::spawn(move || _ = journal.append(&[entry_of(4, 1, ENTRY_BYTES)]).unwrap())
+    };
+    journal.checkpoint(COPY_DIR).unwrap();
+    join(vec![writer]);
+    journal.close().unwrap();
+    disk.queue_tasks(false);
+    let copy = options(&disk).open(COPY_DIR).expect("a whole copy");
+    let found = log(&copy);
+    assert!(found.len() >= 3, "{} entries", found.len());
+    assert_eq!(found, (1..).take(found.len()).map(|index| entry_of(index, 1, ENTRY_BYTES)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_checkpoint_beside_a_rotation_has_the_segment_that_its_mark_is_in() {
+    check(2_000, copy_beside_a_rotation);
+}

@@ -44,7 +44,7 @@
 //! | what happened | raft-rs is sending it to a follower | raft-rs needs it itself |
 //! |---|---|---|
 //! | it was compacted meanwhile | `Compacted`: it sends a snapshot | `Compacted`: it panics |
-//! | it is lost, or is none | `Compacted`: it sends a snapshot, once there is one that covers the entry | `Other`: it panics |
+//! | it is lost, or is none | `Compacted`: it sends a snapshot, once there is one that covers the entry or the entry is [put back](Journal::repair) | `Other`: it panics |
 //! | reading failed otherwise | `LogTemporarilyUnavailable`: it tries again later | `Other`: it panics |
 //!
 //! Itself it needs what it has not applied yet. [`LogStore::resume`] reads that before a node starts, and

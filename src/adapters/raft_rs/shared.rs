@@ -1,5 +1,6 @@
 //! What the clones of a log store share, and how it is written.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use protobuf::Message;
@@ -34,8 +35,8 @@ pub(super) struct State {
 #[derive(Default)]
 pub(super) struct Unread {
     pub(super) error: Option<Error>,
-    /// The highest index that will never be read: only a snapshot from there on is of use to a follower.
-    pub(super) lost: u64,
+    /// The entries that were lost when a follower needed them.
+    pub(super) lost: BTreeSet<u64>,
 }
 
 impl<S: Backend> Shared<S> {
@@ -58,6 +59,21 @@ impl<S: Backend> Shared<S> {
             }
         }
         Ok(entries)
+    }
+
+    /// The highest of the lost entries that a follower needed, or 0: only a snapshot from there on is of use to it. Those
+    /// that were put back meanwhile, or are part of the log no more, are forgotten.
+    pub(super) fn highest_lost(&self) -> u64 {
+        loop {
+            // Not locked while the entry is read.
+            let Some(highest) = self.unread.lock().lost.last().copied() else { return 0 };
+            match self.read(highest..highest + 1, 0) {
+                Ok(_) | Err(Error::Store(StoreError::BeforeFirst { .. } | StoreError::AfterLast { .. })) => {
+                    self.unread.lock().lost.remove(&highest);
+                }
+                Err(_) => return highest,
+            }
+        }
     }
 
     /// Appends or replaces; nothing for no entries.

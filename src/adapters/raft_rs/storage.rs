@@ -53,7 +53,7 @@ impl<S: Backend> Storage for LogStore<S> {
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<Snapshot> {
         // From an older one the follower would come to entries that nobody can send it.
         let lowest = self.shared.bounds().start - 1;
-        let needed = request_index.max(lowest).max(self.shared.unread.lock().lost).max(1);
+        let needed = request_index.max(lowest).max(self.shared.highest_lost()).max(1);
         let snapshot = (self.snapshots)(request_index, to);
         let covers = |snapshot: &Snapshot| snapshot.get_metadata().index >= needed;
         snapshot.filter(covers).ok_or(StorageError::SnapshotTemporarilyUnavailable.into())
@@ -68,7 +68,7 @@ impl<S: Backend> LogStore<S> {
         }
         let mut unread = self.shared.unread.lock();
         let told = if error.is_final() {
-            unread.lost = unread.lost.max(low);
+            unread.lost.insert(low);
             StorageError::Compacted
         } else {
             StorageError::LogTemporarilyUnavailable

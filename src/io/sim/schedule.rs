@@ -32,10 +32,10 @@ pub(super) fn current() -> Option<Current> {
 /// nothing else that differs from run to run: no threads of their own, no clock, no randomness, no hash map's order.
 ///
 /// The next thread is drawn before each operation on a simulated disk, again while a sync is under way, at each
-/// [`Tasks::submit`](crate::io::Tasks::submit), [`after`](crate::io::Tasks::after) and
-/// [`wait_until`](crate::io::Tasks::wait_until), and when a thread ends. Between these a thread is alone. Some seeds
-/// switch often and some seldom, some have slow and fast threads, and some let one thread wait until no other can go
-/// on.
+/// [`Tasks::submit`](crate::io::Tasks::submit), [`after`](crate::io::Tasks::after),
+/// [`pause`](crate::io::Tasks::pause) and [`wait_until`](crate::io::Tasks::wait_until), and when a thread ends. Between
+/// these a thread is alone. Some seeds switch often and some seldom, some have slow and fast threads, and some let one
+/// thread wait until no other can go on.
 ///
 /// Each [`Lane`] of background work has simulated threads of its own, as many as the operating system gives it. Time
 /// passes when no thread can go on, up to the next job that waits for it, and, with some seeds, now and then.

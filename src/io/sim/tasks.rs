@@ -156,6 +156,14 @@ impl Tasks for SimTasks {
         }
     }
 
+    fn pause(&self) {
+        match self.current() {
+            Some(current) => current.pause("going on after others could go first"),
+            None if self.mode() == Mode::Threads => OsTasks.pause(),
+            None => {}
+        }
+    }
+
     fn is_scheduled(&self) -> bool {
         schedule::current().is_some()
     }
