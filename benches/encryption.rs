@@ -99,6 +99,18 @@ fn durable(rounds: usize, times: u64) {
             median((0..times).map(append).collect())
         });
     }
+    // Into the page cache; synced behind each round.
+    compare("append, 64 x 1 KiB, not yet durable, on the disk", rounds, |at| {
+        let append = |_| {
+            let batch = batch(journals[at].state().next_index().unwrap_or(1), 64, 1024);
+            let begun = Instant::now();
+            drop(journals[at].append_pending(&batch).expect("an append"));
+            begun.elapsed()
+        };
+        let median = median((0..times.div_ceil(4)).map(append).collect());
+        journals[at].sync().expect("a sync");
+        median
+    });
     compare("append, 1 x 256 B, durable, 16 threads, an append", rounds, |at| {
         let begun = Instant::now();
         let turn = Mutex::new(());

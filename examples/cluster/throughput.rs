@@ -61,11 +61,11 @@ pub async fn run(dir: &Path) -> Result<()> {
     }
     bar.finish_and_clear();
     println!("writes a second, replicated and applied: median of {ROUNDS} turns of {} s each, in turn", TURN.as_secs());
-    println!("  {:>8}{:>22}{:>22}{:>10}", "clients", "journal", "memory", "ratio");
+    println!("  {:>8}{:>24}{:>26}{:>8}", "clients", "journal", "memory", "ratio");
     for clients in CLIENTS {
         let [journal, memory] = STORES.map(|store| rates.remove(&(clients, store)).unwrap_or_default());
         let ratio = median(journal.iter().zip(&memory).map(|(journal, memory)| journal / memory).collect());
-        println!("  {clients:>8}{:>22}{:>22}{ratio:>10.2}", spread(journal), spread(memory));
+        println!("  {clients:>8}{:>24}{:>26}{ratio:>8.2}", spread(journal), spread(memory));
     }
     Ok(())
 }

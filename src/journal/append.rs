@@ -53,17 +53,13 @@ impl Writer {
         self.slots.clear();
     }
 
-    /// Sees to it that the empty buffer has room for so many bytes, and not for many more. One that the tail cache gave up
-    /// is used again, unless a reader still has something of it.
-    fn make_room(&mut self, bytes: usize) {
-        let fits = |capacity: usize| (bytes..=2 * bytes).contains(&capacity);
-        if fits(self.buffer.capacity()) {
-            return;
-        }
+    /// An empty buffer with room for so many bytes, and not for many more. One that the tail cache gave up is used again,
+    /// unless a reader still has something of it.
+    fn room(&mut self, bytes: usize) -> Vec<u8> {
         let mut given_up = self.given_up.take().and_then(|given_up| given_up.try_into_mut().ok()).unwrap_or_default();
         given_up.clear();
         let given_up = Vec::from(given_up);
-        self.buffer = if fits(given_up.capacity()) { given_up } else { Vec::with_capacity(bytes) };
+        if is_about(given_up.capacity(), bytes) { given_up } else { Vec::with_capacity(bytes) }
     }
 
     /// The payloads of the batch for the tail cache: where they were stored as they are, in the buffer that was written.
@@ -75,10 +71,15 @@ impl Writer {
                 gap: ENTRY_BYTES,
             };
         }
-        let mut buffer = Vec::with_capacity(entries.iter().map(|entry| entry.data.len()).sum());
+        let mut buffer = self.room(entries.iter().map(|entry| entry.data.len()).sum());
         entries.iter().for_each(|entry| buffer.extend_from_slice(&entry.data));
         Payloads { buffer, at: 0, gap: 0 }
     }
+}
+
+/// Whether a buffer has room for so many bytes, and not for many more.
+fn is_about(capacity: usize, bytes: usize) -> bool {
+    (bytes..=2 * bytes).contains(&capacity)
 }
 
 /// The payloads of a batch, in one buffer.
@@ -225,8 +226,8 @@ impl Core {
         let is_plain = compression == Compression::None && segment.cipher.is_none();
         let is_kept =
             !entries.is_empty() && TailCache::bytes_of(2 * bytes, entries.len()) <= self.options.tail_cache_bytes;
-        if is_kept && is_plain {
-            writer.make_room(bytes);
+        if is_kept && is_plain && !is_about(writer.buffer.capacity(), bytes) {
+            writer.buffer = writer.room(bytes);
         }
         let Writer { buffer, slots, .. } = writer;
         let header = writer::encode_entries(&segment, header, entries, compression, random, buffer, slots)

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use crate::common::{FIRST_PAYLOAD_AT, LogModel, encrypted};
 use crate::model::{KEYS, Model, Op, Shape};
 use raft_journal::io::Fs;
-use raft_journal::io::sim::{AtRest, Fault, SimFs, Survival};
+use raft_journal::io::sim::{Fault, SimFs, Survival};
 use raft_journal::{
     Changes, Compression, Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore,
 };
+
+#[path = "repairs.rs"]
+mod repairs;
 
 /// Where checkpoints go, each over the one before.
 pub const COPY_DIR: &str = "/copy";
@@ -312,73 +315,6 @@ impl Run {
         self.open();
         self.crash_again();
         self.heal_again();
-    }
-
-    /// A repair that was cut short is done again.
-    fn heal_again(&mut self) {
-        if self.now().damaged.is_empty() {
-            return;
-        }
-        let journal = self.journal.clone().expect("open");
-        match self.heal(&journal) {
-            Ok(()) => {}
-            Err(_) if self.fs.is_power_off() => self.survive(),
-            Err(error) => panic!("a second repair failed: {error}"),
-        }
-    }
-
-    /// Damages an entry at rest, one that the log's newest mark proves, and puts it back.
-    fn repair(&mut self, journal: &Journal, back: u8) -> Result<(), Error> {
-        self.commit(journal, Changes::new().set(KEYS[0], [back]))?;
-        if self.faulty {
-            return Ok(());
-        }
-        let entries = &self.log().entries;
-        let chosen = entries.len().checked_sub(2 + usize::from(back)).map(|at| entries[at].clone());
-        let Some(wound) = chosen.filter(|wound| wound.data.len() >= 40) else { return Ok(()) };
-        let Some((path, at)) = self.place_of(&wound) else { return Ok(()) };
-        self.fs.damage(&AtRest::FlipBit { path, bit: at * 8 }).expect("the file was just read");
-        self.wounds.push(wound.clone());
-        self.push(|model| _ = model.damaged.insert(wound.index));
-        self.acknowledged();
-        self.heal(journal)
-    }
-
-    /// Where an entry's payload stands, if it stands in one place only.
-    fn place_of(&self, entry: &Entry) -> Option<(PathBuf, u64)> {
-        let segments = self.fs.paths().into_iter().filter(|path| path.extension().is_some_and(|is| is == "seg"));
-        let mut places = segments.flat_map(|path| {
-            let bytes = self.fs.read_file(&path).expect("it was just listed");
-            let is_it = |(_, bytes): &(usize, &[u8])| *bytes == entry.data;
-            let found = bytes.windows(entry.data.len()).enumerate().filter(is_it).map(|(at, _)| at as u64);
-            found.map(|at| (path.clone(), at)).collect::<Vec<_>>()
-        });
-        places.next().filter(|_| places.next().is_none())
-    }
-
-    fn heal(&mut self, journal: &Journal) -> Result<(), Error> {
-        let damaged = self.now().damaged.clone();
-        let lost: Vec<Entry> =
-            self.log().entries.iter().filter(|entry| damaged.contains(&entry.index)).cloned().collect();
-        self.offer_another(journal, &lost)?;
-        self.push(|model| model.damaged.clear());
-        journal.repair(&lost)?;
-        self.acknowledged();
-        lost.iter().try_for_each(|entry| {
-            assert_eq!(journal.entry(entry.index)?, *entry, "what was put back");
-            Ok(())
-        })
-    }
-
-    /// Nothing else is put back in a lost entry's place.
-    fn offer_another(&self, journal: &Journal, lost: &[Entry]) -> Result<(), Error> {
-        let Some(mut other) = lost.first().cloned() else { return Ok(()) };
-        other.data = other.data.iter().map(|byte| !byte).collect();
-        match journal.repair(&[other]) {
-            Err(Error::RepairRefused { .. }) => Ok(()),
-            Err(error) if self.fs.is_power_off() => Err(error),
-            answer => panic!("another entry in the place of a lost one: {answer:?}"),
-        }
     }
 
     /// What was just recovered is durable, and a second recovery changes nothing.

@@ -46,8 +46,7 @@ impl Workload for Points {
 
     fn start(&self, stage: &mut Stage, contestant: &'static dyn Contestant) -> Result<Box<dyn Run>> {
         let loaded = stage.loaded(contestant)?;
-        let mut subject = Subject::open(contestant, &loaded.dir, &stage.tuning(), loaded.next)?;
-        subject.load_to(loaded.next + TAIL_APPENDS)?;
+        let subject = Subject::open(contestant, &loaded.dir, &stage.tuning(), loaded.next)?;
         let beyond = open_beyond_index_cache(contestant, &subject, &loaded.dir, stage.tuning())?;
         let plan = &stage.plan;
         // What is in the newest file, or in a cache of the newest entries, is none of these.
@@ -145,6 +144,10 @@ fn read_one(log: &dyn Log, index: u64) -> Result<()> {
 impl Run for PointsRun {
     fn round(&mut self) -> Result<Figures> {
         self.seed += 1;
+        if self.subject.can(Ability::ReadTail) {
+            // While the others had their turns, a cache of the newest entries may have been given up.
+            self.subject.load_to(self.subject.next + TAIL_APPENDS)?;
+        }
         let log = &*self.subject.log;
         let sealed = self.read(log, 0, self.sealed)?;
         let mut figures = vec![("sealed", sealed)];
