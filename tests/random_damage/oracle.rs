@@ -144,12 +144,19 @@ impl Run {
                 break;
             }
             possible.push(model.clone());
-            if !its.all(|(_, path, at, _)| is_header_hit(path, *at)) {
-                // Its header says where it begins, and it is told as cut. If some of what it replaced from there on is hit,
-                // too, nothing says more of it.
-                let mut older = batches.iter().filter(|(before, ..)| before < mutations);
-                let replaced = older.any(|(_, path, at, _)| is_header_hit(path, *at));
-                possible.extend(replaced.then(|| model.ends_behind_shared_with(newer)).into_iter().flatten());
+            if !its.clone().all(|(_, path, at, _)| is_header_hit(path, *at)) {
+                // Its header says where it begins, and it is told as cut. If something else is hit, too, perhaps what it
+                // replaced from there on, nothing says more of that.
+                let is_its = |path: &Path, at: usize| {
+                    its.clone().any(|(_, its, from, len)| Path::new(its) == path && (*from..from + len).contains(&at))
+                };
+                let mut segments = before.iter().filter(|(path, _)| path.extension().is_some_and(|is| is == "seg"));
+                let is_hit_elsewhere = segments.any(|(path, bytes)| {
+                    let now = after.get(path).map_or(&[][..], Vec::as_slice);
+                    (0..bytes.len()).any(|at| now.get(at) != bytes.get(at) && !is_its(path, at))
+                });
+                let ends = is_hit_elsewhere.then(|| model.ends_behind_shared_with(newer));
+                possible.extend(ends.into_iter().flatten());
                 break;
             }
             (newer, until) = (model, *mutations);
