@@ -1,6 +1,7 @@
 //! Whether an entry is the one whose checksum is known.
 
 use super::Core;
+use super::read::read_slot;
 use super::view::Spot;
 use crate::entry::Entry;
 use crate::io;
@@ -26,8 +27,8 @@ impl Core {
     ///
     /// In an encrypted segment the checksum is over what the entry was encrypted to, which depends on its batch's random
     /// bits. They stand with each of the batch's entries: with this one, if they are not damaged too, and with its
-    /// neighbours. Where no bits that are found give the checksum, that refutes the entry if two places agree on them, and
-    /// proves nothing otherwise.
+    /// neighbours. Where no bits that are found give the checksum, that refutes the entry if those that stand with it are those of
+    /// a neighbour that can be read, and proves nothing otherwise: what swapped sectors brought may agree, too.
     pub(super) fn recognize(&self, segment: &Segment, entry: &Entry, slot: Slot) -> Option<Recognized> {
         let found = |(compression, bytes): (Compression, usize), is_proven| {
             let stood = Stood { check: slot.check, bytes: u32::try_from(bytes).ok()? };
@@ -42,16 +43,18 @@ impl Core {
         };
         let own = self.prefix_at(segment, slot);
         let beside = [entry.index.checked_sub(1), entry.index.checked_add(1)].map(|index| {
-            let slot = self.slot_in(segment, index?)?;
-            self.prefix_at(segment, slot)
+            let (slot, limit) = self.slot_in(segment, index?)?;
+            let is_readable = read_slot(segment, slot, limit, index?).is_ok();
+            Some((self.prefix_at(segment, slot)?, is_readable))
         });
-        for prefix in own.into_iter().chain(beside.into_iter().flatten()) {
+        let known = own.into_iter().chain(beside.into_iter().flatten().map(|(prefix, _)| prefix));
+        for prefix in known {
             let batch = cipher.batch(prefix.life, prefix.random);
             if let Some(way) = writer::stored_as(segment, entry, slot, Some(batch)) {
                 return found(way, true);
             }
         }
-        if own.is_some() && beside.contains(&own) {
+        if own.is_some_and(|own| beside.contains(&Some((own, true)))) {
             return None;
         }
         let compression = self.options.compression;
@@ -66,18 +69,18 @@ impl Core {
         Prefix::parse(&bytes).filter(|prefix| (1..=self.life).contains(&prefix.life))
     }
 
-    /// The slot of the log's entry at `index`, if it stands in this segment.
-    fn slot_in(&self, segment: &Segment, index: u64) -> Option<Slot> {
+    /// The slot of the log's entry at `index`, if it stands in this segment, and the offset that bounds it.
+    fn slot_in(&self, segment: &Segment, index: u64) -> Option<(Slot, u32)> {
         let spot = {
             let view = self.view.read();
             view.check_index(index).ok()?;
             view.spot(index)
         };
-        let slot = match spot {
-            Spot::Active(active, slot, _) if active.sequence == segment.sequence => slot,
-            Spot::Sealed(file) if file.segment.sequence == segment.sequence => self.sealed_slot(&file, index).ok()?.0,
+        let found = match spot {
+            Spot::Active(active, slot, limit) if active.sequence == segment.sequence => (slot, limit),
+            Spot::Sealed(file) if file.segment.sequence == segment.sequence => self.sealed_slot(&file, index).ok()?,
             Spot::Active(..) | Spot::Sealed(_) | Spot::Lost(_) => return None,
         };
-        (!slot.is_lost()).then_some(slot)
+        (!found.0.is_lost()).then_some(found)
     }
 }
