@@ -1,5 +1,5 @@
-//! Proves a store: one call runs dozens of cases, with tens of thousands of checks, on any [`LogStore`] that is a [`StableStore`] too, and says of each
-//! failure which [`Promise`] broke.
+//! Proves a store: one call runs dozens of cases, with tens of thousands of checks, on any [`LogStore`] that is a
+//! [`StableStore`] too, and says of each failure which [`Promise`] broke.
 //!
 //! | the store | the call | what runs |
 //! |---|---|---|

@@ -114,7 +114,8 @@ impl Journal {
     /// that they take no time and no room. The journal never writes to such a file again, and unlinks it in the end
     /// instead of using it anew. Elsewhere they share blocks, where the file system can, or are copied; so are, on any file
     /// system, those that were sealed since the last commit ([`set`](crate::StableStore::set), a head truncation, half a
-    /// second without a write): damage could still make the journal write to them. The newest segment is copied. Head truncation meanwhile removes nothing that is still to be copied. The copy is synced, and
+    /// second without a write): damage could still make the journal write to them. The newest segment is copied. Head
+    /// truncation meanwhile removes nothing that is still to be copied. The copy is synced, and
     /// becomes a journal with the last file that is written, `meta`: a checkpoint that was interrupted does not open
     /// ([`Error::UnfinishedCheckpoint`]), and is finished by another one into the same directory.
     ///

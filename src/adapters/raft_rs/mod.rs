@@ -281,8 +281,8 @@ impl<S: Backend> LogStore<S> {
     /// Forgets all entries before `compact_index`. One commit, durable on return; the term of the last one forgotten
     /// stays known. At or before the first index it does nothing.
     ///
-    /// Compact only what was applied: what is gone counts as committed from then on. And only what a snapshot covers that [`with_snapshots`](Self::with_snapshots)' source can
-    /// give; the disk's space comes back by whole segments.
+    /// Compact only what was applied: what is gone counts as committed from then on. And only what a snapshot covers that
+    /// [`with_snapshots`](Self::with_snapshots)' source can give. The disk's space comes back by whole segments.
     ///
     /// # Errors
     ///
