@@ -17,6 +17,8 @@ mod cluster;
 mod history;
 mod nemesis;
 mod node;
+#[path = "../../tests/common/pass_on.rs"]
+mod pass_on;
 mod power_cut;
 mod processes;
 mod report;

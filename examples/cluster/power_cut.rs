@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::pass_on::pass_on;
 use fastrand::Rng;
 use raft_journal::Journal;
 use raft_journal::io::sim::Survival;
-use raft_journal::io::{File, Fs, Mode, PathKind, SimFs, Tasks};
+use raft_journal::io::{File, Fs, Mode, SimFs};
 
 use super::cluster::{Site, node_dir};
 use super::node::{Node, config, open_journal};
@@ -148,74 +149,22 @@ impl Fs for Unsynced {
         Ok(Arc::new(UnsyncedFile(self.0.open(path, mode)?)))
     }
 
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.0.create_dir(path)
-    }
-
-    fn kind(&self, path: &Path) -> io::Result<PathKind> {
-        self.0.kind(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.0.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.remove(path)
-    }
-
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-        self.0.lock(path)
-    }
-
-    fn entropy(&self) -> u64 {
-        self.0.entropy()
-    }
-
-    fn tasks(&self) -> Arc<dyn Tasks> {
-        self.0.tasks()
-    }
+    pass_on!(0: create_dir kind list rename remove lock entropy tasks);
 }
 
 #[derive(Debug)]
 struct UnsyncedFile(Arc<dyn File>);
 
 impl File for UnsyncedFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.0.write_at(bytes, offset)
-    }
-
     fn sync_data(&self) -> io::Result<()> {
         Ok(())
     }
 
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.0.allocate(len)
-    }
-
-    fn drop_cache(&self, range: std::ops::Range<u64>) -> io::Result<bool> {
-        self.0.drop_cache(range)
-    }
+    pass_on!(0: read_at write_at len set_len allocate drop_cache);
 }
 
 #[cfg(test)]

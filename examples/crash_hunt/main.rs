@@ -22,6 +22,9 @@ mod history;
 mod hunt;
 #[path = "../../tests/crash/model.rs"]
 mod model;
+#[cfg(test)]
+#[path = "../../tests/common/pass_on.rs"]
+mod pass_on;
 mod progress;
 mod short;
 #[cfg(test)]

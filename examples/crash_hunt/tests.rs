@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use raft_journal::io::{File, Fs, Mode, PathKind, SimFs, Tasks};
+use crate::pass_on::pass_on;
+use raft_journal::io::{File, Fs, Mode, SimFs};
 
 use crate::at_rest::AtRest;
 use crate::explore::Seen;
@@ -34,30 +35,6 @@ impl Fs for Faulty {
         })
     }
 
-    fn sync_dir(&self, dir: &Path) -> Result<()> {
-        self.0.sync_dir(dir)
-    }
-
-    fn create_dir(&self, path: &Path) -> Result<()> {
-        self.0.create_dir(path)
-    }
-
-    fn kind(&self, path: &Path) -> Result<PathKind> {
-        self.0.kind(path)
-    }
-
-    fn list(&self, dir: &Path) -> Result<Vec<String>> {
-        self.0.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.0.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> Result<()> {
-        self.0.remove(path)
-    }
-
     fn lock(&self, path: &Path) -> Result<Option<Box<dyn Send + Sync>>> {
         if self.1 == Bug::Scribbles && self.0.read_file(path.with_file_name("meta")).is_ok() {
             let scribbled = path.with_file_name("scribbled");
@@ -67,13 +44,7 @@ impl Fs for Faulty {
         self.0.lock(path)
     }
 
-    fn entropy(&self) -> u64 {
-        self.0.entropy()
-    }
-
-    fn tasks(&self) -> Arc<dyn Tasks> {
-        self.0.tasks()
-    }
+    pass_on!(0: sync_dir create_dir kind list rename remove entropy tasks);
 }
 
 #[derive(Debug)]
@@ -88,31 +59,13 @@ impl File for FaultyFile {
         if self.is_dirty.swap(false, Ordering::SeqCst) { self.file.len().map(drop) } else { self.file.sync_data() }
     }
 
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<usize> {
         let is_hit = bytes.windows(self.bytes.len()).any(|part| part == self.bytes);
         self.is_dirty.fetch_or(is_hit, Ordering::SeqCst);
         self.file.write_at(bytes, offset)
     }
 
-    fn len(&self) -> Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn allocate(&self, len: u64) -> Result<()> {
-        self.file.allocate(len)
-    }
-
-    fn drop_cache(&self, range: std::ops::Range<u64>) -> Result<bool> {
-        self.file.drop_cache(range)
-    }
+    pass_on!(file: read_at len set_len allocate drop_cache);
 }
 
 /// The first failure of one class.

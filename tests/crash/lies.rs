@@ -4,7 +4,8 @@ use std::io::Result;
 use std::path::Path;
 use std::sync::Arc;
 
-use raft_journal::io::{File, Fs, Mode, PathKind, SimFs, Tasks};
+use crate::pass_on::pass_on;
+use raft_journal::io::{File, Fs, Mode, SimFs};
 
 /// What a disk does not do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,37 +32,7 @@ impl Fs for Liar {
         if self.1 == Lie::Directories { self.0.kind(dir).map(drop) } else { self.0.sync_dir(dir) }
     }
 
-    fn create_dir(&self, path: &Path) -> Result<()> {
-        self.0.create_dir(path)
-    }
-
-    fn kind(&self, path: &Path) -> Result<PathKind> {
-        self.0.kind(path)
-    }
-
-    fn list(&self, dir: &Path) -> Result<Vec<String>> {
-        self.0.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.0.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> Result<()> {
-        self.0.remove(path)
-    }
-
-    fn lock(&self, path: &Path) -> Result<Option<Box<dyn Send + Sync>>> {
-        self.0.lock(path)
-    }
-
-    fn entropy(&self) -> u64 {
-        self.0.entropy()
-    }
-
-    fn tasks(&self) -> Arc<dyn Tasks> {
-        self.0.tasks()
-    }
+    pass_on!(0: create_dir kind list rename remove lock entropy tasks);
 }
 
 impl File for LyingFile {
@@ -69,27 +40,5 @@ impl File for LyingFile {
         self.0.len().map(drop)
     }
 
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.0.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<usize> {
-        self.0.write_at(bytes, offset)
-    }
-
-    fn len(&self) -> Result<u64> {
-        self.0.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn allocate(&self, len: u64) -> Result<()> {
-        self.0.allocate(len)
-    }
-
-    fn drop_cache(&self, range: std::ops::Range<u64>) -> Result<bool> {
-        self.0.drop_cache(range)
-    }
+    pass_on!(0: read_at write_at len set_len allocate drop_cache);
 }

@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/pass_on.rs"]
+mod pass_on;
 
 mod explore;
 mod generate;

@@ -4,6 +4,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/pass_on.rs"]
+mod pass_on;
 // Histories with power cuts, and the model that they agree with.
 #[allow(dead_code)]
 #[path = "../crash/generate.rs"]

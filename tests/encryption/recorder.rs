@@ -5,8 +5,9 @@ use std::io::Result;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::pass_on::pass_on;
 use raft_journal::io::sim::SimFs;
-use raft_journal::io::{File, Fs, Mode, PathKind, Tasks};
+use raft_journal::io::{File, Fs, Mode};
 use raft_journal::layout::{meta, segment as s};
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -106,52 +107,10 @@ impl Fs for Recorder {
         Ok(Arc::new(RecordedFile(self.0.open(path, mode)?, Arc::clone(&self.1))))
     }
 
-    fn sync_dir(&self, dir: &Path) -> Result<()> {
-        self.0.sync_dir(dir)
-    }
-
-    fn create_dir(&self, path: &Path) -> Result<()> {
-        self.0.create_dir(path)
-    }
-
-    fn kind(&self, path: &Path) -> Result<PathKind> {
-        self.0.kind(path)
-    }
-
-    fn list(&self, dir: &Path) -> Result<Vec<String>> {
-        self.0.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.0.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> Result<()> {
-        self.0.remove(path)
-    }
-
-    fn lock(&self, path: &Path) -> Result<Option<Box<dyn Send + Sync>>> {
-        self.0.lock(path)
-    }
-
-    fn entropy(&self) -> u64 {
-        self.0.entropy()
-    }
-
-    fn tasks(&self) -> Arc<dyn Tasks> {
-        self.0.tasks()
-    }
+    pass_on!(0: sync_dir create_dir kind list rename remove lock entropy tasks);
 }
 
 impl File for RecordedFile {
-    fn sync_data(&self) -> Result<()> {
-        self.0.sync_data()
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.0.read_at(buffer, offset)
-    }
-
     fn write_at(&self, bytes: &[u8], offset: u64) -> Result<usize> {
         let mut header = [0; s::HEADER_BYTES];
         // What cannot be read now cannot be written either.
@@ -165,21 +124,7 @@ impl File for RecordedFile {
         self.0.write_at(bytes, offset)
     }
 
-    fn len(&self) -> Result<u64> {
-        self.0.len()
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn allocate(&self, len: u64) -> Result<()> {
-        self.0.allocate(len)
-    }
-
-    fn drop_cache(&self, range: std::ops::Range<u64>) -> Result<bool> {
-        self.0.drop_cache(range)
-    }
+    pass_on!(0: sync_data read_at len set_len allocate drop_cache);
 }
 
 /// What became of it, in numbers.

@@ -12,6 +12,8 @@ mod common;
 mod damage;
 mod disk;
 mod explore;
+#[path = "../common/pass_on.rs"]
+mod pass_on;
 // The histories are those of the crash tests; not every part of them is needed here.
 #[allow(dead_code)]
 #[path = "../crash/generate.rs"]

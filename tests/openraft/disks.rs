@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::pass_on::pass_on;
 use bytes::Bytes;
 use raft_journal::adapters::openraft_09::Backend;
 use raft_journal::io::{File, Fs, Job, Mode, OsFs, PathKind, Tasks};
@@ -37,34 +38,12 @@ struct WatchedFile {
 }
 
 impl File for WatchedFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.file.write_at(bytes, offset)
-    }
-
     fn sync_data(&self) -> io::Result<()> {
         self.watch.sync();
         self.file.sync_data()
     }
 
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.file.allocate(len)
-    }
-
-    fn drop_cache(&self, range: Range<u64>) -> io::Result<bool> {
-        self.file.drop_cache(range)
-    }
+    pass_on!(file: read_at write_at len set_len allocate drop_cache);
 }
 
 impl Fs for Watch {

@@ -5,6 +5,8 @@ mod damage;
 mod disks;
 mod history;
 mod order;
+#[path = "../common/pass_on.rs"]
+mod pass_on;
 mod power_cuts;
 mod purges;
 mod readers;

@@ -8,6 +8,8 @@ mod cluster;
 mod common;
 mod encoding;
 mod node;
+#[path = "../common/pass_on.rs"]
+mod pass_on;
 mod power;
 mod reads;
 mod resume;
