@@ -4,11 +4,12 @@ use std::fs;
 use std::hint::black_box;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use raft_journal::{Entry, Journal, LogStore, OpenOptions, Position};
 
 use super::watch::{self, WatchedFs};
@@ -92,7 +93,7 @@ impl Log for JournalLog {
 
     fn append_shared(&self, _thread: usize, payload: &Bytes) -> Result<()> {
         let pending = {
-            let _order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+            let _order = self.order.lock();
             let index = self.journal.state().next_index().unwrap_or(1);
             self.journal.append_pending(&[Entry::new(index, TERM, payload.clone())])?
         };

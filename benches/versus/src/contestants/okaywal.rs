@@ -4,11 +4,12 @@ use std::hint::black_box;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use okaywal::{Configuration, Entry, EntryId, LogManager, LogPosition, ReadChunkResult, SegmentReader, WriteAheadLog};
+use parking_lot::Mutex;
 
 use crate::contestant::{Ability, Append, Contestant, Log, Tuning, When};
 
@@ -64,10 +65,6 @@ struct Positions {
     of: Vec<LogPosition>,
 }
 
-fn lock(positions: &Mutex<Positions>) -> MutexGuard<'_, Positions> {
-    positions.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[derive(Debug)]
 struct Manager {
     positions: Arc<Mutex<Positions>>,
@@ -90,7 +87,7 @@ impl LogManager for Manager {
                 ReadChunkResult::AbortedEntry => return Ok(()),
             }
         }
-        lock(&self.positions).of.extend(found);
+        self.positions.lock().of.extend(found);
         Ok(())
     }
 
@@ -112,7 +109,7 @@ impl WalLog {
             positions.push(entry.write_chunk(payload)?.position);
         }
         // Before the commit, which lets the next writer in.
-        lock(&self.positions).of.append(&mut positions);
+        self.positions.lock().of.append(&mut positions);
         entry.commit()?;
         Ok(())
     }
@@ -134,7 +131,7 @@ impl Log for WalLog {
 
     fn read(&self, index: u64) -> Result<usize> {
         let position = {
-            let positions = lock(&self.positions);
+            let positions = self.positions.lock();
             let at = index.checked_sub(positions.first_index).context("an entry that went")?;
             *positions.of.get(at as usize).with_context(|| format!("no entry {index}"))?
         };
@@ -159,7 +156,7 @@ impl Log for WalLog {
 
     fn forget_all(&self, last: u64) -> Result<()> {
         self.wal.checkpoint_active()?;
-        *lock(&self.positions) = Positions { first_index: last + 1, of: Vec::new() };
+        *self.positions.lock() = Positions { first_index: last + 1, of: Vec::new() };
         Ok(())
     }
 

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::hint::black_box;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize};
 
 use super::raft_engine_entry::Entry;
@@ -116,7 +116,7 @@ impl Log for EngineLog {
     fn append_shared(&self, thread: usize, payload: &Bytes) -> Result<()> {
         let group = GROUP + 1 + thread as u64;
         let index = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = self.next.lock();
             let next = next.entry(group).or_insert(1);
             *next += 1;
             *next - 1
@@ -163,7 +163,7 @@ impl Log for EngineLog {
 
     fn collect_garbage(&self) -> Result<()> {
         let groups: Vec<(u64, u64)> = {
-            let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let next = self.next.lock();
             next.iter().map(|(&group, &next)| (group, next)).collect()
         };
         for (group, next) in groups {

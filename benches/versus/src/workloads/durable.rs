@@ -17,6 +17,9 @@ pub struct Single;
 const ENTRY_BYTES: usize = 256;
 const LAPS: usize = 7;
 const SMALL_FILE_BYTES: u64 = 1 << 20;
+/// So many appends take longer than a file system's clock from tick to tick: the next write to a file that rested
+/// meanwhile has to change the file's time, and its sync has to write that.
+const APPENDS_MEANWHILE: u64 = 100;
 
 impl Workload for Single {
     fn id(&self) -> &'static str {
@@ -32,6 +35,7 @@ impl Workload for Single {
             metric("p50", "µs", Ability::Append),
             metric("p99", "µs", Ability::Append),
             metric("p99.9", "µs", Ability::Append),
+            metric("p50 in a log that rested meanwhile", "µs", Ability::Append),
             metric("p50, files of 1 MiB", "µs", Ability::SmallFiles),
             metric("p99, files of 1 MiB", "µs", Ability::SmallFiles),
             metric("append at a rotation, median, beside the floor's p50", "µs", Ability::SmallFiles),
@@ -46,6 +50,7 @@ impl Workload for Single {
     fn start(&self, stage: &mut Stage, contestant: &'static dyn Contestant) -> Result<Box<dyn Run>> {
         let tuning = Tuning::new(ENTRY_BYTES);
         let main = stage.fresh("w1", contestant, &tuning)?;
+        let rested = stage.fresh("w1-rested", contestant, &tuning)?;
         let small = if main.can(Ability::SmallFiles) && !main.is_floor() {
             let tuning = Tuning { file_bytes: Some(SMALL_FILE_BYTES), watched: true, ..tuning };
             Some(stage.fresh("w1-small-files", contestant, &tuning)?)
@@ -55,8 +60,9 @@ impl Workload for Single {
         let turns = LAPS as u64 + 1;
         let appends = stage.plan.appends.div_ceil(turns);
         let appends_small_files = stage.plan.appends_small_files.div_ceil(turns);
-        let (main, small) = (Timed::new(main)?, small.map(Timed::new).transpose()?);
-        Ok(Box::new(SingleRun { main, small, rotations: Vec::new(), appends, appends_small_files }))
+        let (main, rested) = (Timed::new(main)?, Timed::new(rested)?);
+        let small = small.map(Timed::new).transpose()?;
+        Ok(Box::new(SingleRun { main, rested, small, rotations: Vec::new(), appends, appends_small_files }))
     }
 }
 
@@ -86,6 +92,8 @@ impl Timed {
 
 struct SingleRun {
     main: Timed,
+    /// Appended to once in a while.
+    rested: Timed,
     small: Option<Timed>,
     /// The times, µs, of appends that went to another file than the one before.
     rotations: Vec<f64>,
@@ -96,8 +104,11 @@ struct SingleRun {
 
 impl Run for SingleRun {
     fn lap(&mut self) -> Result<()> {
-        for _ in 0..self.appends {
+        for number in 1..=self.appends {
             self.main.append(1)?;
+            if number % APPENDS_MEANWHILE == 0 {
+                self.rested.append(1)?;
+            }
         }
         if let Some(small) = &mut self.small {
             self.rotations.append(&mut at_rotations(small, self.appends_small_files)?);
@@ -110,6 +121,7 @@ impl Run for SingleRun {
         let times = self.main.end_round()?;
         let (p50, p99) = (times.percentile(50.0), times.percentile(99.0));
         let mut figures = vec![("p50", p50), ("p99", p99), ("p99.9", times.percentile(99.9))];
+        figures.push(("p50 in a log that rested meanwhile", self.rested.end_round()?.percentile(50.0)));
         let [p50_small, p99_small, rotation] = match &mut self.small {
             // The floor has no files that end: one figure serves for all.
             None if self.main.subject.is_floor() => [p50, p99, p50],
@@ -127,6 +139,7 @@ impl Run for SingleRun {
 
     fn finish(self: Box<Self>, _stage: &mut Stage) -> Result<()> {
         self.main.subject.log.close()?;
+        self.rested.subject.log.close()?;
         self.small.map_or(Ok(()), |small| small.subject.log.close())
     }
 }

@@ -1,11 +1,12 @@
 //! `journals`: many of them in one process, as a node with many Raft groups has.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use parking_lot::Mutex;
 use raft_journal::{Entry, Journal, LogStore, OpenOptions};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
@@ -101,7 +102,7 @@ struct Group {
 impl Group {
     fn append(&self, payloads: &mut Payloads) -> Result<()> {
         let pending = {
-            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = self.next.lock();
             let pending = self.journal.append_pending(&[Entry::new(*next, 1, payloads.next(ENTRY_BYTES))])?;
             *next += 1;
             pending
