@@ -1,9 +1,17 @@
 //! What each call costs, counted by the simulated disk.
 
 mod common;
+#[path = "common/pass_on.rs"]
+mod pass_on;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use common::{Disk, append_each, append_until_a_spare_is_due, entries, entry, log};
+use pass_on::pass_on;
 use raft_journal::io::sim::{Counts, Survival};
+use raft_journal::io::{File, Fs, Mode};
 use raft_journal::{Changes, Compression, Journal, LogStore, Position, StableStore};
 
 /// What a call asked of the disk.
@@ -216,6 +224,57 @@ fn opening_a_clean_journal_makes_no_file_and_writes_one_commit() {
     // Of what was found of `meta`, and of the commit that begins the new life.
     assert_eq!((counts.syncs, counts.dir_syncs), (2, 1));
     assert_eq!(disk.names(), names);
+}
+
+/// A disk that writes down which segments are opened and which are going to be read, by their sequences.
+#[derive(Debug)]
+struct Told {
+    below: Arc<dyn Fs>,
+    calls: Mutex<Vec<(&'static str, u64)>>,
+}
+
+impl Told {
+    fn note(&self, call: &'static str, path: &Path) {
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".seg"));
+        self.calls.lock().unwrap().extend(name.map(|sequence| (call, sequence.parse().unwrap())));
+    }
+}
+
+impl Fs for Told {
+    pass_on!(below: create_dir kind list rename remove sync_dir lock entropy tasks);
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        self.note("open", path);
+        self.below.open(path, mode)
+    }
+
+    fn will_read(&self, path: &Path, bytes: u64) {
+        assert!(bytes >= 4096);
+        self.note("will read", path);
+        self.below.will_read(path, bytes);
+    }
+}
+
+#[test]
+fn sealed_files_below_the_mark_are_fetched_together_before_one_is_opened() {
+    common::on_both(|disk| {
+        let options = disk.options().segment_bytes(16 << 10);
+        let journal = options.open(&disk.dir).unwrap();
+        append_each(&journal, &entries(1..=150, 1));
+        let segments = journal.stats().segments;
+        assert!(segments > 4);
+        journal.close().unwrap();
+        drop(journal);
+        let told = Arc::new(Told { below: Arc::clone(&disk.fs), calls: Mutex::default() });
+        let journal = options.clone().file_system(Arc::clone(&told) as Arc<dyn Fs>).open(&disk.dir).unwrap();
+        assert_eq!(log(&journal), entries(1..=150, 1));
+        let calls = told.calls.lock().unwrap();
+        let (ahead, rest) = calls.split_at(calls.iter().take_while(|(call, _)| *call == "will read").count());
+        // The last one is where the mark stands.
+        let sequences: Vec<u64> = ahead.iter().map(|&(_, sequence)| sequence).collect();
+        assert_eq!(sequences, (1..segments).collect::<Vec<_>>());
+        assert!(rest.iter().all(|(call, _)| *call == "open"));
+    });
 }
 
 #[test]

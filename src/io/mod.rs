@@ -121,6 +121,13 @@ pub trait Fs: Send + Sync + Debug {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Says that the first and the last so many bytes of a file are about to be read, so that they can be fetched while
+    /// the same is said of other files. A hint: nothing waits for it, nothing fails, and unless implemented, nothing
+    /// happens.
+    fn will_read(&self, path: &Path, bytes: u64) {
+        let _ = (path, bytes);
+    }
+
     /// Makes every creation, rename and removal in a directory durable.
     ///
     /// # Errors

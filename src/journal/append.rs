@@ -240,7 +240,7 @@ impl Core {
             view.last = before;
             return Ok(self.group.wrote(view.written(), Some(before)));
         }
-        self.write(&segment, &writer.buffer, header.offset)?;
+        self.write_or_undo(&segment, &writer.buffer, header.offset, |written| self.supersede(&segment, written))?;
         let payloads = is_kept.then(|| writer.payloads(entries, is_plain));
         let mut view = self.view.write();
         let replaced = first_index < view.next();
@@ -329,23 +329,55 @@ impl Core {
         (Arc::clone(&view.active), header)
     }
 
-    /// Writes at an offset of the active segment that nothing was adopted at.
+    /// Writes an index or a trailer where nothing was adopted.
     pub(super) fn write(&self, segment: &Segment, bytes: &[u8], offset: u32) -> Result<()> {
+        self.write_or_undo(segment, bytes, offset, |written| self.void(segment, written, offset))
+    }
+
+    /// Writes at an offset of the active segment that nothing was adopted at. A full disk leaves the beginning of a batch,
+    /// which `undo` takes back, durably: the bytes that are missing may be there already, the zeros of a padding or what an
+    /// earlier life wrote, and an append that was refused would come back whole. Any other failure leaves who knows what.
+    fn write_or_undo(
+        &self,
+        segment: &Segment,
+        bytes: &[u8],
+        offset: u32,
+        undo: impl FnOnce(usize) -> bool,
+    ) -> Result<()> {
         io::write_all_at(&*segment.file, bytes, u64::from(offset)).map_err(|(written, error)| {
             let full = io::is_no_space(&error);
             let error = Error::io("write", &segment.path, Some(u64::from(offset)), error);
-            // A full disk leaves the beginning of a batch, which is made void. Any other failure leaves who knows what.
-            if full && self.void(segment, written, offset) { error } else { self.group.poison(error) }
+            if full && (written == 0 || undo(written)) { error } else { self.group.poison(error) }
         })
     }
 
-    /// Makes what was written of a batch void, durably: the bytes that are missing may be there already, the zeros of a
-    /// padding or what an earlier life wrote, and an append that was refused would come back whole.
+    /// Makes what was written of an index void.
     fn void(&self, segment: &Segment, written: usize, offset: u32) -> bool {
-        let zeros = vec![0; written];
-        written == 0
-            || io::write_all_at(&*segment.file, &zeros, u64::from(offset)).is_ok()
-                && self.group.sync_and_settle(segment, self.view.read().written()).is_ok()
+        let settled = self.view.read().written();
+        io::write_all_at(&*segment.file, &vec![0; written], u64::from(offset)).is_ok()
+            && self.group.sync_and_settle(segment, settled).is_ok()
+    }
+
+    /// Makes what was written of a batch of entries void: by an empty batch in its place, which changes nothing. Behind
+    /// zeros the next batch would begin at the same place, and where power fails during its sync a sector may show what
+    /// it held before: the batch that was refused. The writer lock is held.
+    fn supersede(&self, segment: &Segment, written: usize) -> bool {
+        let (_, header) = self.next_header(Kind::Entries, None);
+        let (random, mut bytes, mut slots) = (self.random_for(segment), Vec::new(), Vec::new());
+        let empty = writer::encode_entries(segment, header, &[], Compression::None, random, &mut bytes, &mut slots);
+        let Ok(header) = empty else { return false };
+        bytes.resize(bytes.len().max(written), 0);
+        if io::write_all_at(&*segment.file, &bytes, u64::from(header.offset)).is_err() {
+            return false;
+        }
+        let settled = {
+            let mut view = self.view.write();
+            let last = view.last;
+            view.publish(&header, &slots, last);
+            self.group.wrote(view.written(), None);
+            view.written()
+        };
+        self.group.sync_and_settle(segment, settled).is_ok()
     }
 
     /// Seals the active segment, durably, and goes on in the next one, which has room for a batch like this.

@@ -45,7 +45,7 @@ impl Walk<'_> {
     ) -> Result<Behind> {
         let at = self.fold.end;
         let least = lives.least_at(at, self.fold.life);
-        let beyond = self.headers_beyond(segment, window, least)?;
+        let beyond = self.headers_beyond(segment, window, lives, least)?;
         let was_sealed = window.trailer()?.is_some();
         let later = self.later_file(segment.sequence, least, was_sealed)?;
         let place = (segment.sequence, at);
@@ -77,8 +77,15 @@ impl Walk<'_> {
         }
     }
 
-    /// All that authenticates beyond the end, in the same file.
-    fn headers_beyond(&mut self, segment: &Segment, window: &mut Window<'_>, least: u32) -> Result<Beyond> {
+    /// All that authenticates beyond the end, in the same file. Behind `meta`'s mark, batches of earlier lives are void,
+    /// be the end before it or behind.
+    fn headers_beyond(
+        &mut self,
+        segment: &Segment,
+        window: &mut Window<'_>,
+        lives: Lives,
+        least: u32,
+    ) -> Result<Beyond> {
         let (mut beyond, mut at) = (Beyond::default(), self.fold.end);
         if self.source.is_closed && self.is_closed_at(segment, at) {
             // No life began since: it would have begun with a newer `meta`, and its first batch stood right here. Only
@@ -92,11 +99,14 @@ impl Walk<'_> {
             return Ok(*found);
         }
         while let Some(header) = window.next_header(at, least)? {
+            at = header.offset;
+            if header.life < lives.least_at(at, least) {
+                continue;
+            }
             self.seen.note(segment.sequence, &header);
             beyond.mark = beyond.mark.max(header.mark);
             beyond.first.get_or_insert(header);
             beyond.end = header.end(segment.align).unwrap_or(u32::MAX);
-            at = header.offset;
         }
         self.searched = Some((start, least, beyond));
         Ok(beyond)
@@ -122,13 +132,14 @@ impl Walk<'_> {
     /// behind it. Where that loss was accepted, the log may have gone on in the middle of the file.
     fn first_header(&self, segment: &Segment, least: u32, in_use: bool) -> Result<Option<BatchHeader>> {
         let (mut window, mut at) = (Window::new(segment), segment.data_start());
-        let first = window.header(at)?.filter(|first| first.life >= least);
+        let lives = self.lives_in(segment);
+        let counts = |header: &BatchHeader| header.life >= lives.least_at(header.offset, least);
+        let first = window.header(at)?.filter(counts);
         if first.is_some() || !in_use {
             return Ok(first);
         }
-        let lives = self.lives_in(segment);
         while let Some(header) = window.next_header(at, least)? {
-            if header.life >= lives.least_at(header.offset, least) {
+            if counts(&header) {
                 return Ok(Some(header));
             }
             at = header.offset;

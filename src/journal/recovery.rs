@@ -57,6 +57,9 @@ pub(crate) struct Recovered {
     pub(crate) highest: u64,
 }
 
+/// What is looked at of a sealed file: its header and where its first batch begins; its trailer.
+const ENDS_BYTES: u64 = 8 << 10;
+
 /// A walk along the chain.
 pub(super) struct Walk<'a> {
     pub(super) source: Source<'a>,
@@ -91,6 +94,7 @@ pub(super) enum Next {
 /// Follows the chain. Changes nothing on the disk.
 pub(crate) fn recover(source: Source<'_>) -> Result<Recovered> {
     let mut walk = Walk::new(source)?;
+    walk.look_ahead();
     let active = walk.walk()?;
     if source.mode == Mode::Read || !walk.settle(active.as_deref())? {
         return walk.finish(active);
@@ -128,6 +132,16 @@ impl<'a> Walk<'a> {
             report: RecoveryReport::default(),
             highest: start.sequence.max(source.meta.mark.sequence),
         })
+    }
+
+    /// Has what the walk reads of the sealed files fetched from the disk at the same time: after a power cut nothing is
+    /// cached, and one after the other takes several times as long. Not of the file that `meta`'s mark stands in, nor of
+    /// later ones: what no mark proves is dropped from the cache before it is read for good.
+    fn look_ahead(&self) {
+        let Source { fs, dir, meta, .. } = self.source;
+        for &sequence in self.sequences.iter().take_while(|&&sequence| sequence < meta.mark.sequence) {
+            fs.will_read(&dir.join(segment::file_name(sequence)), ENDS_BYTES);
+        }
     }
 
     /// Follows the chain to its end: the segment that the log goes on in, if any.
