@@ -136,7 +136,14 @@ fn layouts() -> Vec<Layout> {
         },
         Layout {
             heading: "Accepted damage",
-            fields: &[("sequence", 0), ("offset", 8), ("first", 12), ("end", 20)],
+            fields: &[
+                ("sequence", 0),
+                ("offset", 8),
+                ("first", 12),
+                ("end", 20),
+                ("resume sequence", m::ACCEPTED_OLD_BYTES),
+                ("resume offset", 36),
+            ],
             bytes: m::ACCEPTED_BYTES,
         },
         Layout {
@@ -187,6 +194,7 @@ fn constants() -> Vec<(&'static str, &'static str, String)> {
         ("`meta`", "MAGIC", text(meta::MAGIC)),
         ("`meta`", "VERSION", meta::VERSION.to_string()),
         ("`meta`", "VERSION_REPAIRED", meta::VERSION_REPAIRED.to_string()),
+        ("`meta`", "VERSION_ACCEPTED", meta::VERSION_ACCEPTED.to_string()),
         ("`meta`", "COPY_ALIGN_BYTES", meta::COPY_ALIGN_BYTES.to_string()),
         ("`meta`", "COPIES", meta::COPIES.to_string()),
     ]

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 
 use common::{Disk, FIRST_PAYLOAD_AT, entries, entry, log};
 use raft_journal::io::sim::{Fault, Kinds, OperationKind};
-use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, StableStore};
+use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, Position, StableStore};
 
 /// Where the header of the batch stands whose first entry has this payload, and a byte of it that says something.
 fn spoil_header(disk: &Disk, payload: &[u8]) {
@@ -110,5 +110,96 @@ fn an_append_that_was_refused_does_not_come_back_when_the_next_one_is_torn() {
         let journal = disk.killed().open();
         assert_eq!(log(&journal), [entry(1, 1, 50), next, entry(3, 1, 10)]);
         assert!(journal.recovery_report().damaged.is_empty());
+    }
+}
+
+// Guards: an entry that was put back for a lost batch came back in place of the newer one that had replaced it, when the
+// header of that one's batch was lost as well: the search began at the same place, and found the same range.
+#[test]
+fn what_was_put_back_for_one_loss_does_not_stand_in_for_a_later_one_at_its_place() {
+    for moved in [true, false] {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        journal.truncate_head(Position::new(7, 1)).unwrap();
+        journal.append(&[entry(8, 1, 300)]).unwrap();
+        journal.set_u64(b"term", 1).unwrap();
+        let disk = disk.killed();
+        spoil_header(&disk, &entry(8, 1, 300).data);
+        assert_eq!(refused(&disk), (8, Some(9)));
+        let journal = disk.open_accepting();
+        journal.repair(&[entry(8, 1, 300)]).unwrap();
+        journal.replace_tail(&[entry(8, 2, 300)]).unwrap();
+        journal.append(&[entry(9, 2, 300)]).unwrap();
+        if moved {
+            journal.set_u64(b"term", 2).unwrap();
+        }
+        let disk = disk.killed();
+        assert_eq!(log(&disk.killed().open()), [entry(8, 2, 300), entry(9, 2, 300)]);
+        spoil_header(&disk, &entry(8, 2, 300).data);
+        assert_eq!(refused(&disk), (8, Some(9)));
+        let journal = disk.open_accepting();
+        assert!(matches!(journal.entry(8), Err(Error::Damaged(_))));
+        assert_eq!(journal.entry(9).unwrap(), entry(9, 2, 300));
+        let damaged = journal.damaged();
+        assert_eq!(damaged.iter().map(|damage| damage.indexes.first).collect::<Vec<_>>(), [8]);
+        // Known from now on.
+        let disk = disk.killed();
+        let journal = disk.open();
+        assert!(matches!(journal.entry(8), Err(Error::Damaged(_))));
+        journal.repair(&[entry(8, 2, 300)]).unwrap();
+        assert_eq!(log(&disk.killed().open()), [entry(8, 2, 300), entry(9, 2, 300)]);
+    }
+}
+
+/// What a journal says when the file that it went on in, behind a file that was lost, is lost as well.
+fn lost_again(go_on: impl Fn(&Journal), repaired: bool) -> Disk {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    journal.append(&entries(1..=9, 1)).unwrap();
+    journal.truncate_head(Position::new(1, 1)).unwrap();
+    journal.close().unwrap();
+    let last = disk.segments().pop().unwrap();
+    disk.remove(&last);
+    assert!(matches!(disk.try_open(), Err(Error::Damaged(_))));
+    let journal = disk.open_accepting();
+    if repaired {
+        journal.repair(&entries(2..=9, 1)).unwrap();
+        assert_eq!(log(&journal), entries(2..=9, 1));
+    }
+    go_on(&journal);
+    let disk = disk.killed();
+    drop(disk.killed().open());
+    let last = disk.segments().pop().unwrap();
+    disk.remove(&last);
+    disk
+}
+
+// Guards: the file that the log had gone on in behind a lost one was lost as well, and that passed for the loss that had been
+// accepted: what it held was gone without a word, and what it had replaced was back.
+#[test]
+fn the_loss_of_the_file_that_followed_a_lost_one_is_another_loss() {
+    let ways: [fn(&Journal); 4] = [
+        |journal| _ = journal.append(&entries(10..=12, 2)).unwrap(),
+        |journal| _ = journal.replace_tail(&entries(5..=7, 2)).unwrap(),
+        |journal| {
+            journal.replace_tail(&entries(5..=7, 2)).unwrap();
+            journal.set_u64(b"term", 2).unwrap();
+        },
+        |journal| {
+            journal.replace_tail(&entries(5..=7, 2)).unwrap();
+            journal.close().unwrap();
+        },
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        for repaired in [true, false] {
+            let disk = lost_again(way, repaired);
+            match disk.try_open() {
+                Err(Error::Damaged(_)) => {}
+                opened => panic!("way {number}, repaired {repaired}: {:?}", opened.map(|journal| log(&journal))),
+            }
+            let journal = disk.open_accepting();
+            assert!(matches!(journal.entry(5), Err(Error::Damaged(_))), "way {number}");
+            drop(disk.killed().open());
+        }
     }
 }

@@ -186,11 +186,22 @@ impl Loss {
         Loss { sequence, offset, first, end, is_open, resume, why, what: What::File, count_max: 0 }
     }
 
-    /// Whether this loss was accepted before.
+    /// Whether this loss was accepted before: it begins at the same place, costs no more, and ends where that one did. What
+    /// the log went on with there may be lost, too, and have replaced what was lost then, or put back since.
     pub(super) fn is(&self, accepted: &Accepted) -> bool {
-        (self.sequence, self.offset) == (accepted.sequence, accepted.offset)
+        self.is_at(accepted)
             && self.first >= accepted.first
             && self.end.is_none_or(|end| end <= accepted.end)
+            && [Accepted::UNKNOWN, self.resume_place()].contains(&accepted.resume)
+    }
+
+    /// Whether another loss begins at the same place.
+    pub(super) fn is_at(&self, accepted: &Accepted) -> bool {
+        (self.sequence, self.offset) == (accepted.sequence, accepted.offset)
+    }
+
+    fn resume_place(&self) -> (u64, u32) {
+        self.resume.map_or(Accepted::UNKNOWN, |resume| (resume.sequence, resume.offset))
     }
 
     /// Whether going on without it is possible at all.
@@ -214,7 +225,7 @@ impl Loss {
 
     pub(super) fn record(&self) -> Accepted {
         let Loss { sequence, offset, first, end, .. } = *self;
-        Accepted { sequence, offset, first, end: end.unwrap_or(first) }
+        Accepted { sequence, offset, first, end: end.unwrap_or(first), resume: self.resume_place() }
     }
 
     /// What is lost, once it is accepted: up to where the log goes on.

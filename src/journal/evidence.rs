@@ -208,6 +208,8 @@ impl Walk<'_> {
             if self.source.on_damage == OnDamage::Refuse || !room {
                 return Err(loss.damage(self.source.dir).into());
             }
+            // Nothing that was put back for an older one stands in for this one.
+            self.accepted.retain(|older| !loss.is_at(older));
             self.accepted.push(loss.record());
         }
         if !loss.is_bearable() {

@@ -170,7 +170,7 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let Outside { spare, remove } = outside;
     let files = Files::new(fs.tasks(), spare, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
-    repairs.accepted = accepted;
+    repairs.accept(accepted);
     let core = assemble(options, dir, Some(store), state, chain, files, (report, repairs))?;
     core.settle_end()?;
     core.begin_life(chain_start)?;
@@ -272,7 +272,7 @@ fn begin_chain(
     recovered: Option<Recovered>,
     next_sequence: u64,
 ) -> Result<(Chain, Vec<Accepted>, u64)> {
-    let (sealed, fold, accepted) = match recovered {
+    let (sealed, fold, mut accepted) = match recovered {
         Some(Recovered { active: Some(active), sealed, active_start, fold, index_batch, accepted, .. }) => {
             return Ok((Chain { sealed, active, active_start, fold, index_batch }, accepted, next_sequence));
         }
@@ -293,6 +293,10 @@ fn begin_chain(
     let fold = fold.map_or_else(|| Fold::start(offset, 0, 0, false), |fold| fold.successor(offset));
     let (salt, chain, base) = (recipe.salt, fold.chain, fold.base);
     let active_start = ChainStart { sequence: next_sequence, salt, offset, chain, base };
+    // Where the last loss ends: known only now.
+    if let Some(lost) = accepted.last_mut().filter(|lost| !state.accepted.contains(lost)) {
+        lost.resume = (next_sequence, offset);
+    }
     let index_batch = (0, 0);
     Ok((Chain { sealed, active, active_start, fold, index_batch }, accepted, next_sequence + 1))
 }
@@ -522,7 +526,7 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
         return Err(not_yet("the log has no segment to read from yet: open it for writing once"));
     };
     state.accepted.clone_from(&accepted);
-    repairs.accepted = accepted;
+    repairs.accept(accepted);
     report.describe(&state, health, false);
     report.damaged.extend(unmended.into_iter().map(Arc::new));
     report.life = state.life;

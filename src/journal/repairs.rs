@@ -81,6 +81,15 @@ impl Repairs {
         Ok((Repairs { accepted: state.accepted.clone(), list }, lost))
     }
 
+    /// Takes in the losses that are accepted now. What was put back for another loss at the place of a new one goes: what is
+    /// lost there now may have replaced it.
+    pub(crate) fn accept(&mut self, accepted: Vec<Accepted>) {
+        let is_new = |lost: &&Accepted| !self.accepted.contains(lost);
+        let places: Vec<(u64, u32)> = accepted.iter().filter(is_new).map(|lost| (lost.sequence, lost.offset)).collect();
+        self.list.retain(|(record, _)| !places.contains(&(record.sequence, record.place)));
+        self.accepted = accepted;
+    }
+
     /// Repair files that a crash kept from being named, or a finished head truncation from being removed.
     pub(crate) fn unnamed(&self, dir: &Path, names: &[String]) -> Vec<PathBuf> {
         let is_named = |sequence| self.list.iter().any(|(record, _)| record.file == sequence);

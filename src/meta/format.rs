@@ -14,10 +14,13 @@ use crate::keys::{CHECK_BYTES, TAG_BYTES};
 
 /// The first bytes of every copy.
 pub const MAGIC: [u8; 8] = *b"RJMETA\0\0";
-/// The format version of a state that names no repair file.
+/// The format version of a state that names neither a repair file nor accepted damage.
 pub const VERSION: u32 = 1;
-/// The format version of one that does, and the newest that this build reads.
+/// The format version of one that names a repair file, and no accepted damage.
 pub const VERSION_REPAIRED: u32 = 2;
+/// The format version of one that names accepted damage, and the newest that this build reads. Older versions had such
+/// records, too, without the last two fields.
+pub const VERSION_ACCEPTED: u32 = 3;
 /// Copies start at multiples of this.
 pub const COPY_ALIGN_BYTES: usize = 4096;
 /// Copies in the file: two slots, each stored twice.
@@ -80,8 +83,10 @@ pub const START_CHAIN_AT: usize = START_OFFSET_AT + 4;
 pub const START_BASE_AT: usize = START_CHAIN_AT + 4;
 /// Length of the fixed part; the accepted damages follow, then the repairs, then the pairs.
 pub const FIXED_BYTES: usize = START_BASE_AT + 8;
+/// Length of an accepted damage in versions 1 and 2.
+pub const ACCEPTED_OLD_BYTES: usize = 8 + 4 + 8 + 8;
 /// Length of an accepted damage.
-pub const ACCEPTED_BYTES: usize = 8 + 4 + 8 + 8;
+pub const ACCEPTED_BYTES: usize = ACCEPTED_OLD_BYTES + 8 + 4;
 /// Length of a repair.
 pub const REPAIRED_BYTES: usize = 8 + 4 + 8 + 8 + 8 + 8;
 /// Length of a pair's head: the key's length (1 byte), the value's (2 bytes).
@@ -152,7 +157,11 @@ fn encode_fixed(state: &State, more_flags: u32) -> Vec<u8> {
     let (purged, mark) = (state.purged.unwrap_or_default(), &state.mark);
     let start = state.start.unwrap_or(ChainStart { sequence: 0, salt: 0, offset: 0, chain: 0, base: 0 });
     bytes.put_slice(&MAGIC);
-    bytes.put_u32_le(if state.repaired.is_empty() { VERSION } else { VERSION_REPAIRED });
+    bytes.put_u32_le(match (state.accepted.is_empty(), state.repaired.is_empty()) {
+        (true, true) => VERSION,
+        (true, false) => VERSION_REPAIRED,
+        (false, _) => VERSION_ACCEPTED,
+    });
     bytes.put_u64_le(0); // Check and length: known at the end.
     bytes.put_u32_le(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum::<u32>() | more_flags);
     bytes.put_u64_le(state.generation);
@@ -206,6 +215,8 @@ fn put_accepted(bytes: &mut Vec<u8>, accepted: &Accepted) {
     bytes.put_u32_le(accepted.offset);
     bytes.put_u64_le(accepted.first);
     bytes.put_u64_le(accepted.end);
+    bytes.put_u64_le(accepted.resume.0);
+    bytes.put_u32_le(accepted.resume.1);
 }
 
 fn put_repaired(bytes: &mut Vec<u8>, repaired: &Repaired) {
@@ -226,7 +237,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<State, CopyFault> {
     let content = content(bytes).ok_or(CopyFault::Unreadable)?;
     // Only now: a version is believed once its checksum has been seen.
     match LittleEndian::read_u32(&content[VERSION_AT..]) {
-        VERSION | VERSION_REPAIRED => parse_content(&content).ok_or(CopyFault::Unreadable),
+        VERSION | VERSION_REPAIRED => parse_content(&content, ACCEPTED_OLD_BYTES).ok_or(CopyFault::Unreadable),
+        VERSION_ACCEPTED => parse_content(&content, ACCEPTED_BYTES).ok_or(CopyFault::Unreadable),
         version => Err(CopyFault::Version(version)),
     }
 }
@@ -241,7 +253,7 @@ fn content(bytes: &[u8]) -> Option<Bytes> {
     right.then(|| Bytes::copy_from_slice(content))
 }
 
-fn parse_content(content: &Bytes) -> Option<State> {
+fn parse_content(content: &Bytes, accepted_bytes: usize) -> Option<State> {
     let fixed = content.get(..FIXED_BYTES)?;
     let u16_at = |at: usize| LittleEndian::read_u16(&fixed[at..]);
     let u32_at = |at: usize| LittleEndian::read_u32(&fixed[at..]);
@@ -266,7 +278,7 @@ fn parse_content(content: &Bytes) -> Option<State> {
         index: u32_at(MARK_INDEX_AT),
     };
     let mut rest = content.slice(FIXED_BYTES..);
-    let accepted = (0..u16_at(ACCEPTED_AT)).map(|_| take_accepted(&mut rest)).collect::<Option<_>>()?;
+    let accepted = (0..u16_at(ACCEPTED_AT)).map(|_| take_accepted(&mut rest, accepted_bytes)).collect::<Option<_>>()?;
     let repaired = (0..u16_at(REPAIRED_AT)).map(|_| take_repaired(&mut rest)).collect::<Option<_>>()?;
     let count = u32_at(PAIRS_AT);
     let (pairs, encrypted) = if flags & FLAG_ENCRYPTED == 0 {
@@ -304,13 +316,18 @@ fn take(rest: &mut Bytes, len: usize) -> Option<Bytes> {
     (len <= rest.len()).then(|| rest.split_to(len))
 }
 
-fn take_accepted(rest: &mut Bytes) -> Option<Accepted> {
-    let bytes = take(rest, ACCEPTED_BYTES)?;
+fn take_accepted(rest: &mut Bytes, accepted_bytes: usize) -> Option<Accepted> {
+    let bytes = take(rest, accepted_bytes)?;
+    let resume = match bytes.get(ACCEPTED_OLD_BYTES..ACCEPTED_BYTES) {
+        Some(resume) => (LittleEndian::read_u64(resume), LittleEndian::read_u32(&resume[8..])),
+        None => Accepted::UNKNOWN,
+    };
     Some(Accepted {
         sequence: LittleEndian::read_u64(&bytes[0..]),
         offset: LittleEndian::read_u32(&bytes[8..]),
         first: LittleEndian::read_u64(&bytes[12..]),
         end: LittleEndian::read_u64(&bytes[20..]),
+        resume,
     })
 }
 
@@ -344,7 +361,7 @@ pub(crate) mod tests {
             mark: Mark { sequence: 1, offset: 2, chain: 3, next: 4, last_term: 5, base: 6, replacing: 7, index: 8 },
             purged: Some(Position::new(3, 2)),
             start: Some(ChainStart { sequence: 9, salt: 10, offset: 11, chain: 12, base: 13 }),
-            accepted: vec![Accepted { sequence: 1, offset: 2, first: 3, end: 4 }],
+            accepted: vec![Accepted { sequence: 1, offset: 2, first: 3, end: 4, resume: (5, 6) }],
             repaired: vec![Repaired { sequence: 1, place: 2, first: 3, end: 4, file: 5, salt: 6 }],
             pairs: [("vote", "me"), ("term", "")].map(|(k, v)| (Bytes::from(k), Bytes::from(v))).into(),
             generation,
@@ -374,12 +391,27 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn only_a_state_that_names_a_repair_file_is_of_the_newer_version() {
+    fn a_state_is_of_the_oldest_version_that_can_say_it() {
         let version = |state: &State| LittleEndian::read_u32(&encode(state)[VERSION_AT..]);
-        let without = State { repaired: Vec::new(), ..state(7) };
-        assert_eq!((version(&without), version(&state(7))), (VERSION, VERSION_REPAIRED));
-        assert_eq!(encode(&state(7)).len(), encode(&without).len() + REPAIRED_BYTES);
-        assert_eq!(parse(&encode(&without)), Ok(without));
+        let repaired = State { accepted: Vec::new(), ..state(7) };
+        let accepted = State { repaired: Vec::new(), ..state(7) };
+        let neither = State { repaired: Vec::new(), ..repaired.clone() };
+        let states = [(neither, VERSION), (repaired, VERSION_REPAIRED), (accepted, VERSION_ACCEPTED)];
+        for (state, expected) in states.into_iter().chain([(state(7), VERSION_ACCEPTED)]) {
+            assert_eq!(version(&state), expected);
+            assert_eq!(parse(&encode(&state)), Ok(state));
+        }
+    }
+
+    #[test]
+    fn accepted_damage_of_an_older_version_is_read_without_its_end() {
+        let new = encode(&state(7));
+        let (head, rest) = new.split_at(FIXED_BYTES);
+        let mut bytes = [head, &rest[..ACCEPTED_OLD_BYTES], &rest[ACCEPTED_BYTES..]].concat();
+        LittleEndian::write_u32(&mut bytes[VERSION_AT..], VERSION_REPAIRED);
+        let mut expected = state(7);
+        expected.accepted[0].resume = Accepted::UNKNOWN;
+        assert_eq!(parse(&finish(bytes)), Ok(expected));
     }
 
     #[test]

@@ -93,8 +93,7 @@ pub(crate) struct ChainStart {
     pub(crate) base: u64,
 }
 
-/// Damage that the caller accepted: at this place, these entries are lost. Where the chain goes on behind it is worked
-/// out anew at each open.
+/// Damage that the caller accepted: at this place, these entries are lost, and the chain goes on there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Accepted {
     pub(crate) sequence: u64,
@@ -102,6 +101,13 @@ pub(crate) struct Accepted {
     /// The lost entries, half-open.
     pub(crate) first: u64,
     pub(crate) end: u64,
+    /// The segment and the offset where the chain goes on: with another end, it is another loss that begins at the same
+    /// place. [`UNKNOWN`](Self::UNKNOWN) in a record of an older format.
+    pub(crate) resume: (u64, u32),
+}
+
+impl Accepted {
+    pub(crate) const UNKNOWN: (u64, u32) = (0, 0);
 }
 
 /// Entries that were put back: what is damaged in one place stands, whole, in a repair file.

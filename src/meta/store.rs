@@ -115,7 +115,7 @@ impl MetaStore {
             }
             Decision::Adopt(state, health) => store.unlock(*state, health),
             Decision::Newer(found) => {
-                Err(Error::UnsupportedVersion { path: store.path, found, supported: format::VERSION_REPAIRED })
+                Err(Error::UnsupportedVersion { path: store.path, found, supported: format::VERSION_ACCEPTED })
             }
             Decision::Lost => {
                 let why = format!("{len} bytes, no copy has a right checksum");
