@@ -117,6 +117,8 @@ struct Core {
     view: RwLock<View>,
     /// The pairs as `get` sees them, lazy ones included.
     pairs: RwLock<BTreeMap<Bytes, Bytes>>,
+    /// The changes of a commit under way.
+    coming: Mutex<Option<Changes>>,
     committed_generation: AtomicU64,
     group: Arc<Group>,
     files: Files,

@@ -156,6 +156,7 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let found = find(options, dir, &state, health, Mode::Write)?;
     let Found { recovered, mut repairs, next_sequence, mut report, outside, is_checkpoint } = found;
     report.describe(&state, health, created);
+    state.suspect |= health == Health::SlotLost;
     if is_checkpoint {
         let marker = dir.join(MARKER_NAME);
         fs.remove(&marker).map_err(|error| Error::io("remove", &marker, None, error))?;
@@ -410,6 +411,7 @@ fn assemble(
         watch,
         view: RwLock::new(view),
         pairs: RwLock::new(std::mem::take(&mut state.pairs)),
+        coming: Mutex::default(),
         committed_generation: AtomicU64::new(state.generation),
         meta: IoLock::new(Arc::clone(&tasks), "the lock of `meta`", store.map(|store| Meta { store, state })),
         looked_at,
@@ -446,6 +448,9 @@ impl Core {
         let Some(meta) = meta.as_mut() else { return Ok(()) };
         let begun = self.commit_state(meta, &Changes::new(), |state| {
             state.life = self.life;
+            // Until something else is committed: who has not been told yet, because power fails before this open is done,
+            // is told by the next one.
+            state.suspect = self.report.suspect.as_ref().is_some_and(|suspect| suspect.vote);
             state.start = Some(start);
             state.accepted.clone_from(&repairs.accepted);
             state.repaired = repairs.records();
@@ -467,7 +472,7 @@ impl RecoveryReport {
             self.life = state.life.max(1);
         }
         self.meta_healed = health == Health::Healed;
-        self.suspect = (!created && !self.clean).then_some(Suspect { vote: health == Health::SlotLost });
+        self.suspect = (!created && !self.clean).then_some(Suspect { vote: health == Health::SlotLost || state.suspect });
     }
 }
 

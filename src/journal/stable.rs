@@ -25,6 +25,15 @@ pub(crate) struct Meta {
     pub(crate) state: State,
 }
 
+/// While it is there, changes are on their way into `meta`.
+struct Announced<'a>(&'a Core);
+
+impl Drop for Announced<'_> {
+    fn drop(&mut self) {
+        *self.0.coming.lock() = None;
+    }
+}
+
 /// What a head truncation comes to.
 enum Head {
     /// Nothing: it is done already.
@@ -46,6 +55,12 @@ impl Core {
         self.check_writable()?;
         let mut pairs = self.pairs.write();
         self.check_bound(&pairs, &changes)?;
+        if let Some(coming) = &*self.coming.lock() {
+            // Of a commit under way, which was held against the bound without this value.
+            let mut with = pairs.clone();
+            apply(&mut with, coming);
+            self.check_bound(&with, &changes)?;
+        }
         apply(&mut pairs, &changes);
         #[cfg(mutate)]
         if let (true, Some(meta)) = (mutate::is(Mutation::LazyOverDurable), self.meta.lock().as_ref()) {
@@ -88,8 +103,16 @@ impl Core {
     fn commit_pairs(&self, changes: &Changes) -> Result<()> {
         let mut meta = self.meta_for_writing()?;
         let meta = meta.as_mut().ok_or_else(|| self.read_only_error())?;
-        self.check_bound(&self.pairs.read(), changes)?;
+        let _announced = self.announce(changes)?;
         self.commit_state(meta, changes, |_| {})
+    }
+
+    /// Holds changes against the bound, and lazy values that come before they are committed against what they will leave.
+    fn announce(&self, changes: &Changes) -> Result<Announced<'_>> {
+        let pairs = self.pairs.read();
+        self.check_bound(&pairs, changes)?;
+        *self.coming.lock() = Some(changes.clone());
+        Ok(Announced(self))
     }
 
     /// Commits the next generation of `meta`: what is durable of the log, the pairs, and one more change.
@@ -112,6 +135,7 @@ impl Core {
         let mut state = meta.state.clone();
         state.generation += 1;
         state.clean = false;
+        state.suspect = false;
         #[cfg(mutate)]
         if mutate::is(Mutation::CleanOutlives) {
             state.clean = meta.state.clean;
@@ -141,7 +165,7 @@ impl Core {
             }
             let mut meta = self.meta_for_writing()?;
             let meta = meta.as_mut().ok_or_else(|| self.read_only_error())?;
-            self.check_bound(&self.pairs.read(), changes)?;
+            let _announced = self.announce(changes)?;
             #[cfg(mutate)]
             if mutate::is(Mutation::HeadTruncationInMemory) {
                 self.apply_head(&head);

@@ -35,7 +35,8 @@ pub const VERSION_AT: usize = MAGIC_AT + 8;
 pub const CHECK_AT: usize = VERSION_AT + 4;
 /// Offset of the content's length, bytes, from the magic on.
 pub const LEN_AT: usize = CHECK_AT + 4;
-/// Offset of the flags: bit 0 clean, bit 1 purged position present, bit 2 chain start present, bit 3 pairs encrypted.
+/// Offset of the flags: bit 0 clean, bit 1 purged position present, bit 2 chain start present, bit 3 pairs encrypted,
+/// bit 4 a newer state was lost.
 pub const FLAGS_AT: usize = LEN_AT + 4;
 /// Offset of the generation.
 pub const GENERATION_AT: usize = FLAGS_AT + 4;
@@ -111,6 +112,7 @@ const FLAG_CLEAN: u32 = 1;
 const FLAG_PURGED: u32 = 2;
 const FLAG_START: u32 = 4;
 const FLAG_ENCRYPTED: u32 = 8;
+const FLAG_SUSPECT: u32 = 16;
 
 const _: () = assert!(FIXED_BYTES.is_multiple_of(8) && FIXED_BYTES < COPY_ALIGN_BYTES);
 const _: () = assert!(crate::stable_store::KEY_BYTES_MAX <= u8::MAX as usize);
@@ -153,7 +155,12 @@ pub(crate) fn encode_encrypted(state: &State, cipher: &PairsCipher) -> Result<Ve
 /// All before the pairs, with these flags beside the state's own.
 fn encode_fixed(state: &State, more_flags: u32) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FIXED_BYTES + ENCRYPTED_BYTES + pairs_bytes(&state.pairs) as usize);
-    let flags = [(state.clean, FLAG_CLEAN), (state.purged.is_some(), FLAG_PURGED), (state.start.is_some(), FLAG_START)];
+    let flags = [
+        (state.clean, FLAG_CLEAN),
+        (state.purged.is_some(), FLAG_PURGED),
+        (state.start.is_some(), FLAG_START),
+        (state.suspect, FLAG_SUSPECT),
+    ];
     let (purged, mark) = (state.purged.unwrap_or_default(), &state.mark);
     let start = state.start.unwrap_or(ChainStart { sequence: 0, salt: 0, offset: 0, chain: 0, base: 0 });
     bytes.put_slice(&MAGIC);
@@ -296,6 +303,7 @@ fn parse_content(content: &Bytes, accepted_bytes: usize) -> Option<State> {
         journal_id: JournalId(fixed[JOURNAL_ID_AT..LIFE_AT].try_into().ok()?),
         life: u32_at(LIFE_AT),
         clean: flags & FLAG_CLEAN != 0,
+        suspect: flags & FLAG_SUSPECT != 0,
         mark,
         purged: (flags & FLAG_PURGED != 0).then_some(purged),
         start: (flags & FLAG_START != 0).then_some(start),
@@ -358,6 +366,7 @@ pub(crate) mod tests {
         State {
             life: 4,
             clean: true,
+            suspect: true,
             mark: Mark { sequence: 1, offset: 2, chain: 3, next: 4, last_term: 5, base: 6, replacing: 7, index: 8 },
             purged: Some(Position::new(3, 2)),
             start: Some(ChainStart { sequence: 9, salt: 10, offset: 11, chain: 12, base: 13 }),

@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) life: u32,
     /// The journal was closed in order, and nothing was written since.
     pub(crate) clean: bool,
+    /// The newest state of `meta` was lost, as the open found that committed this one; nothing was committed since.
+    pub(crate) suspect: bool,
     pub(crate) mark: Mark,
     pub(crate) purged: Option<Position>,
     /// `None` in a journal whose first segment does not exist yet.
@@ -44,6 +46,7 @@ impl State {
             journal_id,
             life: 0,
             clean: false,
+            suspect: false,
             mark: Mark::default(),
             purged: None,
             start: None,

@@ -16,7 +16,7 @@ pub(crate) const FILE_NAME: &str = "meta";
 /// Its name while it is being made.
 pub(crate) const UNFINISHED_NAME: &str = "meta.tmp";
 /// Room in each copy for records of accepted damage.
-const ACCEPTED_MAX: usize = 64;
+const ACCEPTED_MAX: usize = 44;
 /// Room in each copy for records of repairs.
 pub(crate) const REPAIRED_MAX: usize = 32;
 

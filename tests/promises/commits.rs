@@ -1,9 +1,16 @@
 //! Small state: what a commit takes along, and what it waits for.
 
+use std::fmt::{self, Debug, Formatter};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
 use raft_journal::io::sim::{Schedule, Survival};
-use raft_journal::{Changes, Journal, LogStore, Position, StableStore};
+use raft_journal::io::{File, Fs, Mode};
+use raft_journal::{Changes, Error, Journal, LogStore, Position, StableStore};
 
 use crate::common::{Disk, append_each, entries, log};
+use crate::pass_on::pass_on;
 
 #[test]
 fn a_durable_set_is_a_barrier_for_the_appends_before_it() {
@@ -113,4 +120,66 @@ fn a_lazy_value_never_speaks_of_entries_that_power_loss_took() {
         found += u64::from(committed.is_some());
     }
     assert!(found > 300, "only {found} with a lazy value");
+}
+
+type Hook = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// A disk on which something happens in the middle of a sync.
+struct Hooked(Arc<dyn Fs>, Hook);
+
+struct HookedFile(Arc<dyn File>, Hook);
+
+impl Debug for Hooked {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Debug for HookedFile {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Fs for Hooked {
+    pass_on!(0: create_dir kind list rename remove sync_dir lock entropy tasks);
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(HookedFile(self.0.open(path, mode)?, Arc::clone(&self.1))))
+    }
+}
+
+impl File for HookedFile {
+    pass_on!(0: read_at write_at len set_len allocate drop_cache);
+
+    fn sync_data(&self) -> io::Result<()> {
+        let hook = self.1.lock().unwrap().take();
+        hook.into_iter().for_each(|hook| hook());
+        self.0.sync_data()
+    }
+}
+
+// Each of the two fits, and both do not: what passed then would have been refused by the next open.
+#[test]
+fn a_lazy_value_beside_a_commit_counts_what_the_commit_brings() {
+    for (bytes, fits) in [(200, true), (300, false)] {
+        let (disk, hook) = (Disk::simulated(), Hook::default());
+        let fs: Arc<dyn Fs> = Arc::new(Hooked(Arc::clone(&disk.fs), Arc::clone(&hook)));
+        let journal = disk.options().file_system(fs).open(&disk.dir).unwrap();
+        let (lazy, result) = (journal.clone(), Arc::new(Mutex::new(None)));
+        let told = Arc::clone(&result);
+        let set = move || *told.lock().unwrap() = Some(lazy.set_lazy(b"lazy", &vec![1; bytes]));
+        *hook.lock().unwrap() = Some(Box::new(set));
+        journal.commit(&Changes::new().set("vote", vec![2; 250])).unwrap();
+        let result = result.lock().unwrap().take().unwrap();
+        assert_eq!(result.is_ok(), fits, "{bytes}: {result:?}");
+        if !fits {
+            assert!(matches!(result, Err(Error::StoreFull { bytes_max: 512, .. })));
+            // Nothing is on its way any more.
+            journal.commit(&Changes::new().remove("vote")).unwrap();
+            journal.set_lazy(b"lazy", &vec![1; bytes]).unwrap();
+        }
+        journal.close().unwrap();
+        assert_eq!(disk.open().get(b"lazy").unwrap().map(|value| value.len()), Some(bytes));
+    }
 }

@@ -1,6 +1,7 @@
 //! Promise 4: a vote is never lost silently.
 
-use raft_journal::{Error, LogStore, OnDamage, StableStore};
+use raft_journal::io::sim::Survival;
+use raft_journal::{Error, Journal, LogStore, OnDamage, StableStore};
 
 use crate::common::{Disk, FIRST_PAYLOAD_AT, append_each, entries, entry, log, names_file, on_both};
 use crate::history::Model;
@@ -104,19 +105,52 @@ fn a_meta_of_an_earlier_life_than_the_log_knows_is_an_error() {
     });
 }
 
+/// Both copies of the newest state are gone.
+fn lose_newest(disk: &Disk) {
+    let mut bytes = disk.bytes("meta");
+    let generation = |copy: usize| u64::from_le_bytes(bytes[copy * 4096 + 24..][..8].try_into().unwrap());
+    let newest = if generation(0) > generation(2) { 0 } else { 2 };
+    bytes[newest * 4096..][..2 * 4096].fill(0);
+    disk.put("meta", &bytes);
+}
+
+// An open heals the slot before it can tell anybody: if power fails in between, the next one has to.
+#[test]
+fn a_vote_that_may_be_lost_is_told_by_the_open_that_follows_one_that_was_cut_short() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    (1..=4).for_each(|vote| journal.set_u64(b"vote", vote).unwrap());
+    let disk = disk.killed();
+    lose_newest(&disk);
+    let probe = disk.killed();
+    let begun = probe.sim().mutations();
+    let opened = probe.open();
+    let last = probe.sim().mutations() - begun;
+    drop(opened);
+    let mut healed = 0;
+    for at in 0..last {
+        let disk = disk.killed();
+        disk.sim().cut_power_at(disk.sim().mutations() + at);
+        _ = disk.try_open();
+        let disk = disk.after_power_cut(Survival::Everything);
+        healed += usize::from(disk.bytes("meta")[..4].iter().any(|&byte| byte != 0));
+        let journal = disk.open();
+        let told = |journal: &Journal| journal.recovery_report().suspect.as_ref().is_some_and(|suspect| suspect.vote);
+        assert!(told(&journal), "cut at {at}");
+        // Told once, and something was committed since.
+        journal.set_u64(b"vote", 9).unwrap();
+        let journal = disk.killed().open();
+        assert!(!told(&journal) && journal.get_u64(b"vote").unwrap() == Some(9), "cut at {at}");
+    }
+    assert!(healed > 0);
+}
+
 #[test]
 fn a_lost_slot_of_meta_is_an_error_where_the_log_knows_of_it_and_suspect_where_nothing_does() {
     on_both(|disk| {
         let journal = disk.open();
         journal.append(&entries(1..=3, 1)).unwrap();
         (1..=4).for_each(|vote| journal.set_u64(b"vote", vote).unwrap());
-        let lose_newest = |disk: &Disk| {
-            let mut bytes = disk.bytes("meta");
-            let generation = |copy: usize| u64::from_le_bytes(bytes[copy * 4096 + 24..][..8].try_into().unwrap());
-            let newest = if generation(0) > generation(2) { 0 } else { 2 };
-            bytes[newest * 4096..][..2 * 4096].fill(0);
-            disk.put("meta", &bytes);
-        };
         let unwitnessed = disk.killed();
         lose_newest(&unwitnessed);
         let opened = unwitnessed.open();
