@@ -4,7 +4,7 @@
 //! new version, and only then, add a directory: write its history and content below, name it in [`GOLDEN`], and run
 //!
 //! ```text
-//! RAFT_JOURNAL_GOLDEN=v2 cargo test --test golden every_version_is_kept
+//! RAFT_JOURNAL_GOLDEN=v3 cargo test --test golden every_version_is_kept
 //! ```
 //!
 //! which refuses to write over a directory that is there.
@@ -28,7 +28,8 @@ struct Golden {
 
 const GOLDEN: &[Golden] = &[
     Golden { name: "v1", options: OpenOptions::new, write: write_v1, content: content_v1 },
-    Golden { name: "v2", options: OpenOptions::new, write: write_v2, content: content_v2 },
+    Golden { name: "v2", options: OpenOptions::new, write: write_repaired, content: content_repaired },
+    Golden { name: "v3", options: OpenOptions::new, write: write_repaired, content: content_repaired },
     #[cfg(feature = "encryption")]
     Golden { name: ENCRYPTED, options: encrypted, write: write_encrypted, content: content_v1 },
 ];
@@ -44,7 +45,7 @@ struct Content {
     life: u32,
 }
 
-const FILES_BYTES_MAX: u64 = 200 << 10;
+const FILES_BYTES_MAX: u64 = 300 << 10;
 
 fn options() -> OpenOptions {
     OpenOptions::new().segment_bytes(8 << 10).meta_bytes_max(512)
@@ -109,8 +110,9 @@ fn content_v1() -> Content {
     }
 }
 
-/// Three entries that were damaged, each in another way, and put back: `meta` is of version 2. Two lives.
-fn write_v2(dir: &Path) -> Result<()> {
+/// Three entries that were damaged, each in another way, and put back: `meta` was of version 2, and is of version 3 since it
+/// says where the log goes on behind the loss that was accepted. Two lives.
+fn write_repaired(dir: &Path) -> Result<()> {
     let options = || options().tail_cache_bytes(0);
     let entry = |index: u64| Entry::new(index, 1 + index / 20, payload(index));
     let scratch = tempfile::tempdir().unwrap();
@@ -144,7 +146,7 @@ fn write_v2(dir: &Path) -> Result<()> {
     journal.close()
 }
 
-fn content_v2() -> Content {
+fn content_repaired() -> Content {
     let entries = (6..=70).map(|index| Entry::new(index, 1 + index / 20, payload(index))).collect();
     Content { purged: Position::new(5, 1), entries, pairs: vec![("term", &[4, 0, 0, 0, 0, 0, 0, 0])], life: 2 }
 }
