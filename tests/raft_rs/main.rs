@@ -7,6 +7,7 @@ mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod encoding;
+mod heal;
 mod node;
 #[path = "../common/pass_on.rs"]
 mod pass_on;
