@@ -15,7 +15,7 @@
 //! # }
 //! ```
 //!
-//! A whole node, and what it does on its worst day: `docs::openraft` (features `openraft-09` and `openraft-010`).
+//! A whole node, and what it does on its worst day: [`docs::openraft`](crate::docs::openraft).
 //!
 //! | openraft asks for | what happens | durable |
 //! |---|---|---|
