@@ -8,6 +8,7 @@ mod cluster;
 mod common;
 mod encoding;
 mod heal;
+mod joins;
 mod node;
 #[path = "../common/pass_on.rs"]
 mod pass_on;
