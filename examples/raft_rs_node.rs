@@ -4,9 +4,10 @@
 //! cargo run --release --example raft_rs_node --features raft-rs-prost
 //! ```
 //!
-//! A node is one thread, which never waits for the disk but where it votes or takes a snapshot: entries are written, and
-//! the journal's own thread says when they are durable. Keys are written while one node is away for so long that it needs
-//! a snapshot to come back; in the end all three hold the same.
+//! A node is one thread, which does not wait until its entries are durable: they are written, and the journal's own thread
+//! says when they are. It waits where it votes, takes a snapshot or compacts, where a segment is full, and where a follower
+//! needs what is no longer in memory. Keys are written while one node is away for so long that it needs a snapshot to come
+//! back; in the end all three hold the same.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::error::Error;

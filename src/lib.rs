@@ -50,9 +50,9 @@
 //! - `docs::crash_testing` (feature `sim`): your own node on a disk that loses power, and how this crate does it.
 //! - `docs::encryption` (feature `encryption`): what it hides and what not, keys and how they are changed.
 //! - [`docs::format`]: every byte on the disk.
-//! - `docs::openraft` (features `openraft-09` and `openraft-010`): a node with openraft, from its first line to its worst
-//!   day.
+//! - `docs::openraft` (feature `openraft-09` or `openraft-010`): a node with openraft, from its first line to its worst day.
 //! - [`docs::operations`]: sizing, options, what each error and each line of the report asks for, platforms.
+//! - `docs::raft_rs` (feature `raft-rs`): the same for raft-rs.
 //! - [`docs::tool`]: the program `raft-journal` (feature `cli`).
 //! - [`docs::your_own_engine`]: a Raft engine on a journal: what must be durable when, what to do with what recovery finds.
 //! - [`docs::performance`]: what calls cost beside the bare disk, how that is measured, and what was learnt.
@@ -116,7 +116,11 @@ pub mod docs {
     #[cfg(feature = "sim")]
     #[doc = include_str!("docs/crash_testing.md")]
     pub mod crash_testing {}
-    #[cfg(all(feature = "openraft-09", feature = "openraft-010"))]
+    // For either version. Its examples are of both, and are compiled where both are.
+    #[cfg(any(
+        all(feature = "openraft-09", feature = "openraft-010"),
+        all(not(doctest), any(feature = "openraft-09", feature = "openraft-010"))
+    ))]
     #[doc = include_str!("docs/openraft.md")]
     pub mod openraft {}
     #[cfg(feature = "encryption")]

@@ -15,7 +15,7 @@
 //! # }
 //! ```
 //!
-//! A whole node, and what it does on its worst day: `docs::openraft` (features `openraft-09` and `openraft-010`).
+//! A whole node, and what it does on its worst day: [`docs::openraft`](crate::docs::openraft).
 //!
 //! | openraft asks for | what happens | durable |
 //! |---|---|---|
@@ -24,7 +24,7 @@
 //! | `truncate_after` | one batch | on return |
 //! | `purge` | the head and the purged LogId in one commit | on return |
 //! | `save_committed` | in memory | with the next commit |
-//! | reads, also of the vote | on the caller's thread: mostly of what was written a moment ago, from memory | – |
+//! | reads, also of the vote | on the caller's thread: what was written a moment ago from memory, the rest from files | – |
 //!
 //! Appends go on while a sync runs, and one sync serves all that were written before it began. All writes stand in one
 //! line, and their answers leave in that order: an `IOFlushed` never comes before an earlier one, and `save_vote` returns

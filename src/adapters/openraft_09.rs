@@ -15,7 +15,7 @@
 //! # }
 //! ```
 //!
-//! A whole node, and what it does on its worst day: `docs::openraft` (features `openraft-09` and `openraft-010`).
+//! A whole node, and what it does on its worst day: [`docs::openraft`](crate::docs::openraft).
 //!
 //! | openraft asks for | what happens | durable |
 //! |---|---|---|
@@ -24,7 +24,7 @@
 //! | `truncate` | one batch | on return |
 //! | `purge` | the head and the purged LogId in one commit; first, if asked for, a wait for the snapshot | on return |
 //! | `save_committed` | in memory | with the next commit |
-//! | reads | on the caller's thread: mostly of what was written a moment ago, from memory | – |
+//! | reads | on the caller's thread: what was written a moment ago from memory, the rest from files | – |
 //!
 //! All writes stand in one line, on threads of the journal's, and their answers leave in that order: also those of calls
 //! whose future was dropped, because a runtime shut down or a timeout came. No write and no sync ever holds up a worker of

@@ -7,6 +7,8 @@ mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod encoding;
+mod heal;
+mod joins;
 mod node;
 #[path = "../common/pass_on.rs"]
 mod pass_on;

@@ -90,8 +90,8 @@ pub enum Error {
     },
     /// Entries whose terms are lost with them, so that nothing could answer for this log in an election.
     #[error(
-        "the terms of entries {first}..{end} are lost with them: remove this node from the group and its directory, \
-        then add it as a new member"
+        "the terms of entries {first}..{end} are lost with them: put the entries back with `Journal::repair`, \
+        or let this node rejoin as a new member"
     )]
     TermsLost {
         /// The first such entry.

@@ -12,7 +12,7 @@
 //! # let logger = slog::Logger::root(slog::Discard, slog::o!());
 //! let store = LogStore::open(Journal::open(&dir)?, 1)?;
 //! if !store.is_initialized() {
-//!     store.initialize(ConfState::from((vec![1], vec![])))?; // the same on every node of a new group
+//!     store.initialize(ConfState::from((vec![1], vec![])))?; // the founders, on every node
 //! }
 //! let mut node = RawNode::new(&Config::new(1), store.clone(), &logger)?;
 //! node.campaign()?;
@@ -49,6 +49,18 @@
 //!
 //! Itself it needs what it has not applied yet. [`LogStore::resume`] reads that before a node starts, and
 //! [`LogStore::take_read_error`] tells what was kept from raft-rs.
+//!
+//! # When a call waits
+//!
+//! What the first table says to be durable on return waits for a commit. A `Ready` with entries only is written and not
+//! synced, and waits for the disk all the same where
+//!
+//! - it fills a segment: that one is synced before the next is written to, and the next one may have to be made first;
+//! - another thread is in a call of the adapter's that commits (`compact`, `set_conf_state`), or in one that holds up the
+//!   journal's appends, as `Journal::rewrite` does;
+//! - the system holds up the write itself, because too much of what was written is not on the disk yet.
+//!
+//! Entries that the journal no longer has in memory are read from its files, on the thread that asks.
 //!
 //! # What is stored
 //!
@@ -148,8 +160,10 @@ impl<S: Backend> LogStore<S> {
         self.shared.state.read().conf_state != ConfState::default()
     }
 
-    /// The first configuration of a new group: the same on each of its nodes, before the first one starts. A node that
-    /// joins later gets its own with the leader's snapshot. Durable on return.
+    /// The first configuration of a group: its founders, the same on each of its nodes, before it first starts. Also on
+    /// one that joins later: the leader sends it either the log from entry 1 on, whose changes build upon the founders, or
+    /// a snapshot, which brings its own configuration. A joining node that lacks the founders and is sent the log comes to
+    /// take itself for the whole group. Durable on return.
     ///
     /// # Errors
     ///
@@ -180,8 +194,9 @@ impl<S: Backend> LogStore<S> {
     /// Writes all that a `Ready` brings: its snapshot, its entries, its HardState. Everything can be read when this
     /// returns, and is durable when the [`Pending`] says so, which it does in the order of the calls.
     ///
-    /// It waits for the disk only where a snapshot, a new term or a vote comes with the `Ready`: those are commits, and
-    /// durable on return with all entries before them. Two ways to go on:
+    /// It does not sync what it writes, but where a snapshot, a new term or a vote comes with the `Ready`: those are
+    /// commits, and durable on return with all entries before them. Where else it may wait, the
+    /// [module](self#when-a-call-waits) says. Two ways to go on:
     ///
     /// - `store.persist(&ready)?.wait()?`, then send the persisted messages and `advance(ready)`;
     /// - keep the persisted messages, let [`Pending::on_durable`] tell the node's thread, and call
