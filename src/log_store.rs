@@ -62,7 +62,8 @@ pub trait LogStore: Send + Sync {
     fn entry(&self, index: u64) -> Result<Entry>;
 
     /// The entries of a half-open range, in order, as many as fit `bytes_max` bytes of payload, and at least one
-    /// however small the budget. An empty range inside the log gives no entries.
+    /// however small the budget. An empty range inside the log gives no entries. The answer may end before both do, where
+    /// an entry is lost or the log was changed meanwhile: who needs them all asks again from where it ends.
     ///
     /// # Errors
     ///
@@ -72,15 +73,19 @@ pub trait LogStore: Send + Sync {
     /// answer is lost (a later one ends the answer early).
     fn entries(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<Entry>>;
 
-    /// Appends entries; all of them are durable when it returns. One write, one sync. An empty slice does no I/O.
+    /// Appends entries; all of them are durable when it returns. One write, one sync. An empty slice does no I/O, and so
+    /// proves nothing: the position returned may not be durable yet. [`sync`](Self::sync) makes it so.
     ///
     /// # Errors
     ///
-    /// Nothing is written for [`Gap`](crate::Error::Gap), [`Overlap`](crate::Error::Overlap),
-    /// [`TermFell`](crate::Error::TermFell), [`IndexOverflow`](crate::Error::IndexOverflow),
-    /// [`EntryTooLarge`](crate::Error::EntryTooLarge), [`BatchTooLarge`](crate::Error::BatchTooLarge) and
-    /// [`NoSpace`](crate::Error::NoSpace). After [`Poisoned`](crate::Error::Poisoned) the entries may or may not be
-    /// there when the log is opened next.
+    /// After any but [`Poisoned`](crate::Error::Poisoned) nothing of these entries is in the log:
+    /// [`Gap`](crate::Error::Gap), [`Overlap`](crate::Error::Overlap), [`TermFell`](crate::Error::TermFell),
+    /// [`IndexOverflow`](crate::Error::IndexOverflow), [`EntryTooLarge`](crate::Error::EntryTooLarge),
+    /// [`BatchTooLarge`](crate::Error::BatchTooLarge), [`NoSpace`](crate::Error::NoSpace);
+    /// [`Io`](crate::Error::Io) and [`Key`](crate::Error::Key) where the next file could not be made, which may be tried
+    /// again; [`Closed`](crate::Error::Closed), [`ReadOnly`](crate::Error::ReadOnly), and
+    /// [`BlockingCallInCallback`](crate::Error::BlockingCallInCallback) from the wait, which leaves the entries written. After
+    /// [`Poisoned`](crate::Error::Poisoned) they may or may not be there when the log is opened next.
     fn append(&self, entries: &[Entry]) -> Result<Position> {
         self.append_pending(entries)?.wait()
     }
@@ -88,13 +93,17 @@ pub trait LogStore: Send + Sync {
     /// Appends entries; they are written and readable when it returns, and durable when the [`Pending`] says so. Nobody
     /// has to wait for it: a later sync takes them along.
     ///
+    /// It does not wait for its own sync, but it may wait for others: at a change of files for the sync of the old one, and
+    /// behind another writer, a head truncation or a rewrite. In an asynchronous runtime call it where blocking is allowed.
+    ///
     /// # Errors
     ///
     /// As for [`append`](Self::append).
     fn append_pending(&self, entries: &[Entry]) -> Result<Pending>;
 
     /// Drops the log from the first entry's index on and appends, as one step: after a crash the log has all of the
-    /// new entries, or the old tail. One write, one sync.
+    /// new entries, or the old tail. One write, one sync. In a log that was never purged the first index may lie below the
+    /// log's first: then all of it is replaced.
     ///
     /// # Errors
     ///

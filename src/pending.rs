@@ -69,7 +69,7 @@ impl Pending {
     }
 
     /// The position that becomes durable: the last entry's. An empty append has none of its own and names the end of
-    /// the log (index 0, term 0 in a log that never held anything).
+    /// the log (index 0, term 0 in a log that never held anything), durable or not.
     pub fn position(&self) -> Position {
         self.position
     }
@@ -90,7 +90,9 @@ impl Pending {
     }
 
     /// Calls `callback` exactly once, when the write is durable or can never be. Callbacks run in the order of the
-    /// writes, on a thread of the journal's, without locks held; a panic in one is contained.
+    /// writes, on a thread of the journal's, without locks held; a panic in one is contained. Keep it short: a few threads
+    /// serve all journals of a process. Where there is nothing to wait for ([`ready`](Self::ready), as after an empty append
+    /// or in a store that lives in memory), it runs within this call, on the caller's thread.
     pub fn on_durable(self, callback: DurableCallback) {
         let position = self.position;
         match self.state {

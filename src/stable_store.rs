@@ -101,13 +101,16 @@ pub trait StableStore: Send + Sync {
     /// [`Error::Closed`].
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
 
-    /// Makes several changes durable in one commit, together with a head truncation when asked. Every commit first
-    /// makes all appends issued before it durable, so it is a barrier too.
+    /// Makes several changes durable in one commit, together with a head truncation when asked. A commit that changes
+    /// something first makes all appends issued before it durable, so it is a barrier too; one without changes, or with a
+    /// head truncation alone that is done already, does nothing.
     ///
     /// # Errors
     ///
     /// Nothing changes for [`Error::ValueTooLarge`], [`Error::StoreFull`] and the errors of
-    /// [`LogStore::truncate_head`](crate::LogStore::truncate_head).
+    /// [`LogStore::truncate_head`](crate::LogStore::truncate_head), nor for [`Error::Key`] where a key is missing. A
+    /// failure of the disk, a full one included, is [`Error::Poisoned`]: the changes may or may not be there when the journal
+    /// is opened next.
     fn commit(&self, changes: &Changes) -> Result<()>;
 
     /// Sets `key`; durable when it returns.

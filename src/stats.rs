@@ -98,7 +98,7 @@ pub enum Health {
         cause: Arc<Error>,
     },
     /// A sync, of the log or of `meta`, has been in flight for [`stalled_after`](crate::OpenOptions::stalled_after) or longer.
-    /// It may return; a leader that cannot persist had better hand over.
+    /// It may return; a leader that cannot persist had better hand over. Of a write or a read that hangs this says nothing.
     Stalled {
         /// How long it has been in flight.
         age: Duration,

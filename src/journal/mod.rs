@@ -63,7 +63,8 @@ use watch::Watch;
 /// A Raft node's journal: its log ([`LogStore`]) and its small state ([`StableStore`]) in one directory.
 ///
 /// Cheap to clone; all clones are the same journal, usable from any thread. Dropping the last one closes it, quietly;
-/// [`close`](Journal::close) does the same and shows errors.
+/// [`close`](Journal::close) does the same and shows errors. Both wait for the disk: not on a thread that must not block, such
+/// as a worker of an asynchronous runtime.
 ///
 /// ```
 /// use raft_journal::{Entry, Journal, LogStore, Position, StableStore};
@@ -180,8 +181,9 @@ impl Journal {
         Arc::clone(&self.core().tasks)
     }
 
-    /// Makes everything durable, runs the callbacks that wait, marks the journal as closed in order (the next open
-    /// then scans nothing), and gives up the lock. Every clone answers [`Error::Closed`] afterwards.
+    /// Makes everything durable, runs the callbacks that wait, marks the journal as closed in order (the next open then
+    /// scans nothing, unless the newest file had no room for its index), and gives up the lock. Every clone answers
+    /// [`Error::Closed`] afterwards. Waits for syncs, callbacks, files that are being made, repairs and checkpoints.
     ///
     /// # Errors
     ///

@@ -472,7 +472,8 @@ impl RecoveryReport {
             self.life = state.life.max(1);
         }
         self.meta_healed = health == Health::Healed;
-        self.suspect = (!created && !self.clean).then_some(Suspect { vote: health == Health::SlotLost || state.suspect });
+        self.suspect =
+            (!created && !self.clean).then_some(Suspect { vote: health == Health::SlotLost || state.suspect });
     }
 }
 

@@ -29,7 +29,8 @@ pub enum OnDamage {
     #[default]
     Refuse,
     /// Open without the lost entries: reading one gives [`Error::Damaged`], all others are served. Nothing is removed,
-    /// and the loss is recorded, so that the next open reports it and does not refuse. Lost votes are never accepted.
+    /// and the loss is recorded, so that the next open reports it and does not refuse. Lost votes are never accepted. Nor
+    /// is more when 44 losses are recorded already: until the head is truncated beyond some of them, this refuses, too.
     Accept,
 }
 
@@ -104,14 +105,15 @@ impl OpenOptions {
         Self::default()
     }
 
-    /// The size that segment files grow to (8 KiB to 2 GiB), in whole 4 KiB; a young journal's are smaller. A batch that
-    /// needs more gets a file of its own size.
+    /// The size that segment files grow to (8 KiB to 2 GiB; 32 KiB at least with [`align_4k`](Self::align_4k)), in whole
+    /// 4 KiB; a young journal's are smaller. A batch that needs more gets a file of its own size.
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
     }
 
-    /// The largest payload that is accepted at append. Entries that are in the log already stay readable.
+    /// The largest payload that is accepted at append, at most 4 GiB - 1 MiB - 1. Entries that are in the log already stay
+    /// readable.
     pub fn entry_bytes_max(mut self, bytes: u64) -> Self {
         self.entry_bytes_max = bytes;
         self
@@ -137,7 +139,7 @@ impl OpenOptions {
         self
     }
 
-    /// The bound on all keys and values of the stable store together (three bytes more a pair). Another bound than
+    /// The bound on all keys and values of the stable store together (three bytes more a pair), 256 B to 64 MiB. Another bound than
     /// last time rewrites `meta`.
     pub fn meta_bytes_max(mut self, bytes: u64) -> Self {
         self.meta_bytes_max = bytes;
@@ -219,7 +221,8 @@ impl OpenOptions {
     ///
     /// [`Error::Locked`], [`Error::NotAJournal`], [`Error::SegmentsWithoutMeta`], [`Error::MetaUnreadable`],
     /// [`Error::MetaOutdated`], [`Error::ForeignFile`], [`Error::UnsupportedVersion`], [`Error::Damaged`],
-    /// [`Error::Key`], [`Error::InvalidOption`], [`Error::Io`]. The files are then as they were.
+    /// [`Error::Key`], [`Error::UnfinishedCheckpoint`], [`Error::InvalidOption`], [`Error::StoreFull`] where the small state
+    /// is larger than its bound, [`Error::NoSpace`], [`Error::Io`]. No segment has changed then.
     pub fn open(&self, dir: impl AsRef<Path>) -> Result<Journal> {
         self.check()?;
         super::open::open(self, dir.as_ref())

@@ -47,7 +47,8 @@ impl fmt::Debug for Key {
 /// Where a journal gets its keys from: each has an id, which stands in the files, and one of them is current.
 ///
 /// Asked when a journal is opened, when a segment is made, and at each commit of the small state; never for an append or
-/// a read. It must not call the journal.
+/// a read. It must not call the journal, and it is asked with the journal's locks held: while it waits for a key service,
+/// appends and votes do. Have the keys at hand.
 pub trait KeyProvider: Send + Sync {
     /// The id of the key for what is written from now on. Never 0, which says in the files that they are not encrypted.
     fn current(&self) -> u32;
