@@ -94,6 +94,10 @@ mutations! {
     TornTailRefused,
     /// Where no batch header can be read, the log ends.
     UnreadableHeaderEnds,
+    /// Behind the mark, too, batches of an earlier life are evidence where the search began before it.
+    VoidIsEvidence,
+    /// A loss is known by the place where it begins alone.
+    LossByStartAlone,
     /// A read that returns less than was asked for has met the end of the file.
     ShortReadEnds,
     /// A segment whose tail was truncated gets a trailer and no seal.

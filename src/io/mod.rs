@@ -156,7 +156,8 @@ pub trait Fs: Send + Sync + Debug {
     /// Random bits, for identities and salts.
     fn entropy(&self) -> u64;
 
-    /// The threads and the clock that go with this file system.
+    /// The threads and the clock that go with this file system. A disk of your own over real files has those of
+    /// [`OsFs`]: `OsFs.tasks()`.
     fn tasks(&self) -> Arc<dyn Tasks>;
 }
 

@@ -189,6 +189,15 @@ impl Loss {
     /// Whether this loss was accepted before: it begins at the same place, costs no more, and ends where that one did. What
     /// the log went on with there may be lost, too, and have replaced what was lost then, or put back since.
     pub(super) fn is(&self, accepted: &Accepted) -> bool {
+        #[cfg(mutate)]
+        if crate::mutate::is(crate::mutate::Mutation::LossByStartAlone) {
+            let accepted = Accepted { resume: Accepted::UNKNOWN, ..*accepted };
+            return self.is_part_of(&accepted);
+        }
+        self.is_part_of(accepted)
+    }
+
+    fn is_part_of(&self, accepted: &Accepted) -> bool {
         self.is_at(accepted)
             && self.first >= accepted.first
             && self.end.is_none_or(|end| end <= accepted.end)

@@ -19,9 +19,9 @@ pub struct RecoveryReport {
     pub segments: usize,
     /// What an append in flight left behind. It was never acknowledged, and was cut.
     pub torn: Option<TornTail>,
-    /// After an unclean stop: if the disk lost data besides, an acknowledged group behind the last position that was
-    /// found may be missing, which nothing on this disk could tell. Advice: ask the leader, or, when a whole cluster
-    /// lost power, just start.
+    /// After an unclean stop: if the disk lost data besides, acknowledged writes behind the last position that was found, those
+    /// of the last sync, may be missing, which nothing on this disk could tell. Advice: ask the leader, or, when a whole
+    /// cluster lost power, just start.
     pub suspect: Option<Suspect>,
     /// One copy of a `meta` slot was unreadable; its twin served, and all copies were written anew.
     pub meta_healed: bool,
@@ -53,6 +53,7 @@ pub struct TornTail {
 /// What nobody can rule out after an unclean stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Suspect {
-    /// One slot of `meta` could not be read: it held an interrupted commit, or the newest vote.
+    /// One slot of `meta` could not be read, by this open or by one before it that was cut short: it held an interrupted
+    /// commit, or the newest vote.
     pub vote: bool,
 }

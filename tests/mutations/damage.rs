@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use raft_journal::io::sim::{OperationKind, SimFs, Survival};
 use raft_journal::layout::segment::{
-    BATCH_BODY_LEN_AT, BATCH_BYTES, BATCH_COUNT_AT, BATCH_FIRST_INDEX_AT, BATCH_KIND_AT,
+    BATCH_BODY_LEN_AT, BATCH_BYTES, BATCH_CHAIN_AT, BATCH_COUNT_AT, BATCH_FIRST_INDEX_AT, BATCH_KIND_AT,
 };
 use raft_journal::{Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore};
 
@@ -76,7 +76,53 @@ pub fn images(wrap: &Wrap) -> Vec<Image> {
     entries.push(entry(23, 15, 300));
     journal.append(&entries[22..]).unwrap();
     let killed = Image::new(fs.after_process_kill(), entries, 41, false, 23..24);
-    vec![closed, killed, stale_seal(wrap)]
+    vec![closed, killed, stale_seal(wrap), void_batch(wrap), replaced_loss(wrap)]
+}
+
+/// Spoils a byte of a file, counted from where this payload begins.
+fn spoil(fs: &SimFs, payload: &[u8], before: usize) {
+    let is_it = |(path, bytes): (PathBuf, Vec<u8>)| {
+        let at = bytes.windows(payload.len()).position(|found| found == payload)?;
+        path.extension().is_some_and(|end| end == "seg").then(|| (path, at - before, bytes[at - before]))
+    };
+    let (path, at, byte) = contents(fs).into_iter().find_map(is_it).unwrap();
+    fs.corrupt(&path, at as u64, &[!byte]).unwrap();
+}
+
+/// A killed journal in which a batch stands behind the mark that a recovery cut: it had replaced an entry that was torn.
+fn void_batch(wrap: &Wrap) -> Image {
+    let journal = |fs: &SimFs| open(fs, wrap, OnDamage::Refuse).unwrap();
+    let fs = SimFs::with_seed(7);
+    let first = journal(&fs);
+    first.append(&[entry(1, 1, 50)]).unwrap();
+    drop(first.append_pending(&[entry(2, 1, 3000)]).unwrap());
+    drop(first.replace_tail_pending(&[entry(2, 2, 300)]).unwrap());
+    let fs = fs.after_process_kill();
+    spoil(&fs, &entry(2, 1, 3000).data, 0);
+    let second = journal(&fs);
+    assert_eq!(second.state().last_index(), Some(1));
+    second.append(&[entry(2, 3, 300)]).unwrap();
+    second.set_u64(KEY, 41).unwrap();
+    Image::new(fs.after_process_kill(), vec![entry(1, 1, 50), entry(2, 3, 300)], 41, false, 3..3)
+}
+
+/// A killed journal that lost an entry, got it back, and replaced it.
+fn replaced_loss(wrap: &Wrap) -> Image {
+    let fs = SimFs::with_seed(9);
+    let journal = open(&fs, wrap, OnDamage::Refuse).unwrap();
+    journal.truncate_head(Position::new(7, 1)).unwrap();
+    journal.append(&[entry(8, 1, 300)]).unwrap();
+    journal.set_u64(KEY, 40).unwrap();
+    let fs = fs.after_process_kill();
+    spoil(&fs, &entry(8, 1, 300).data, FIRST_PAYLOAD_AT - BATCH_CHAIN_AT);
+    let journal = open(&fs, wrap, OnDamage::Accept).unwrap();
+    journal.repair(&[entry(8, 1, 300)]).unwrap();
+    let entries = vec![entry(8, 2, 300), entry(9, 2, 300)];
+    journal.replace_tail(&entries[..1]).unwrap();
+    journal.append(&entries[1..]).unwrap();
+    journal.set_u64(KEY, 41).unwrap();
+    let image = Image::new(fs.after_process_kill(), entries, 41, false, 10..10);
+    Image { purged: Some(Position::new(7, 1)), ..image }
 }
 
 /// A journal whose first file still has a seal that a crash made void.

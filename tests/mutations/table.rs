@@ -83,6 +83,8 @@ pub const TABLE: &[Row] = &[
     row(Source("HalfBatch"), FullDisk, "a full disk in the middle of a write: half a batch is adopted", "prometheus#8125"),
     row(Source("TornTailRefused"), Power, "a partial write cannot be opened", "okaywal, `read_all_chunks`"),
     row(Source("UnreadableHeaderEnds"), Damage, "a flipped length cuts acknowledged entries", "etcd, `wal.Repair`"),
+    row(Source("VoidIsEvidence"), Damage, "a batch that was cut stands behind a damaged one that came later", "this journal, before its first release"),
+    row(Source("LossByStartAlone"), Damage, "a loss passes for an older one that began at the same place", "this journal, before its first release"),
     row(Source("ShortReadEnds"), ShortTransfers, "a short read truncates the log", "goraft/raft#191"),
     // The successor's first batch stands in for a lost seal, mostly: hence the many states.
     row(Source("SealLeftOut"), Power, "a sealed segment without its index, after a tail truncation", "raft-wal#31"),
