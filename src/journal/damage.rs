@@ -87,7 +87,7 @@ impl FarSide {
 /// The accepted loss of what followed where `walk` stands, in the file with this sequence. A later file that goes on right
 /// from here is the one that an open began when it accepted that. In an empty log its first entry may have any index: that
 /// makes the loss no greater, nor does it bring back what the lost file may have superseded.
-fn stand_in<'a>(walk: &'a Walk<'_>, sequence: u64) -> Option<&'a Accepted> {
+pub(super) fn stand_in<'a>(walk: &'a Walk<'_>, sequence: u64) -> Option<&'a Accepted> {
     walk.accepted.iter().find(|known| (known.sequence, known.offset) == (sequence, walk.fold.end))
 }
 
@@ -124,8 +124,13 @@ impl Loss {
             () if is_next && is_start && next.is_some() => What::Range,
             () => What::File,
         };
+        // At the mark the log ended there. What this walk took for part of it beyond was void: where a write never happened,
+        // what an earlier life had left shows again.
+        let mark = walk.source.meta.mark;
+        let is_passed = mark.place() >= (sequence, offset) && (far.sequence, far.resume.offset) >= mark.place();
+        let ends_by = if is_passed { mark.next } else { u64::MAX };
         let first = match what {
-            What::Range => far.first_lost(segment, walk),
+            What::Range => far.first_lost(segment, walk).min(ends_by),
             What::File => walk.first_behind_purged(),
             What::Index | What::Payloads { .. } => at,
         };
@@ -139,6 +144,14 @@ impl Loss {
         let count_max = count_max(segment).saturating_sub(kept);
         let (end, is_open) = (Some(end), false);
         Loss { sequence, offset, first, end, is_open, resume, why, what, count_max }
+    }
+
+    /// One that was accepted, and is followed by another one: nothing is there to tell of it but its record.
+    pub(super) fn again(known: &Accepted, why: DamageKind) -> Loss {
+        let &Accepted { sequence, offset, first, end, resume: (to, at) } = known;
+        let what = if to == sequence { What::Range } else { What::File };
+        let resume = Some(Resume { sequence: to, offset: at, chain: 0 });
+        Loss { sequence, offset, first, end: Some(end), is_open: false, resume, why, what, count_max: end - first }
     }
 
     fn of_batch(

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use super::damage::{Loss, Resume};
+use super::damage::{Loss, Resume, stand_in};
 use super::options::OnDamage;
 use super::recovery::{Next, Walk};
 use super::report::TornTail;
 use super::view::View;
 use crate::error::Result;
-use crate::meta::MetaStore;
+use crate::meta::{Accepted, MetaStore};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 use crate::segment::format::BatchHeader;
@@ -48,12 +48,14 @@ impl Walk<'_> {
         let beyond = self.headers_beyond(segment, window, lives, least)?;
         let was_sealed = window.trailer()?.is_some();
         let later = self.later_file(segment.sequence, least, was_sealed)?;
-        let place = (segment.sequence, at);
+        let (place, mark) = ((segment.sequence, at), self.source.meta.mark);
+        // Behind a loss the walk came to the mark on batches that were void: the chain ends there in another batch.
+        let is_astray = mark.place() == place && mark.chain != self.fold.chain;
         let evidence = Evidence {
             meta_is_behind: self.meta_is_behind(),
             file: FileState::Whole,
             batch_mark_beyond: beyond.mark.max(later.as_ref().map_or((0, 0), |(_, y)| y.mark)) > place,
-            meta_mark_beyond: self.source.meta.mark.place() > place,
+            meta_mark_beyond: mark.place() > place || is_astray,
         };
         #[cfg(mutate)]
         let evidence = match at_end {
@@ -71,7 +73,12 @@ impl Walk<'_> {
             }
             Verdict::Damaged(why) => {
                 let same = beyond.first.map(|y| (segment.sequence, y));
-                let loss = Loss::in_file(self, segment, at_end, same.or(later), why);
+                let next = same.or(later).filter(|_| !is_astray && !self.goes_on_at_mark(segment.sequence));
+                let at_end = if is_astray { AtEnd::Nothing } else { at_end };
+                let loss = match (self.followed_by_another(segment.sequence)?, &at_end) {
+                    (Some(known), AtEnd::Nothing) => Loss::again(&known, why),
+                    (Some(_), AtEnd::Torn(..)) | (None, _) => Loss::in_file(self, segment, at_end, next, why),
+                };
                 Ok(self.suffer(loss)?.map_or(Behind::NewSegment, Behind::Resume))
             }
         }
@@ -100,7 +107,7 @@ impl Walk<'_> {
         }
         while let Some(header) = window.next_header(at, least)? {
             at = header.offset;
-            let counts = header.life >= lives.least_at(at, least);
+            let counts = lives.admit(&header, segment.align, least);
             #[cfg(mutate)]
             let counts = counts || mutate::is(Mutation::VoidIsEvidence);
             if !counts {
@@ -136,7 +143,7 @@ impl Walk<'_> {
     fn first_header(&self, segment: &Segment, least: u32, in_use: bool) -> Result<Option<BatchHeader>> {
         let (mut window, mut at) = (Window::new(segment), segment.data_start());
         let lives = self.lives_in(segment);
-        let counts = |header: &BatchHeader| header.life >= lives.least_at(header.offset, least);
+        let counts = |header: &BatchHeader| lives.admit(header, segment.align, least);
         let first = window.header(at)?.filter(counts);
         if first.is_some() || !in_use {
             return Ok(first);
@@ -194,13 +201,30 @@ impl Walk<'_> {
         };
         match recover::verdict(evidence) {
             Verdict::Damaged(why) => {
-                let loss = Loss::of_file(self, sequence, later, why);
+                let later = later.filter(|_| !self.goes_on_at_mark(sequence));
+                let loss = match self.followed_by_another(sequence)? {
+                    Some(known) => Loss::again(&known, why),
+                    None => Loss::of_file(self, sequence, later, why),
+                };
                 let resume = self.suffer(loss)?;
                 View::supersede(&mut self.sealed, self.fold.base);
                 Ok(resume.map_or(Next::NewSegment, |resume| self.enter(resume)))
             }
             Verdict::MetaOutdated | Verdict::Torn => self.check_meta().map(|()| Next::NewSegment),
         }
+    }
+
+    /// Whether the log goes on right at `meta`'s mark behind an accepted loss of what followed where the walk stands: what
+    /// was written there since may be torn, and what authenticates behind it is not where the log goes on.
+    fn goes_on_at_mark(&self, sequence: u64) -> bool {
+        stand_in(self, sequence).is_some_and(|known| known.resume == self.source.meta.mark.place())
+    }
+
+    /// The accepted loss of what followed where the walk stands, if what came right behind it was lost, and accepted, later.
+    fn followed_by_another(&mut self, sequence: u64) -> Result<Option<Accepted>> {
+        let Some(known) = stand_in(self, sequence).copied() else { return Ok(None) };
+        let is_followed = self.accepted.iter().any(|other| (other.sequence, other.offset) == known.resume);
+        Ok((is_followed && matches!(self.open(known.resume.0)?, Opened::Whole(_))).then_some(known))
     }
 
     /// Accepts a loss, if it was accepted before or the caller does now; else it is the error that open gives.

@@ -296,6 +296,14 @@ impl Lives {
         }
         if offset >= self.mark { self.meta.max(before) } else { before }
     }
+
+    /// Whether a batch counts, behind one of life `before`: it is not of an earlier life than counts there, nor on both
+    /// sides of the mark, which stood at the end of a batch. Where a write never happened, what an earlier life left may
+    /// show again.
+    pub(crate) fn admit(&self, header: &BatchHeader, align: u32, before: u32) -> bool {
+        let spans_mark = header.offset < self.mark && header.end(align).is_none_or(|end| end > self.mark);
+        header.life >= self.least_at(header.offset, before) && !spans_mark
+    }
 }
 
 /// The newest things that batches say about the rest of the journal.
@@ -348,7 +356,7 @@ pub(crate) fn scan(
         let at = fold.end;
         let Some(header) = window.header(at)? else { return Ok(Stop::End(AtEnd::Nothing)) };
         // A batch of an earlier life is neither a batch nor evidence: it was cut once.
-        if header.life < lives.least_at(at, fold.life) {
+        if !lives.admit(&header, align, fold.life) {
             return Ok(Stop::End(AtEnd::Nothing));
         }
         let before = *seen;

@@ -60,6 +60,8 @@ pub enum Step {
     Repair { from: u64, count_max: usize },
     Vote,
     Reopen(End),
+    /// So many batches that nobody waits for, and power lost among them. A second and later one may replace what is before it.
+    InFlight { batches: u64, replaces: bool, bytes: usize, seed: u64 },
 }
 
 /// How a process ends.
@@ -83,6 +85,12 @@ impl Step {
             15 => Step::TruncateTail { back: random.below(5) },
             16 => Step::TruncateHead { ahead: random.below(12) },
             17 if random.one_in(3) => Step::InstallSnapshot { beyond: random.below(10) },
+            18..=19 => Step::InFlight {
+                batches: 1 + random.below(4),
+                replaces: random.one_in(2),
+                bytes: [30, 300, 1500][random.below(3) as usize],
+                seed: random.bits(),
+            },
             20.. => Step::Repair { from: random.below(1000), count_max: 1 + random.below(20) as usize },
             _ => Step::Vote,
         }
@@ -280,6 +288,7 @@ impl Run {
                 self.reopen(end);
                 Ok(())
             }
+            Step::InFlight { batches, replaces, bytes, seed } => self.lose_power(batches, replaces, bytes, seed),
         }
     }
 
@@ -396,8 +405,49 @@ impl Run {
         Ok(())
     }
 
+    /// Loses power among writes in flight: what is left behind is made void by the open that cuts it.
+    fn lose_power(&mut self, batches: u64, replaces: bool, bytes: usize, seed: u64) -> Result<()> {
+        if self.latent_max.is_some() {
+            return Ok(());
+        }
+        let mut possible = vec![self.model.clone()];
+        for number in 0..batches {
+            let mut model = possible[number as usize].clone();
+            let back = u64::from(replaces && number > 0);
+            let at = model.next() - back;
+            model.term += back;
+            let batch: Vec<Entry> =
+                (at..at + 1 + number % 2).map(|index| entry(index, model.term, bytes / (1 + number as usize))).collect();
+            trace(|| format!("in flight {at} +{}", batch.len()));
+            if let Err(error) = self.journal.replace_tail_pending(&batch) {
+                // What was written before it is in the log.
+                self.model = possible.pop().unwrap_or_default();
+                return self.journal.sync().and(Err(error));
+            }
+            model.truncate_tail(at);
+            model.entries.extend(batch.into_iter().map(|entry| (entry.index, entry)));
+            possible.push(model);
+        }
+        let term = possible.last().map_or(0, |model| model.term);
+        self.restart(End::PowerCut { seed });
+        let is_found = |model: &Model| model.difference(&self.journal).is_none();
+        let found = possible.iter().rev().find(|model| is_found(model)).cloned();
+        self.model = found.unwrap_or_else(|| panic!("none of {batches} states: {:?}", self.journal.state()));
+        self.model.term = term;
+        self.settle();
+        Ok(())
+    }
+
     /// Ends the process, opens again, and compares; which disk that was.
     pub fn reopen(&mut self, end: End) -> u64 {
+        let digest = self.restart(end);
+        self.model.check(&self.journal);
+        self.settle();
+        digest
+    }
+
+    /// Ends the process and opens again; which disk that was.
+    fn restart(&mut self, end: End) -> u64 {
         let next = match end {
             End::Close => {
                 self.journal.close().unwrap();
@@ -416,9 +466,11 @@ impl Run {
         };
         trace(|| format!("opened: {:?}", self.journal.recovery_report()));
         self.past.clear();
-        self.model.check(&self.journal);
+        digest
+    }
+
+    fn settle(&mut self) {
         self.model.find_again(&self.journal);
         assert!(!self.journal.recovery_report().meta_healed, "nothing was damaged since the last open");
-        digest
     }
 }
