@@ -115,7 +115,7 @@ fn layouts() -> Vec<Layout> {
                 ("accepted", m::ACCEPTED_AT),
                 ("repaired", m::REPAIRED_AT),
                 ("pairs", m::PAIRS_AT),
-                ("zero", m::ZERO_AT),
+                ("life begin", m::BEGIN_AT),
                 ("mark sequence", m::MARK_SEQUENCE_AT),
                 ("mark offset", m::MARK_OFFSET_AT),
                 ("mark chain", m::MARK_CHAIN_AT),

@@ -72,7 +72,8 @@ impl Walk<'_> {
                 Ok(Behind::Nothing)
             }
             Verdict::Damaged(why) => {
-                let same = beyond.first.map(|y| (segment.sequence, y));
+                let same =
+                    self.where_it_goes_on(segment, window, lives)?.or(beyond.first).map(|y| (segment.sequence, y));
                 let next = same.or(later).filter(|_| !is_astray && !self.goes_on_at_mark(segment.sequence));
                 let at_end = if is_astray { AtEnd::Nothing } else { at_end };
                 let loss = match (self.followed_by_another(segment.sequence)?, &at_end) {
@@ -218,6 +219,18 @@ impl Walk<'_> {
     /// was written there since may be torn, and what authenticates behind it is not where the log goes on.
     fn goes_on_at_mark(&self, sequence: u64) -> bool {
         stand_in(self, sequence).is_some_and(|known| known.resume == self.source.meta.mark.place())
+    }
+
+    /// The batch in the same file that an accepted loss of what followed where the walk stands was known to end at.
+    fn where_it_goes_on(
+        &self,
+        segment: &Segment,
+        window: &mut Window<'_>,
+        lives: Lives,
+    ) -> Result<Option<BatchHeader>> {
+        let known = stand_in(self, segment.sequence).filter(|known| known.resume.0 == segment.sequence);
+        let Some(known) = known else { return Ok(None) };
+        Ok(window.header(known.resume.1)?.filter(|header| lives.admit(header, segment.align, self.fold.life)))
     }
 
     /// The accepted loss of what followed where the walk stands, if what came right behind it was lost, and accepted, later.

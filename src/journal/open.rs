@@ -448,6 +448,7 @@ impl Core {
         let Some(meta) = meta.as_mut() else { return Ok(()) };
         let begun = self.commit_state(meta, &Changes::new(), |state| {
             state.life = self.life;
+            state.begin = Some(state.mark.place());
             // Until something else is committed: who has not been told yet, because power fails before this open is done,
             // is told by the next one.
             state.suspect = self.report.suspect.as_ref().is_some_and(|suspect| suspect.vote);

@@ -12,6 +12,7 @@ use super::{Core, watch};
 use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
 use crate::io;
+use crate::meta::Accepted;
 use crate::segment::Segment;
 use crate::segment::fold::Fold;
 use crate::segment::format::{BATCH_BYTES, PAGE_SLOTS};
@@ -292,10 +293,11 @@ impl Core {
         // Where the log was empty before is not known here: a hole that was legal then must stay so. The chain itself
         // was followed through this segment when the journal was opened, or the segment written.
         let mut fold = Fold::start(start.offset, start.base, start.chain, false);
-        let lives = Lives { meta: self.life, mark: u32::MAX };
+        let lives = Lives { meta: self.life, mark: u32::MAX, begin: u32::MAX };
         let repairs = Arc::clone(&self.view.read().repairs);
         let patch = |index, check| repairs.patch(segment, index, check);
-        let mut window = Window::patched(segment, &patch);
+        let lost = Accepted::within(&repairs.accepted, segment.sequence);
+        let mut window = Window::patched(segment, &patch).with_lost(lost);
         match recover::scan(&mut window, &mut fold, lives, &mut Seen::default(), &mut Unproven::default())? {
             Stop::End(_) if fold.end < sealed.data_end => Err(Damage {
                 path: segment.path.clone(),

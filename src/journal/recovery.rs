@@ -203,7 +203,8 @@ impl<'a> Walk<'a> {
         self.report.torn = None;
         let repairs = self.source.repairs;
         let patch = |index, check| repairs.patch(active, index, check);
-        let ends = matches!(self.follow_batches(active, &mut Window::patched(active, &patch))?, Next::End(_));
+        let mut window = Window::patched(active, &patch).with_lost(Accepted::within(&self.accepted, active.sequence));
+        let ends = matches!(self.follow_batches(active, &mut window)?, Next::End(_));
         self.check_meta()?;
         Ok(ends && self.report.damaged.is_empty())
     }
@@ -264,7 +265,7 @@ impl<'a> Walk<'a> {
     fn follow(&mut self, segment: &Arc<Segment>) -> Result<Next> {
         let repairs = self.source.repairs;
         let patch = |index, check| repairs.patch(segment, index, check);
-        let mut window = Window::patched(segment, &patch);
+        let mut window = Window::patched(segment, &patch).with_lost(Accepted::within(&self.accepted, segment.sequence));
         if let Some((seal, summary)) = self.proven_seal(&mut window)? {
             return self.take_sealed(segment, &seal, &summary);
         }
@@ -311,12 +312,12 @@ impl<'a> Walk<'a> {
 
     pub(super) fn lives_in(&self, segment: &Segment) -> Lives {
         let meta = self.source.meta;
-        let mark = match meta.mark.sequence.cmp(&segment.sequence) {
+        let place_in = |(sequence, offset): (u64, u32)| match sequence.cmp(&segment.sequence) {
             std::cmp::Ordering::Less => 0,
-            std::cmp::Ordering::Equal => meta.mark.offset,
+            std::cmp::Ordering::Equal => offset,
             std::cmp::Ordering::Greater => u32::MAX,
         };
-        Lives { meta: meta.life, mark }
+        Lives { meta: meta.life, mark: place_in(meta.mark.place()), begin: meta.begin.map_or(u32::MAX, place_in) }
     }
 
     /// The seal that the trailer points to, if what follows is chained to this very seal: a cut leaves stale seals and

@@ -36,7 +36,7 @@ pub const CHECK_AT: usize = VERSION_AT + 4;
 /// Offset of the content's length, bytes, from the magic on.
 pub const LEN_AT: usize = CHECK_AT + 4;
 /// Offset of the flags: bit 0 clean, bit 1 purged position present, bit 2 chain start present, bit 3 pairs encrypted,
-/// bit 4 a newer state was lost.
+/// bit 4 a newer state was lost, bit 5 it is known where this life began.
 pub const FLAGS_AT: usize = LEN_AT + 4;
 /// Offset of the generation.
 pub const GENERATION_AT: usize = FLAGS_AT + 4;
@@ -50,10 +50,11 @@ pub const ACCEPTED_AT: usize = LIFE_AT + 4;
 pub const REPAIRED_AT: usize = ACCEPTED_AT + 2;
 /// Offset of the count of key/value pairs.
 pub const PAIRS_AT: usize = REPAIRED_AT + 2;
-/// Offset of four bytes that are zero.
-pub const ZERO_AT: usize = PAIRS_AT + 4;
+/// Offset of the offset in the mark's segment from which on all batches are of this life; 0 if all of that segment's are,
+/// and where flag bit 5 is not set.
+pub const BEGIN_AT: usize = PAIRS_AT + 4;
 /// Offset of the durable mark's segment sequence.
-pub const MARK_SEQUENCE_AT: usize = ZERO_AT + 4;
+pub const MARK_SEQUENCE_AT: usize = BEGIN_AT + 4;
 /// Offset of the durable mark's offset.
 pub const MARK_OFFSET_AT: usize = MARK_SEQUENCE_AT + 8;
 /// Offset of the chain value at the mark.
@@ -113,6 +114,7 @@ const FLAG_PURGED: u32 = 2;
 const FLAG_START: u32 = 4;
 const FLAG_ENCRYPTED: u32 = 8;
 const FLAG_SUSPECT: u32 = 16;
+const FLAG_BEGIN: u32 = 32;
 
 const _: () = assert!(FIXED_BYTES.is_multiple_of(8) && FIXED_BYTES < COPY_ALIGN_BYTES);
 const _: () = assert!(crate::stable_store::KEY_BYTES_MAX <= u8::MAX as usize);
@@ -160,6 +162,7 @@ fn encode_fixed(state: &State, more_flags: u32) -> Vec<u8> {
         (state.purged.is_some(), FLAG_PURGED),
         (state.start.is_some(), FLAG_START),
         (state.suspect, FLAG_SUSPECT),
+        (state.begin.is_some(), FLAG_BEGIN),
     ];
     let (purged, mark) = (state.purged.unwrap_or_default(), &state.mark);
     let start = state.start.unwrap_or(ChainStart { sequence: 0, salt: 0, offset: 0, chain: 0, base: 0 });
@@ -177,7 +180,7 @@ fn encode_fixed(state: &State, more_flags: u32) -> Vec<u8> {
     bytes.put_u16_le(state.accepted.len() as u16);
     bytes.put_u16_le(state.repaired.len() as u16);
     bytes.put_u32_le(state.pairs.len() as u32);
-    bytes.put_u32_le(0);
+    bytes.put_u32_le(state.begin.filter(|begin| begin.0 == mark.sequence).map_or(0, |begin| begin.1));
     bytes.put_u64_le(mark.sequence);
     bytes.put_u32_le(mark.offset);
     bytes.put_u32_le(mark.chain);
@@ -302,6 +305,7 @@ fn parse_content(content: &Bytes, accepted_bytes: usize) -> Option<State> {
         generation,
         journal_id: JournalId(fixed[JOURNAL_ID_AT..LIFE_AT].try_into().ok()?),
         life: u32_at(LIFE_AT),
+        begin: (flags & FLAG_BEGIN != 0).then_some((mark.sequence, u32_at(BEGIN_AT))),
         clean: flags & FLAG_CLEAN != 0,
         suspect: flags & FLAG_SUSPECT != 0,
         mark,
@@ -365,6 +369,7 @@ pub(crate) mod tests {
     pub(crate) fn state(generation: u64) -> State {
         State {
             life: 4,
+            begin: Some((1, 2)),
             clean: true,
             suspect: true,
             mark: Mark { sequence: 1, offset: 2, chain: 3, next: 4, last_term: 5, base: 6, replacing: 7, index: 8 },

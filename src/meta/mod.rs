@@ -24,6 +24,9 @@ pub(crate) struct State {
     pub(crate) generation: u64,
     pub(crate) journal_id: JournalId,
     pub(crate) life: u32,
+    /// Where this life began: the segment and the offset. From there on, every batch is of this life. Of a segment before
+    /// the mark's that is forgotten, and then it is the beginning of the mark's; unknown in a copy that an older build wrote.
+    pub(crate) begin: Option<(u64, u32)>,
     /// The journal was closed in order, and nothing was written since.
     pub(crate) clean: bool,
     /// The newest state of `meta` was lost, as the open found that committed this one; nothing was committed since.
@@ -45,6 +48,7 @@ impl State {
             generation: 1,
             journal_id,
             life: 0,
+            begin: None,
             clean: false,
             suspect: false,
             mark: Mark::default(),
@@ -111,6 +115,12 @@ pub(crate) struct Accepted {
 
 impl Accepted {
     pub(crate) const UNKNOWN: (u64, u32) = (0, 0);
+
+    /// Those within one segment: where each begins, and where the chain goes on.
+    pub(crate) fn within(all: &[Accepted], sequence: u64) -> Vec<(u32, u32)> {
+        let is_in = |lost: &&Accepted| (lost.sequence, lost.resume.0) == (sequence, sequence);
+        all.iter().filter(is_in).map(|lost| (lost.offset, lost.resume.1)).collect()
+    }
 }
 
 /// Entries that were put back: what is damaged in one place stands, whole, in a repair file.

@@ -36,16 +36,29 @@ pub(crate) struct Window<'a> {
     /// How much the next read takes at least.
     ahead: usize,
     patch: Option<PatchSource<'a>>,
+    /// Where something was lost, and accepted, and where the chain goes on behind it.
+    lost: Vec<(u32, u32)>,
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(segment: &'a Segment) -> Self {
-        Window { segment, start: 0, bytes: Bytes::new(), ahead: WINDOW_BYTES_MIN, patch: None }
+        Window { segment, start: 0, bytes: Bytes::new(), ahead: WINDOW_BYTES_MIN, patch: None, lost: Vec::new() }
     }
 
     /// One in which entries that were put back mend the batches that they were lost from.
     pub(crate) fn patched(segment: &'a Segment, patch: PatchSource<'a>) -> Self {
         Window { patch: Some(patch), ..Window::new(segment) }
+    }
+
+    /// One that knows of losses in its file: from each, up to where the chain goes on.
+    pub(crate) fn with_lost(self, lost: Vec<(u32, u32)>) -> Self {
+        Window { lost, ..self }
+    }
+
+    /// Whether a batch is not what stood where something was lost, and accepted: it would have ended where the chain goes on.
+    fn is_lost(&self, header: &BatchHeader) -> bool {
+        let end = header.end(self.segment.align);
+        self.lost.iter().any(|&(offset, resume)| offset == header.offset && end != Some(resume))
     }
 
     /// `len` bytes from `offset`; fewer only at the end of the file.
@@ -285,6 +298,8 @@ pub(crate) struct Lives {
     /// Where `meta`'s mark stands in this file: 0 when it is in an earlier one, `u32::MAX` in a later one. From it on,
     /// only batches of `meta`'s life count.
     pub(crate) mark: u32,
+    /// Where that life began in this file, as `mark`; `u32::MAX` also where nobody knows. From there on, too.
+    pub(crate) begin: u32,
 }
 
 impl Lives {
@@ -294,15 +309,15 @@ impl Lives {
         if mutate::is(Mutation::NoLifeCheck) || mutate::is(Mutation::LivesAlike) {
             return 0;
         }
-        if offset >= self.mark { self.meta.max(before) } else { before }
+        if offset >= self.mark.min(self.begin) { self.meta.max(before) } else { before }
     }
 
     /// Whether a batch counts, behind one of life `before`: it is not of an earlier life than counts there, nor on both
-    /// sides of the mark, which stood at the end of a batch. Where a write never happened, what an earlier life left may
-    /// show again.
+    /// sides of the mark or of the life's beginning, where a batch ended. Where a write never happened, what an earlier life
+    /// left may show again.
     pub(crate) fn admit(&self, header: &BatchHeader, align: u32, before: u32) -> bool {
-        let spans_mark = header.offset < self.mark && header.end(align).is_none_or(|end| end > self.mark);
-        header.life >= self.least_at(header.offset, before) && !spans_mark
+        let spans = |at: u32| header.offset < at && header.end(align).is_none_or(|end| end > at);
+        header.life >= self.least_at(header.offset, before) && !spans(self.mark) && !spans(self.begin)
     }
 }
 
@@ -356,7 +371,7 @@ pub(crate) fn scan(
         let at = fold.end;
         let Some(header) = window.header(at)? else { return Ok(Stop::End(AtEnd::Nothing)) };
         // A batch of an earlier life is neither a batch nor evidence: it was cut once.
-        if !lives.admit(&header, align, fold.life) {
+        if !lives.admit(&header, align, fold.life) || window.is_lost(&header) {
             return Ok(Stop::End(AtEnd::Nothing));
         }
         let before = *seen;

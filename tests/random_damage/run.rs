@@ -52,16 +52,36 @@ impl Random {
 /// One step of a history. Places are told from an end of the log, and counted around where it is shorter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    Append { count: u64, bytes: usize },
-    ReplaceTail { back: u64, count: u64 },
-    TruncateTail { back: u64 },
-    TruncateHead { ahead: u64 },
-    InstallSnapshot { beyond: u64 },
-    Repair { from: u64, count_max: usize },
+    Append {
+        count: u64,
+        bytes: usize,
+    },
+    ReplaceTail {
+        back: u64,
+        count: u64,
+    },
+    TruncateTail {
+        back: u64,
+    },
+    TruncateHead {
+        ahead: u64,
+    },
+    InstallSnapshot {
+        beyond: u64,
+    },
+    Repair {
+        from: u64,
+        count_max: usize,
+    },
     Vote,
     Reopen(End),
     /// So many batches that nobody waits for, and power lost among them. A second and later one may replace what is before it.
-    InFlight { batches: u64, replaces: bool, bytes: usize, seed: u64 },
+    InFlight {
+        batches: u64,
+        replaces: bool,
+        bytes: usize,
+        seed: u64,
+    },
 }
 
 /// How a process ends.
@@ -416,8 +436,9 @@ impl Run {
             let back = u64::from(replaces && number > 0);
             let at = model.next() - back;
             model.term += back;
-            let batch: Vec<Entry> =
-                (at..at + 1 + number % 2).map(|index| entry(index, model.term, bytes / (1 + number as usize))).collect();
+            let batch: Vec<Entry> = (at..at + 1 + number % 2)
+                .map(|index| entry(index, model.term, bytes / (1 + number as usize)))
+                .collect();
             trace(|| format!("in flight {at} +{}", batch.len()));
             if let Err(error) = self.journal.replace_tail_pending(&batch) {
                 // What was written before it is in the log.
