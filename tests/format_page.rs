@@ -20,7 +20,11 @@ struct Row {
 }
 
 fn layouts() -> Vec<Layout> {
-    use meta as m;
+    [headers_and_batches(), indexes(), state(), encryption()].into_iter().flatten().collect()
+}
+
+/// A segment file's headers, and what stands in its batches.
+fn headers_and_batches() -> Vec<Layout> {
     use segment as s;
     vec![
         Layout {
@@ -73,6 +77,13 @@ fn layouts() -> Vec<Layout> {
             ],
             bytes: s::ENTRY_BYTES,
         },
+    ]
+}
+
+/// A segment file's index, and what leads to it.
+fn indexes() -> Vec<Layout> {
+    use segment as s;
+    vec![
         Layout {
             heading: "Seal and index",
             fields: &[
@@ -101,6 +112,13 @@ fn layouts() -> Vec<Layout> {
             ],
             bytes: s::TRAILER_BYTES,
         },
+    ]
+}
+
+/// `meta`.
+fn state() -> Vec<Layout> {
+    use meta as m;
+    vec![
         Layout {
             heading: "One copy",
             fields: &[
@@ -144,6 +162,15 @@ fn layouts() -> Vec<Layout> {
             fields: &[("sequence", 0), ("place", 8), ("first", 12), ("end", 20), ("file", 28), ("salt", 36)],
             bytes: m::REPAIRED_BYTES,
         },
+        Layout { heading: "Pair", fields: &[("key length", 0), ("value length", 1)], bytes: m::PAIR_HEAD_BYTES },
+    ]
+}
+
+/// What encryption puts in the place of plain bytes.
+fn encryption() -> Vec<Layout> {
+    use meta as m;
+    use segment as s;
+    vec![
         Layout {
             heading: "Encrypted repair",
             fields: &[("check", s::STOOD_CHECK_AT), ("length", s::STOOD_LEN_AT)],
@@ -170,7 +197,6 @@ fn layouts() -> Vec<Layout> {
             ],
             bytes: m::ENCRYPTED_BYTES,
         },
-        Layout { heading: "Pair", fields: &[("key length", 0), ("value length", 1)], bytes: m::PAIR_HEAD_BYTES },
     ]
 }
 
