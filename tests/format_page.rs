@@ -290,6 +290,10 @@ fn every_constant_has_the_value_that_the_page_says() {
         assert_eq!(row.map(|row| row[1].as_str()), Some(value.as_str()), "{heading}: {name}");
     }
     assert_eq!(segment::PAGE_HEAD_BYTES + segment::PAGE_SLOTS * segment::SLOT_BYTES, segment::PAGE_BYTES);
+    assert_eq!(segment::VERSION, meta::VERSION);
+    let (version, repaired) = (meta::VERSION, meta::VERSION_REPAIRED);
+    let versions = format!("\nVersion {version}; of `meta` also {repaired}, once entries have been put back. ");
+    assert!(PAGE.contains(&versions), "{versions}");
     let slots = format!("then slots up to {} bytes in all: {}.", segment::PAGE_BYTES, segment::PAGE_SLOTS);
     assert!(PAGE.contains(&slots), "{slots}");
     let bounds = [raft_journal::KEY_BYTES_MAX, raft_journal::VALUE_BYTES_MAX];
