@@ -11,7 +11,7 @@ use std::ops::Sub;
 use std::sync::Arc;
 
 use memory_disk::MemoryDisk;
-use raft_journal::{Entry, Journal, LogStore, OpenOptions, Position, StableStore};
+use raft_journal::{Changes, Entry, Journal, LogStore, OpenOptions, Position, StableStore};
 
 /// The system's allocator, and a count for each thread.
 struct Counting;
@@ -202,6 +202,52 @@ fn replacing_and_truncating_the_tail_allocate_nothing_of_their_own() {
     assert_eq!(allocations(|| journal.truncate_tail(1090).unwrap()), 0);
     assert_eq!(allocations(|| journal.truncate_tail(900).unwrap()), 0);
     assert_eq!(allocations(|| journal.truncate_tail(1).unwrap()), 0);
+}
+
+/// A journal of 2,000 entries of 100 bytes in four files, with a term and a vote.
+fn several_files(disk: &MemoryDisk) -> Journal {
+    let journal = warm(&options(disk).segment_bytes(64 << 10), "/journal");
+    journal.append(&entries(1101, 900, 100)).unwrap();
+    journal.commit(&Changes::new().set_u64("term", 1).set("vote", b"node-1")).unwrap();
+    disk.run_jobs();
+    assert_eq!(journal.stats().rotations, 3);
+    journal
+}
+
+#[test]
+fn a_commit_allocates_the_state_it_leads_to_and_what_it_writes() {
+    let disk = disk();
+    let journal = several_files(&disk);
+    // The state for which the bound is checked, the pairs as they are, the state that is committed, and its bytes; of a
+    // new key or value, what shares it.
+    for changes in [Changes::new().set_u64("term", 2).set("vote", b"node-2"), Changes::new().set_u64("term", 3)] {
+        let shared = 2 * changes.pairs().len() as u64;
+        assert_eq!(allocations(|| journal.commit(&changes).unwrap()), 4 + shared);
+    }
+    assert_eq!(allocations(|| journal.commit(&Changes::new()).unwrap()), 0);
+    // The list of one change, its key and its value besides.
+    assert_eq!(allocations(|| journal.set(b"vote", b"node-3").unwrap()), 3 + 4 + 2);
+    assert_eq!(allocations(|| journal.set_u64(b"term", 4).unwrap()), 3 + 4 + 2);
+    assert_eq!(allocations(|| journal.set_lazy(b"commit", &[7; 8]).unwrap()), 3 + 1 + 2);
+    assert_eq!(allocations(|| journal.remove(b"commit").unwrap()), 2 + 4);
+}
+
+#[test]
+fn a_head_truncation_allocates_what_a_commit_does_and_lists_of_files_that_go() {
+    let disk = disk();
+    let journal = several_files(&disk);
+    let truncate = |index| {
+        let now = allocations(|| journal.truncate_head(Position::new(index, 1)).unwrap());
+        (now, allocations(|| disk.run_jobs()))
+    };
+    // Within a file, the first and the newest.
+    assert_eq!([truncate(10), truncate(11), truncate(11)], [(4, 0), (4, 0), (0, 0)]);
+    assert_eq!(truncate(500), (4 + 3, 1));
+    assert_eq!([truncate(900), truncate(1500)], [(4 + 2, 1); 2]);
+    assert_eq!([truncate(1990), truncate(3000)], [(4, 0); 2], "nor where all of the log goes");
+    // Together with a vote: the one commit.
+    let changes = Changes::new().set("vote", b"node-2").truncate_head(Position::new(4000, 2));
+    assert_eq!(allocations(|| journal.commit(&changes).unwrap()), 4 + 2);
 }
 
 #[test]

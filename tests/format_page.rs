@@ -20,7 +20,11 @@ struct Row {
 }
 
 fn layouts() -> Vec<Layout> {
-    use meta as m;
+    [headers_and_batches(), indexes(), state(), encryption()].into_iter().flatten().collect()
+}
+
+/// A segment file's headers, and what stands in its batches.
+fn headers_and_batches() -> Vec<Layout> {
     use segment as s;
     vec![
         Layout {
@@ -73,6 +77,13 @@ fn layouts() -> Vec<Layout> {
             ],
             bytes: s::ENTRY_BYTES,
         },
+    ]
+}
+
+/// A segment file's index, and what leads to it.
+fn indexes() -> Vec<Layout> {
+    use segment as s;
+    vec![
         Layout {
             heading: "Seal and index",
             fields: &[
@@ -101,6 +112,13 @@ fn layouts() -> Vec<Layout> {
             ],
             bytes: s::TRAILER_BYTES,
         },
+    ]
+}
+
+/// `meta`.
+fn state() -> Vec<Layout> {
+    use meta as m;
+    vec![
         Layout {
             heading: "One copy",
             fields: &[
@@ -151,6 +169,15 @@ fn layouts() -> Vec<Layout> {
             fields: &[("sequence", 0), ("place", 8), ("first", 12), ("end", 20), ("file", 28), ("salt", 36)],
             bytes: m::REPAIRED_BYTES,
         },
+        Layout { heading: "Pair", fields: &[("key length", 0), ("value length", 1)], bytes: m::PAIR_HEAD_BYTES },
+    ]
+}
+
+/// What encryption puts in the place of plain bytes.
+fn encryption() -> Vec<Layout> {
+    use meta as m;
+    use segment as s;
+    vec![
         Layout {
             heading: "Encrypted repair",
             fields: &[("check", s::STOOD_CHECK_AT), ("length", s::STOOD_LEN_AT)],
@@ -177,7 +204,6 @@ fn layouts() -> Vec<Layout> {
             ],
             bytes: m::ENCRYPTED_BYTES,
         },
-        Layout { heading: "Pair", fields: &[("key length", 0), ("value length", 1)], bytes: m::PAIR_HEAD_BYTES },
     ]
 }
 
@@ -272,6 +298,10 @@ fn every_constant_has_the_value_that_the_page_says() {
         assert_eq!(row.map(|row| row[1].as_str()), Some(value.as_str()), "{heading}: {name}");
     }
     assert_eq!(segment::PAGE_HEAD_BYTES + segment::PAGE_SLOTS * segment::SLOT_BYTES, segment::PAGE_BYTES);
+    assert_eq!(segment::VERSION, meta::VERSION);
+    let (version, repaired) = (meta::VERSION, meta::VERSION_REPAIRED);
+    let versions = format!("\nVersion {version}; of `meta` also {repaired}, once entries have been put back. ");
+    assert!(PAGE.contains(&versions), "{versions}");
     let slots = format!("then slots up to {} bytes in all: {}.", segment::PAGE_BYTES, segment::PAGE_SLOTS);
     assert!(PAGE.contains(&slots), "{slots}");
     let bounds = [raft_journal::KEY_BYTES_MAX, raft_journal::VALUE_BYTES_MAX];

@@ -1,9 +1,9 @@
-//! What a journal that is left alone gives up, and what it keeps as long as somebody is at work.
+//! What a journal that is left alone gives up, and what it keeps as long as somebody is at work; what a young one takes.
 
 mod common;
 
 use common::{Disk, append_each, entries, entry, log};
-use raft_journal::{Journal, LogStore, OnDamage, Position, StableStore};
+use raft_journal::{Journal, LogStore, OnDamage, OpenOptions, Position, SegmentRole, StableStore};
 
 /// How many reads of the disk it takes to read an entry.
 fn reads(disk: &Disk, journal: &Journal, index: u64) -> u64 {
@@ -60,6 +60,41 @@ fn an_idle_journal_gives_up_its_index_pages() {
         until_idle(&disk);
         assert_eq!(reads(&disk, journal, 1), 2);
     }
+}
+
+/// What a journal's files take of a real disk, bytes.
+#[cfg(unix)]
+fn allocated_bytes(disk: &Disk) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    disk.names().iter().map(|name| std::fs::metadata(disk.path(name)).unwrap().blocks() * 512).sum()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_fresh_journal_takes_at_most_2_mib_of_disk() {
+    const TAKEN_MAX: u64 = 2 << 20;
+    let disk = Disk::real();
+    let journal = OpenOptions::new().open(&disk.dir).unwrap();
+    let opened = allocated_bytes(&disk);
+    // Until its first file is all but full, and the next one stands ready.
+    let is_nearly_full = || {
+        let segments = journal.segments().unwrap();
+        let active = segments.iter().find(|segment| segment.role == SegmentRole::Active).unwrap();
+        active.used_bytes > active.bytes / 16 * 15
+    };
+    (1..).take_while(|_| !is_nearly_full()).for_each(|index| append_each(&journal, &[entry(index, 1, 16 << 10)]));
+    while disk.segments().len() < 2 {
+        std::thread::yield_now();
+    }
+    let used = allocated_bytes(&disk);
+    assert_eq!(journal.stats().rotations, 0);
+    journal.close().unwrap();
+    let closed = allocated_bytes(&disk);
+    drop(journal);
+    let reopened = OpenOptions::new().open(&disk.dir).unwrap();
+    assert!(reopened.state().last_index() > Some(20));
+    let taken = [opened, used, closed, allocated_bytes(&disk)];
+    assert!(taken.iter().all(|bytes| (512 << 10..=TAKEN_MAX).contains(bytes)), "{taken:?}");
 }
 
 #[test]

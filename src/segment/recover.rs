@@ -462,30 +462,51 @@ pub(crate) fn verdict(evidence: Evidence) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use super::Verdict::Damaged;
     use super::*;
 
+    /// What a row of the table in the page on crash safety asks for, how its verdict begins there, and what it is here.
+    type Row = (fn(&Evidence) -> bool, &'static str, Verdict);
+
+    /// The rows, in their order, but for the first: a read that failed is no evidence.
+    const ROWS: [Row; 7] = [
+        (|evidence| evidence.meta_is_behind, "`MetaOutdated`", Verdict::MetaOutdated),
+        (|evidence| evidence.file == FileState::Missing, "damaged: `MissingFile`", Damaged(DamageKind::MissingFile)),
+        (|evidence| evidence.file == FileState::Short, "damaged: `ShortFile`", Damaged(DamageKind::ShortFile)),
+        (|evidence| evidence.file == FileState::HeaderLost, "damaged: `Header`", Damaged(DamageKind::Header)),
+        (|evidence| evidence.batch_mark_beyond, "damaged: `Checksum`", Damaged(DamageKind::Checksum)),
+        (|evidence| evidence.meta_mark_beyond, "damaged: `Checksum`", Damaged(DamageKind::Checksum)),
+        (|_| true, "torn", Verdict::Torn),
+    ];
+
     #[test]
-    fn the_verdict_is_the_table_for_every_combination_of_evidence() {
-        let files = [FileState::Whole, FileState::Short, FileState::Missing, FileState::HeaderLost];
-        for meta_is_behind in [false, true] {
-            for file in files {
-                for (batch_mark_beyond, meta_mark_beyond) in
-                    [(false, false), (false, true), (true, false), (true, true)]
-                {
-                    let found = verdict(Evidence { meta_is_behind, file, batch_mark_beyond, meta_mark_beyond });
-                    let whole = file == FileState::Whole;
-                    match found {
-                        Verdict::MetaOutdated => assert!(meta_is_behind),
-                        Verdict::Torn => {
-                            assert!(!meta_is_behind && whole && !batch_mark_beyond && !meta_mark_beyond);
-                        }
-                        Verdict::Damaged(why) => {
-                            assert!(!meta_is_behind && (!whole || batch_mark_beyond || meta_mark_beyond));
-                            assert_eq!(why == DamageKind::Checksum, whole);
-                        }
-                    }
-                }
+    fn the_verdict_is_that_of_the_first_row_that_applies_for_every_combination_of_evidence() {
+        let mut met = [0; ROWS.len()];
+        for file in [FileState::Whole, FileState::Short, FileState::Missing, FileState::HeaderLost] {
+            for bits in 0..8 {
+                let [meta_is_behind, batch_mark_beyond, meta_mark_beyond] = [1, 2, 4].map(|bit| bits & bit != 0);
+                let evidence = Evidence { meta_is_behind, file, batch_mark_beyond, meta_mark_beyond };
+                let row = ROWS.iter().position(|(applies, ..)| applies(&evidence)).unwrap();
+                assert_eq!(verdict(evidence), ROWS[row].2, "{evidence:?}");
+                met[row] += 1;
             }
+        }
+        assert_eq!(met, [16, 4, 4, 4, 2, 1, 1]);
+    }
+
+    #[test]
+    fn the_rows_are_those_of_the_page() {
+        let page = include_str!("../docs/crash_safety.md");
+        let table = page.split_once("| evidence | verdict |\n|---|---|\n").unwrap().1;
+        let verdicts: Vec<&str> = table
+            .lines()
+            .map_while(|line| line.strip_prefix("| ")?.split_once(" | "))
+            .map(|(_, verdict)| verdict)
+            .collect();
+        assert_eq!(verdicts.len(), 1 + ROWS.len(), "{verdicts:#?}");
+        assert!(verdicts[0].starts_with("`Io`"));
+        for (found, (_, begins, _)) in verdicts[1..].iter().zip(ROWS) {
+            assert!(found.starts_with(begins), "{found}, not {begins}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Power lost at every operation of a checkpoint: the journal loses nothing, and the copy is whole or refused.
 
+use std::io::ErrorKind;
+
 use raft_journal::io::sim::{Fault, OperationKind, Survival};
 use raft_journal::{Entry, Error, Journal, LogStore, Position};
 
@@ -82,36 +84,108 @@ fn an_older_checkpoint_is_replaced_whole_or_refused() {
     assert!(refused > 20 && opened > 0, "{refused} refused, {opened} opened");
 }
 
+/// What a checkpoint asks of a disk.
+const ASKED: [OperationKind; 15] = {
+    use OperationKind::*;
+    [
+        Create,
+        CreateDirectory,
+        Kind,
+        Len,
+        Link,
+        List,
+        Lock,
+        Open,
+        Read,
+        Remove,
+        Rename,
+        SetLen,
+        Sync,
+        SyncDirectory,
+        Write,
+    ]
+};
+
+/// Lets a call fail that a checkpoint makes, the first one or one over an older, and sees what is left of the journal and
+/// of the checkpoints. `false` where it makes not so many.
+fn fail_one(is_first: bool, kind: OperationKind, nth: u64, error: ErrorKind) -> bool {
+    let what = format!("{kind:?} {nth}: {error}");
+    let disk = Disk::simulated();
+    let journal = filled(&disk);
+    let backup = disk.beside("backup");
+    if !is_first {
+        journal.checkpoint(&backup.dir).unwrap();
+    }
+    let before = held(&journal);
+    append_each(&journal, &entries(61..=90, 2));
+    journal.truncate_head(Position::new(20, 1)).unwrap();
+    let acknowledged = held(&journal);
+    // Nobody has waited for it: the checkpoint's first sync is the journal's own.
+    drop(journal.append_pending(&entries(91..=91, 2)).unwrap());
+    let now = held(&journal);
+    disk.sim().inject(Fault::new(kind, error).nth(nth));
+    let result = journal.checkpoint(&backup.dir);
+    let struck = disk.sim().faults_left() == 0;
+    disk.sim().clear_faults();
+    if !struck {
+        assert!(result.is_ok(), "{what}, which never came: {result:?}");
+        return false;
+    }
+    let is_poisoned = matches!(&result, Err(Error::Poisoned { .. }));
+    assert_eq!(is_poisoned, (kind, nth) == (OperationKind::Sync, 0), "{what}");
+    match &result {
+        // What could not be linked was copied.
+        Ok(made) if kind == OperationKind::Link => assert!(made.copied > 1, "{what}: {made:?}"),
+        // What may be in the way of a link, and was not.
+        Ok(_) => assert_eq!(kind, OperationKind::Remove, "{what}"),
+        Err(_) if is_poisoned => {}
+        Err(Error::NoSpace { .. }) => assert_eq!(error, ErrorKind::StorageFull, "{what}"),
+        Err(Error::Io { source, .. }) => assert_eq!(source.kind(), error, "{what}"),
+        Err(other) => panic!("{what} gives {other}"),
+    }
+    match backup.options().read_only(true).open(&backup.dir) {
+        // The old one where the failure came before everything, the new one where it came behind it.
+        Ok(copy) => assert!(held(&copy) == now || !is_first && held(&copy) == before, "{what}"),
+        Err(Error::NotAJournal { .. }) => assert!(is_first && result.is_err(), "{what}"),
+        Err(Error::UnfinishedCheckpoint { .. }) => assert!(result.is_err(), "{what}"),
+        Err(error) => panic!("{what}, then the copy: {error}"),
+    }
+    // The journal is at work, or says that it is not; whatever happens to it, what was acknowledged is there.
+    match journal.append(&entries(92..=92, 2)) {
+        Ok(_) => assert!(!is_poisoned, "{what}"),
+        Err(refused) => assert!(is_poisoned && matches!(refused, Error::Poisoned { .. }), "{what}, then {refused}"),
+    }
+    let allowed = if is_poisoned { vec![acknowledged, now] } else { vec![held(&journal)] };
+    for disk in disk.stopped() {
+        let journal = disk.open();
+        assert!(allowed.contains(&held(&journal)), "{what}");
+        take_again(&disk, &journal, &what);
+    }
+    if !is_poisoned {
+        take_again(&disk, &journal, &what);
+    }
+    true
+}
+
+/// A checkpoint that is taken again is whole, and on the disk.
+fn take_again(disk: &Disk, journal: &Journal, what: &str) {
+    let made = journal.checkpoint(disk.beside("backup").dir);
+    made.unwrap_or_else(|error| panic!("{what}, then again: {error}"));
+    for stopped in disk.stopped() {
+        assert_eq!(held(&stopped.beside("backup").open()), held(journal), "{what}");
+    }
+}
+
 #[test]
 fn a_disk_that_fails_or_is_full_leaves_the_journal_at_work() {
-    use OperationKind::{Create, Link, Read, Remove, Rename, SetLen, SyncDirectory, Write};
-    for kind in [Create, Link, Read, Remove, Rename, SetLen, SyncDirectory, Write] {
-        for nth in 0.. {
-            let disk = Disk::simulated();
-            let journal = filled(&disk);
-            let backup = disk.beside("backup");
-            journal.checkpoint(&backup.dir).unwrap();
-            append_each(&journal, &entries(61..=90, 2));
-            disk.sim().inject(Fault::new(kind, std::io::ErrorKind::StorageFull).nth(nth));
-            let result = journal.checkpoint(&backup.dir);
-            disk.sim().clear_faults();
-            append_each(&journal, &entries(91..=92, 2));
-            if let Err(error) = &result {
-                assert!(error.is_no_space(), "{kind:?} {nth}: {error}");
-                match backup.options().read_only(true).open(&backup.dir) {
-                    // The old one, or the new one: the failure came before everything, or behind it.
-                    Ok(copy) => assert!(matches!(copy.state().last_index(), Some(60 | 90))),
-                    Err(Error::UnfinishedCheckpoint { .. }) => {}
-                    Err(error) => panic!("{error}"),
-                }
-            }
-            journal.checkpoint(&backup.dir).unwrap();
-            assert_eq!(held(&backup.open()), held(&journal));
-            // What could not be linked was copied.
-            if result.is_ok() && kind != Link || nth > 40 {
-                break;
-            }
-        }
+    for error in [ErrorKind::Other, ErrorKind::StorageFull] {
+        let failed = |is_first, kind| (0..).take_while(|&nth| fail_one(is_first, kind, nth, error)).count();
+        let counts = ASKED.map(|kind| (kind, [failed(true, kind), failed(false, kind)]));
+        println!("{error}, of a first checkpoint and of a later one: {counts:?}");
+        // There is a directory, and a file to be locked, or they are made.
+        assert!(counts.iter().all(|(_, [first, later])| first + later > 0), "{counts:?}");
+        // It sets sizes, and writes.
+        assert_eq!([true, false].map(|is_first| failed(is_first, OperationKind::Allocate)), [0, 0]);
     }
 }
 

@@ -46,7 +46,7 @@ impl Class {
 }
 
 /// At so many undecided things, all combinations of new and old are visited.
-const OLD_OR_NEW_UNITS_MAX: usize = 12;
+pub const OLD_OR_NEW_UNITS_MAX: usize = 12;
 /// At so many, all combinations of the five kinds are.
 const ALL_KINDS_UNITS_MAX: usize = 5;
 /// How many states are drawn where there are too many to visit.
@@ -273,7 +273,12 @@ impl<'a> Explorer<'a> {
     }
 
     /// Explores one history; what it came to so far, and what went wrong.
-    pub fn explore(mut self, history: &History) -> (Tally, Result<(), String>) {
+    pub fn explore(self, history: &History) -> (Tally, Result<(), String>) {
+        self.explore_behind(history, 0)
+    }
+
+    /// The same from the moment on at which so many steps are done.
+    pub fn explore_behind(mut self, history: &History, steps: usize) -> (Tally, Result<(), String>) {
         let result = quietly(|| {
             let disk = history.trouble.disk(history.seed);
             disk.queue_tasks(history.queued);
@@ -281,9 +286,15 @@ impl<'a> Explorer<'a> {
             run.wrap = Arc::clone(&self.wrap);
             run.recording = true;
             run.open();
-            self.visit(&mut run);
-            for op in &history.ops {
+            if steps == 0 {
+                self.visit(&mut run);
+            }
+            for (number, op) in history.ops.iter().enumerate() {
                 run.take(op);
+                if number < steps {
+                    run.moments.clear();
+                    continue;
+                }
                 self.visit(&mut run);
                 if self.is_enough() {
                     break;

@@ -370,16 +370,7 @@ impl Run {
             }
             Op::Replace { back, count, bytes } => self.replace(&journal, back, count, bytes, true),
             Op::ReplacePending { back, count, bytes } => self.replace(&journal, back, count, bytes, false),
-            Op::TruncateTail { back } => {
-                let from = self.back(back);
-                if from == self.next_index() {
-                    return journal.truncate_tail(from);
-                }
-                self.push(|model| model.log.truncate_tail(from));
-                journal.truncate_tail(from)?;
-                self.acknowledged();
-                Ok(())
-            }
+            Op::TruncateTail { back } => self.truncate_tail(&journal, self.back(back)),
             Op::TruncateHead { keep } => self.truncate_head(&journal, self.keep(keep), None),
             Op::VoteAndTruncate { value, keep } => self.truncate_head(&journal, self.keep(keep), Some(value)),
             Op::Snapshot { beyond } => {
@@ -418,14 +409,7 @@ impl Run {
                 self.fs.run_tasks();
                 Ok(())
             }
-            Op::Checkpoint => {
-                let mut copy = self.now().clone();
-                copy.pairs.extend(self.lazy.clone());
-                self.copies.push(copy);
-                journal.checkpoint(COPY_DIR)?;
-                self.acknowledged();
-                Ok(())
-            }
+            Op::Checkpoint => self.checkpoint(&journal),
             Op::Repair { back } => self.repair(&journal, back),
             Op::Rewrite => self.rewrite(&journal),
             Op::Reopen => self.reopen(&journal),
@@ -483,6 +467,25 @@ impl Run {
         } else {
             drop(journal.replace_tail_pending(&entries)?);
         }
+        Ok(())
+    }
+
+    fn truncate_tail(&mut self, journal: &Journal, from: u64) -> Result<(), Error> {
+        if from == self.next_index() {
+            return journal.truncate_tail(from);
+        }
+        self.push(|model| model.log.truncate_tail(from));
+        journal.truncate_tail(from)?;
+        self.acknowledged();
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, journal: &Journal) -> Result<(), Error> {
+        let mut copy = self.now().clone();
+        copy.pairs.extend(self.lazy.clone());
+        self.copies.push(copy);
+        journal.checkpoint(COPY_DIR)?;
+        self.acknowledged();
         Ok(())
     }
 

@@ -6,6 +6,7 @@ mod common;
 #[path = "../common/pass_on.rs"]
 mod pass_on;
 
+mod base;
 mod explore;
 mod generate;
 mod history;

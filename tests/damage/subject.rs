@@ -164,9 +164,11 @@ impl Script {
         let new = files(disk);
         let mut changed = old.iter().filter(|(path, bytes)| new[*path] != **bytes);
         let (Some((path, old)), None) = (changed.next(), changed.next()) else { panic!("a group in one file") };
-        let differs = |at: &usize| old[*at] != new[path][*at];
-        let (first, last) = ((0..old.len()).find(differs).unwrap(), (0..old.len()).rfind(differs).unwrap());
-        Group { before, place: Stretch { path: path.clone(), bytes: first..last + 1 } }
+        let first = (0..old.len()).find(|&at| old[at] != new[path][at]).unwrap();
+        // To its end, whether or not that is what stood there before: zeros.
+        let written = batches(&new[path], self.form.data_start()).into_iter().rfind(|(offset, ..)| *offset <= first);
+        let (offset, _, body_bytes) = written.unwrap();
+        Group { before, place: Stretch { path: path.clone(), bytes: offset..offset + 72 + body_bytes } }
     }
 
     fn vote(&mut self, vote: &str, term: u64) {

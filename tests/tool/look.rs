@@ -68,6 +68,23 @@ fn dump_prints_entries_in_each_format() {
 }
 
 #[test]
+fn json_and_another_format_at_once_are_a_wrong_command_line() {
+    let sample = Sample::new();
+    let dir = path(&sample.dir);
+    for arguments in [["dump", dir, "--json", "--format", "hex"], ["--json", "dump", dir, "--format", "text"]] {
+        let output = run(&arguments);
+        let (said, both) = (String::from_utf8(output.stderr).unwrap(), format!("'--format {}'", arguments[4]));
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{arguments:?}");
+        assert!(said.contains("'--json' cannot be used with") && said.contains(&both), "{said}");
+    }
+    let [one, other, both]: [&[&str]; 3] = [&["--json"], &["--format", "json"], &["--json", "--format", "json"]];
+    let expected = on(&sample.dir, "dump", one);
+    assert_eq!(expected.1, 0);
+    assert_eq!(on(&sample.dir, "dump", other), expected);
+    assert_eq!(on(&sample.dir, "dump", both), expected);
+}
+
+#[test]
 fn indexes_that_are_not_there_are_an_error_that_says_which_are() {
     let sample = Sample::new();
     for (range, part) in [("3", "before the first index 6"), ("61..", "beyond the log's end (next index 61)")] {
@@ -109,7 +126,9 @@ fn a_lost_file_is_found_by_every_command() {
     let (verdict, code) = json(&sample.dir, "recover", &["--dry-run"]);
     assert_eq!((code, &verdict["opens"]), (1, &json!(false)));
     let (text, code) = complaint(&["recover", path(&sample.dir), "--dry-run"]);
-    assert!(code == 1 && text.contains("the file is missing") && text.contains("hint: "), "{text}");
+    let hint = verdict["hint"].as_str().unwrap();
+    assert!(hint.contains("raft-journal repair DIR --from OTHER_DIR"), "{hint}");
+    assert!(code == 1 && text.contains("the file is missing") && text.ends_with(&format!("hint: {hint}\n")), "{text}");
     let (accepted, code) = json(&sample.dir, "recover", &["--dry-run", "--accept-damage"]);
     assert_eq!((code, &accepted["opens"]), (1, &json!(true)));
     assert_eq!(accepted["report"]["damaged"][0]["why"], json!("the file is missing"));

@@ -5,6 +5,8 @@ mod act;
 mod keys;
 mod look;
 mod readme;
+#[cfg(unix)]
+mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

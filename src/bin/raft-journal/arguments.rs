@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::keys::Keys;
 
@@ -19,6 +20,24 @@ pub(super) struct Arguments {
     pub(super) json: bool,
     #[command(subcommand)]
     pub(super) command: Command,
+}
+
+impl Arguments {
+    /// Refuses what each option allows for itself, and what cannot be meant together. `--json` belongs to all commands and
+    /// may stand before the command's name, so no attribute of `--format` can say it.
+    pub(super) fn checked(self) -> Result<Arguments, clap::Error> {
+        let Command::Dump(Dump { format: Some(format), .. }) = &self.command else { return Ok(self) };
+        let name = match format {
+            Format::Json => return Ok(self),
+            Format::Text => "text",
+            Format::Hex => "hex",
+        };
+        if !self.json {
+            return Ok(self);
+        }
+        let why = format!("the argument '--json' cannot be used with '--format {name}'");
+        Err(Arguments::command().error(ErrorKind::ArgumentConflict, why))
+    }
 }
 
 const EXIT_CODES: &str = "\
@@ -68,9 +87,9 @@ pub(super) struct Dump {
     /// Which indexes: `7`, `7..12`, `7..=12`, `7..`, `..12`; all unless given
     #[arg(default_value_t)]
     pub(super) range: Indexes,
-    /// How an entry is printed
-    #[arg(long, value_enum, default_value_t)]
-    pub(super) format: Format,
+    /// How an entry is printed: `text` unless given, or `json` with `--json`, beside which no other may be
+    #[arg(long, value_enum)]
+    pub(super) format: Option<Format>,
 }
 
 #[derive(Args)]
@@ -138,10 +157,9 @@ pub(super) struct Bench {
     pub(super) entry_bytes: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(super) enum Format {
     /// A line for each entry: index, term, length, and how its bytes begin
-    #[default]
     Text,
     /// A JSON object for each entry, the bytes in hexadecimal
     Json,

@@ -17,7 +17,7 @@ const HEX_BYTES: usize = 16;
 pub(super) fn run(out: &mut Output, dump: &Dump) -> Result<Outcome, Failure> {
     let look = super::look(&dump.journal.dir, &dump.journal.keys)?;
     let state = look.journal.state();
-    let format = if out.json { Format::Json } else { dump.format };
+    let format = if out.json { Format::Json } else { dump.format.unwrap_or(Format::Text) };
     let Indexes { first, end } = dump.range;
     let Some(log_first) = state.first else {
         return refuse_if_asked(&dump.range, Error::AfterLast { index: first, next: state.next_index().unwrap_or(0) });

@@ -26,7 +26,7 @@ use keys::Keys;
 use output::{BAD, FAINT, Output, STRONG};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse().checked().unwrap_or_else(|error| error.exit());
     let json = arguments.json;
     match run(arguments) {
         Ok(outcome) => outcome.into(),

@@ -17,7 +17,8 @@ pub(super) fn run(out: &mut Output, recover: &Recover) -> Result<Outcome, Failur
             Ok(Outcome::found(info::is_bad(&report)))
         }
         Err(error) if failure::is_verdict(&error) && out.json => {
-            out.document(&json!({ "opens": false, "error": error.to_string() }))?;
+            let failure = Failure::from(error);
+            out.document(&json!({ "opens": false, "error": failure.to_string(), "hint": failure.hint() }))?;
             Ok(Outcome::Found)
         }
         Err(error) => Err(error.into()),

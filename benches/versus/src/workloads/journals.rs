@@ -24,8 +24,9 @@ use crate::series::Series;
 
 const ENTRY_BYTES: usize = 256;
 const WRITERS: usize = 4;
-/// After so long, a journal that nobody uses has done what it does then.
-const IDLE: Duration = Duration::from_millis(2500);
+/// After so long, a journal that nobody uses has done what it does then: it has committed its mark, and five seconds
+/// later given up its memory. It looks every half second; the rest is for the commits of many, which wait for each other.
+const IDLE: Duration = Duration::from_secs(8);
 
 const APPENDS: &str = "durable appends, all together";
 const SYNCS: &str = "syncs of files";

@@ -1,0 +1,104 @@
+//! Colours: where there is a terminal, unless somebody wants none; elsewhere only for those who insist.
+
+use std::fs::File;
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use super::{Sample, path};
+
+/// What a colour, or any other style, begins with.
+const ESCAPE: &str = "\x1b[";
+
+/// Both ends of a new terminal: ours, and the one that a process takes for its screen.
+fn terminal() -> (File, File) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap();
+    let theirs = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    (ours.into(), theirs.into())
+}
+
+/// The program, with nothing in its environment that speaks of colours but this.
+fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_raft-journal"));
+    for name in ["CI", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "NO_COLOR"] {
+        command.env_remove(name);
+    }
+    command.args(arguments).env("TERM", "xterm").envs(environment.iter().copied());
+    command
+}
+
+/// What it shows on a terminal.
+fn shown(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let (mut ours, theirs) = terminal();
+    let errors = theirs.try_clone().unwrap();
+    // The command holds the other end, and goes before it is waited for: behind the last process, reading ends.
+    let mut process =
+        program(arguments, environment).stdout(theirs).stderr(errors).stdin(Stdio::null()).spawn().unwrap();
+    let mut text = Vec::new();
+    let mut part = [0; 1024];
+    while let Ok(count @ 1..) = ours.read(&mut part) {
+        text.extend_from_slice(&part[..count]);
+    }
+    process.wait().unwrap();
+    String::from_utf8(text).unwrap()
+}
+
+/// What it writes to a pipe, both streams.
+fn written(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let output = program(arguments, environment).output().unwrap();
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+/// Without the styles, and with one kind of line end: a terminal makes two characters of it.
+fn plain(text: &str) -> String {
+    let mut parts = text.split(ESCAPE);
+    let first = parts.next().unwrap().to_owned();
+    let rest = parts.map(|part| part.split_once('m').unwrap().1);
+    (first + &rest.collect::<String>()).replace("\r\n", "\n")
+}
+
+#[test]
+fn there_are_colours_on_a_terminal_and_nowhere_else() {
+    let sample = Sample::new();
+    let missing = sample.dir.with_file_name("missing");
+    for arguments in [&["info", path(&sample.dir)], &["ls", path(&sample.dir)], &["info", path(&missing)]] {
+        let (seen, piped) = (shown(arguments, &[]), written(arguments, &[]));
+        assert!(seen.contains(ESCAPE) && !piped.contains(ESCAPE), "{arguments:?}: {seen:?}, {piped:?}");
+        assert_eq!(plain(&seen), piped);
+    }
+}
+
+#[test]
+fn who_wants_no_colours_gets_none_on_a_terminal() {
+    let sample = Sample::new();
+    let missing = sample.dir.with_file_name("missing");
+    for arguments in [&["info", path(&sample.dir)], &["info", path(&missing)]] {
+        for environment in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+            let seen = shown(arguments, &[environment]);
+            assert!(!seen.contains(ESCAPE), "{environment:?}: {seen:?}");
+            assert_eq!(plain(&seen), written(arguments, &[]));
+        }
+    }
+}
+
+#[test]
+fn who_insists_on_colours_gets_them_without_a_terminal() {
+    let sample = Sample::new();
+    assert!(written(&["info", path(&sample.dir)], &[("CLICOLOR_FORCE", "1")]).contains(ESCAPE));
+}
+
+#[test]
+fn json_has_no_colours_on_a_terminal() {
+    let sample = Sample::new();
+    let missing = sample.dir.with_file_name("missing");
+    for dir in [&sample.dir, &missing] {
+        let seen = shown(&["info", path(dir), "--json"], &[]);
+        assert!(!seen.contains(ESCAPE), "{seen:?}");
+        serde_json::from_str::<serde_json::Value>(&seen).unwrap();
+    }
+}
