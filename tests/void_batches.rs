@@ -203,3 +203,63 @@ fn the_loss_of_the_file_that_followed_a_lost_one_is_another_loss() {
         }
     }
 }
+
+// Guards: the first write of a life never reached the disk, and a batch that had been cut right there showed again, whole and
+// chained to what is before it. Once its loss was accepted, the next open took it in.
+#[test]
+fn a_batch_that_was_cut_does_not_come_back_where_the_write_over_it_never_happened() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    journal.append(&[entry(1, 1, 50)]).unwrap();
+    drop(journal.append_pending(&[entry(2, 1, 300)]).unwrap());
+    let disk = disk.killed();
+    let (name, at) = disk.find(&entry(2, 1, 300).data);
+    let batch = at - FIRST_PAYLOAD_AT..at + 300;
+    let cut = disk.bytes(&name)[batch.clone()].to_vec();
+    spoil_payload(&disk, &entry(2, 1, 300).data);
+    let journal = disk.open();
+    assert_eq!(log(&journal), [entry(1, 1, 50)]);
+    journal.append(&entries(2..=5, 2)).unwrap();
+    journal.set_u64(b"term", 2).unwrap();
+    let disk = disk.killed();
+    let mut bytes = disk.bytes(&name);
+    bytes[batch].copy_from_slice(&cut);
+    disk.put(&name, &bytes);
+    assert_eq!(refused(&disk), (2, Some(6)));
+    let mut disk = disk;
+    for accepts in [true, false, false] {
+        let journal = if accepts { disk.open_accepting() } else { disk.open() };
+        assert_eq!(journal.entry(1).unwrap(), entry(1, 1, 50));
+        for index in 2..=5 {
+            assert!(matches!(journal.entry(index), Err(Error::Damaged(_))), "entry {index}");
+        }
+        assert_eq!(journal.state().next_index(), Some(6));
+        disk = disk.killed();
+    }
+    let journal = disk.open();
+    journal.repair(&entries(2..=5, 2)).unwrap();
+    assert_eq!(log(&disk.killed().open()), [vec![entry(1, 1, 50)], entries(2..=5, 2)].concat());
+}
+
+// Guards: the first write behind an accepted loss was torn, and the next one was not: an open took that for another loss, and
+// refused what nobody had been promised.
+#[test]
+fn a_torn_write_behind_an_accepted_loss_is_no_other_loss() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    journal.append(&[entry(1, 1, 50)]).unwrap();
+    journal.append(&[entry(2, 1, 300)]).unwrap();
+    journal.set_u64(b"term", 1).unwrap();
+    let disk = disk.killed();
+    spoil_header(&disk, &entry(2, 1, 300).data);
+    let journal = disk.open_accepting();
+    drop(journal.append_pending(&[entry(3, 1, 900)]).unwrap());
+    drop(journal.replace_tail_pending(&[entry(3, 2, 300)]).unwrap());
+    let disk = disk.killed();
+    spoil_header(&disk, &entry(3, 1, 900).data);
+    let journal = disk.open();
+    assert_eq!((journal.entry(1).unwrap(), journal.state().next_index()), (entry(1, 1, 50), Some(3)));
+    assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
+    journal.append(&[entry(3, 3, 10)]).unwrap();
+    assert_eq!(disk.killed().open().entry(3).unwrap(), entry(3, 3, 10));
+}
