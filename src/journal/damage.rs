@@ -222,6 +222,11 @@ impl Loss {
         (self.sequence, self.offset) == (accepted.sequence, accepted.offset)
     }
 
+    /// Whether the chain goes on in the same file.
+    pub(super) fn is_within_file(&self) -> bool {
+        matches!(self.what, What::Range) && self.resume.is_some_and(|resume| resume.sequence == self.sequence)
+    }
+
     fn resume_place(&self) -> (u64, u32) {
         self.resume.map_or(Accepted::UNKNOWN, |resume| (resume.sequence, resume.offset))
     }

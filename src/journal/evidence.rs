@@ -45,9 +45,19 @@ impl Walk<'_> {
     ) -> Result<Behind> {
         let at = self.fold.end;
         let least = lives.least_at(at, self.fold.life);
-        let beyond = self.headers_beyond(segment, window, lives, least)?;
-        let was_sealed = window.trailer()?.is_some();
-        let later = self.later_file(segment.sequence, least, was_sealed)?;
+        let trailer = window.trailer()?;
+        let later = self.later_file(segment.sequence, least, trailer.is_some())?;
+        // Where the chain went on in a later file, it left this one at its seal: what stands behind that was cut earlier.
+        let to = trailer.filter(|_| later.is_some()).map_or(u32::MAX, |trailer| trailer.seal_offset);
+        let beyond = self.headers_beyond(segment, window, lives, (least, to))?;
+        // A batch of a later life within it: it was cut, and written over, but for what never reached the disk.
+        let is_over = |header: &BatchHeader, y: &BatchHeader| {
+            y.life > header.life && header.end(segment.align).is_none_or(|end| y.offset < end)
+        };
+        let at_end = match (at_end, &beyond.first) {
+            (AtEnd::Torn(header, _), Some(y)) if is_over(&header, y) => AtEnd::Nothing,
+            (at_end, _) => at_end,
+        };
         let (place, mark) = ((segment.sequence, at), self.source.meta.mark);
         // Behind a loss the walk came to the mark on batches that were void: the chain ends there in another batch.
         let is_astray = mark.place() == place && mark.chain != self.fold.chain;
@@ -72,9 +82,9 @@ impl Walk<'_> {
                 Ok(Behind::Nothing)
             }
             Verdict::Damaged(why) => {
-                let same =
-                    self.where_it_goes_on(segment, window, lives)?.or(beyond.first).map(|y| (segment.sequence, y));
-                let next = same.or(later).filter(|_| !is_astray && !self.goes_on_at_mark(segment.sequence));
+                let same = beyond.first.map(|y| (segment.sequence, y));
+                let known = self.where_it_goes_on(segment, window, lives, later)?;
+                let next = known.or(same).or(later).filter(|_| !is_astray && !self.goes_on_at_mark(segment.sequence));
                 let at_end = if is_astray { AtEnd::Nothing } else { at_end };
                 let loss = match (self.followed_by_another(segment.sequence)?, &at_end) {
                     (Some(known), AtEnd::Nothing) => Loss::again(&known, why),
@@ -85,14 +95,14 @@ impl Walk<'_> {
         }
     }
 
-    /// All that authenticates beyond the end, in the same file. Behind `meta`'s mark, batches of earlier lives are void,
-    /// be the end before it or behind.
+    /// All that authenticates beyond the end, in the same file, up to an offset. Behind `meta`'s mark, batches of earlier
+    /// lives are void, be the end before it or behind.
     fn headers_beyond(
         &mut self,
         segment: &Segment,
         window: &mut Window<'_>,
         lives: Lives,
-        least: u32,
+        (least, to): (u32, u32),
     ) -> Result<Beyond> {
         let (mut beyond, mut at) = (Beyond::default(), self.fold.end);
         if self.source.is_closed && self.is_closed_at(segment, at) {
@@ -103,10 +113,11 @@ impl Walk<'_> {
             }
         }
         let start = at;
-        if let Some((_, _, found)) = self.searched.as_ref().filter(|known| (known.0, known.1) == (start, least)) {
+        let search = (start, least, to);
+        if let Some((_, found)) = self.searched.as_ref().filter(|(known, _)| *known == search) {
             return Ok(*found);
         }
-        while let Some(header) = window.next_header(at, least)? {
+        while let Some(header) = window.next_header(at, least)?.filter(|header| header.offset <= to) {
             at = header.offset;
             let counts = lives.admit(&header, segment.align, least);
             #[cfg(mutate)]
@@ -119,7 +130,7 @@ impl Walk<'_> {
             beyond.first.get_or_insert(header);
             beyond.end = header.end(segment.align).unwrap_or(u32::MAX);
         }
-        self.searched = Some((start, least, beyond));
+        self.searched = Some((search, beyond));
         Ok(beyond)
     }
 
@@ -221,16 +232,22 @@ impl Walk<'_> {
         stand_in(self, sequence).is_some_and(|known| known.resume == self.source.meta.mark.place())
     }
 
-    /// The batch in the same file that an accepted loss of what followed where the walk stands was known to end at.
+    /// The batch that an accepted loss of what followed where the walk stands was known to end at, if it is there: in the same
+    /// file, or the first one of a later file.
     fn where_it_goes_on(
         &self,
         segment: &Segment,
         window: &mut Window<'_>,
         lives: Lives,
-    ) -> Result<Option<BatchHeader>> {
-        let known = stand_in(self, segment.sequence).filter(|known| known.resume.0 == segment.sequence);
-        let Some(known) = known else { return Ok(None) };
-        Ok(window.header(known.resume.1)?.filter(|header| lives.admit(header, segment.align, self.fold.life)))
+        later: Option<(u64, BatchHeader)>,
+    ) -> Result<Option<(u64, BatchHeader)>> {
+        let Some(known) = stand_in(self, segment.sequence) else { return Ok(None) };
+        if known.resume.0 != segment.sequence {
+            return Ok(later.filter(|(sequence, first)| known.resume == (*sequence, first.offset)));
+        }
+        let header = window.header(known.resume.1)?;
+        let header = header.filter(|header| lives.admit(header, segment.align, self.fold.life));
+        Ok(header.map(|header| (segment.sequence, header)))
     }
 
     /// The accepted loss of what followed where the walk stands, if what came right behind it was lost, and accepted, later.
@@ -243,11 +260,12 @@ impl Walk<'_> {
     /// Accepts a loss, if it was accepted before or the caller does now; else it is the error that open gives.
     fn suffer(&mut self, loss: Loss) -> Result<Option<Resume>> {
         let known = self.accepted.iter().any(|accepted| loss.is(accepted));
-        if !known && !loss.is_harmless() {
-            let room = MetaStore::has_room_for(&self.accepted);
-            if self.source.on_damage == OnDamage::Refuse || !room {
-                return Err(loss.damage(self.source.dir).into());
-            }
+        let room = MetaStore::has_room_for(&self.accepted);
+        if !known && !loss.is_harmless() && (self.source.on_damage == OnDamage::Refuse || !room) {
+            return Err(loss.damage(self.source.dir).into());
+        }
+        // One that costs nothing is recorded, too, if it can be: what shows there may be void, and later lives cannot tell.
+        if !known && room && (!loss.is_harmless() || loss.is_within_file()) {
             // Nothing that was put back for an older one stands in for this one.
             self.accepted.retain(|older| !loss.is_at(older));
             self.accepted.push(loss.record());

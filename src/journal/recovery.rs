@@ -72,7 +72,7 @@ pub(super) struct Walk<'a> {
     /// How the segment that is being followed was scanned.
     unproven: Unproven,
     /// What was found beyond the end of the last segment, from which place and life on.
-    pub(super) searched: Option<(u32, u32, Beyond)>,
+    pub(super) searched: Option<((u32, u32, u32), Beyond)>,
     index_batch: (u32, u32),
     pub(super) accepted: Vec<Accepted>,
     pub(super) seen: Seen,
