@@ -34,6 +34,15 @@ pub(super) struct Beyond {
     end: u32,
 }
 
+impl Beyond {
+    /// Whether a batch of a later life begins within this one: this one was cut, and written over, but for what never
+    /// reached the disk.
+    fn is_over(&self, header: &BatchHeader, align: u32) -> bool {
+        let end = header.end(align);
+        self.first.is_some_and(|y| y.life > header.life && end.is_none_or(|end| y.offset < end))
+    }
+}
+
 impl Walk<'_> {
     /// Decides about the place where a segment's batches end.
     pub(super) fn at_end(
@@ -50,17 +59,13 @@ impl Walk<'_> {
         // Where the chain went on in a later file, it left this one at its seal: what stands behind that was cut earlier.
         let to = trailer.filter(|_| later.is_some()).map_or(u32::MAX, |trailer| trailer.seal_offset);
         let beyond = self.headers_beyond(segment, window, lives, (least, to))?;
-        // A batch of a later life within it: it was cut, and written over, but for what never reached the disk.
-        let is_over = |header: &BatchHeader, y: &BatchHeader| {
-            y.life > header.life && header.end(segment.align).is_none_or(|end| y.offset < end)
-        };
-        let at_end = match (at_end, &beyond.first) {
-            (AtEnd::Torn(header, _), Some(y)) if is_over(&header, y) => AtEnd::Nothing,
-            (at_end, _) => at_end,
-        };
         let (place, mark) = ((segment.sequence, at), self.source.meta.mark);
         // Behind a loss the walk came to the mark on batches that were void: the chain ends there in another batch.
         let is_astray = mark.place() == place && mark.chain != self.fold.chain;
+        let at_end = match at_end {
+            AtEnd::Torn(header, _) if is_astray || beyond.is_over(&header, segment.align) => AtEnd::Nothing,
+            at_end => at_end,
+        };
         let evidence = Evidence {
             meta_is_behind: self.meta_is_behind(),
             file: FileState::Whole,
@@ -82,13 +87,13 @@ impl Walk<'_> {
                 Ok(Behind::Nothing)
             }
             Verdict::Damaged(why) => {
-                let same = beyond.first.map(|y| (segment.sequence, y));
+                let next = beyond.first.map(|y| (segment.sequence, y)).or(later);
                 let known = self.where_it_goes_on(segment, window, lives, later)?;
-                let next = known.or(same).or(later).filter(|_| !is_astray && !self.goes_on_at_mark(segment.sequence));
-                let at_end = if is_astray { AtEnd::Nothing } else { at_end };
-                let loss = match (self.followed_by_another(segment.sequence)?, &at_end) {
-                    (Some(known), AtEnd::Nothing) => Loss::again(&known, why),
-                    (Some(_), AtEnd::Torn(..)) | (None, _) => Loss::in_file(self, segment, at_end, next, why),
+                let at_mark = is_astray || self.goes_on_at_mark(segment.sequence);
+                let again = self.followed_by_another(segment.sequence)?.filter(|_| known.is_none() && !at_mark);
+                let loss = match (again, at_end) {
+                    (Some(again), AtEnd::Nothing) => Loss::again(&again, why),
+                    (_, at_end) => Loss::in_file(self, segment, at_end, known.or(next).filter(|_| !at_mark), why),
                 };
                 Ok(self.suffer(loss)?.map_or(Behind::NewSegment, Behind::Resume))
             }
@@ -213,9 +218,12 @@ impl Walk<'_> {
         };
         match recover::verdict(evidence) {
             Verdict::Damaged(why) => {
-                let later = later.filter(|_| !self.goes_on_at_mark(sequence));
-                let loss = match self.followed_by_another(sequence)? {
-                    Some(known) => Loss::again(&known, why),
+                let at_mark = self.goes_on_at_mark(sequence);
+                let later = later.filter(|_| !at_mark);
+                let place = later.map(|(found, y)| (found, y.offset));
+                let again = self.followed_by_another(sequence)?;
+                let loss = match again.filter(|known| !at_mark && place != Some(known.resume)) {
+                    Some(again) => Loss::again(&again, why),
                     None => Loss::of_file(self, sequence, later, why),
                 };
                 let resume = self.suffer(loss)?;

@@ -70,10 +70,11 @@ fn random_damage_costs_no_more_than_is_told_and_nothing_that_is_appended_later()
 }
 
 /// Histories that once found something: a write that never happened showed a batch that an earlier life had left, across
-/// the mark (10316) or where the life began (30799); a torn write behind an accepted loss, or what a seal had left behind it, passed for another loss (4582, 47047).
+/// the mark (10316) or where the life began (30799); a torn write behind an accepted loss, what stands behind a seal, or
+/// the loss right behind another one passed for a new loss (4582, 47047, 45934).
 #[test]
 fn histories_that_found_something_are_right_now() {
-    for seed in [4582, 10316, 30799, 47047] {
+    for seed in [4582, 10316, 30799, 45934, 47047] {
         let _replay =
             Replay { test: "random_damage_costs_no_more_than_is_told_and_nothing_that_is_appended_later", seed };
         run_damaged(seed);
