@@ -199,22 +199,20 @@ impl Loss {
         Loss { sequence, offset, first, end, is_open, resume, why, what: What::File, count_max: 0 }
     }
 
-    /// Whether this loss was accepted before: it begins at the same place, costs no more, and ends where that one did. What
-    /// the log went on with there may be lost, too, and have replaced what was lost then, or put back since.
-    pub(super) fn is(&self, accepted: &Accepted) -> bool {
+    /// Whether this loss was accepted before: it begins at the same place, costs no more of what is left of the log from
+    /// `least` on, and ends where that one did. What the log went on with there may be lost, too, and have replaced what was
+    /// lost then, or put back since.
+    pub(super) fn is(&self, accepted: &Accepted, least: u64) -> bool {
+        let resumes = [Accepted::UNKNOWN, self.resume_place()];
         #[cfg(mutate)]
-        if crate::mutate::is(crate::mutate::Mutation::LossByStartAlone) {
-            let accepted = Accepted { resume: Accepted::UNKNOWN, ..*accepted };
-            return self.is_part_of(&accepted);
-        }
-        self.is_part_of(accepted)
-    }
-
-    fn is_part_of(&self, accepted: &Accepted) -> bool {
+        let resumes = match crate::mutate::is(crate::mutate::Mutation::LossByStartAlone) {
+            true => [accepted.resume; 2],
+            false => resumes,
+        };
         self.is_at(accepted)
-            && self.first >= accepted.first
+            && self.first.max(least) >= accepted.first
             && self.end.is_none_or(|end| end <= accepted.end)
-            && [Accepted::UNKNOWN, self.resume_place()].contains(&accepted.resume)
+            && resumes.contains(&accepted.resume)
     }
 
     /// Whether another loss begins at the same place.

@@ -267,7 +267,8 @@ impl Walk<'_> {
 
     /// Accepts a loss, if it was accepted before or the caller does now; else it is the error that open gives.
     fn suffer(&mut self, loss: Loss) -> Result<Option<Resume>> {
-        let known = self.accepted.iter().any(|accepted| loss.is(accepted));
+        let least = self.first_behind_purged();
+        let known = self.accepted.iter().any(|accepted| loss.is(accepted, least));
         let room = MetaStore::has_room_for(&self.accepted);
         if !known && !loss.is_harmless() && (self.source.on_damage == OnDamage::Refuse || !room) {
             return Err(loss.damage(self.source.dir).into());

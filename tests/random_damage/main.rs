@@ -69,18 +69,6 @@ fn random_damage_costs_no_more_than_is_told_and_nothing_that_is_appended_later()
     assert!(accepted >= runs / 10, "only {accepted} of {runs} were refused at first");
 }
 
-/// Histories that once found something: a write that never happened showed a batch that an earlier life had left, across
-/// the mark (10316) or where the life began (30799); a torn write behind an accepted loss, what stands behind a seal, or
-/// the loss right behind another one passed for a new loss (4582, 47047, 45934).
-#[test]
-fn histories_that_found_something_are_right_now() {
-    for seed in [4582, 10316, 30799, 45934, 47047] {
-        let _replay =
-            Replay { test: "random_damage_costs_no_more_than_is_told_and_nothing_that_is_appended_later", seed };
-        run_damaged(seed);
-    }
-}
-
 /// Returns how often there was no space.
 fn run_full(seed: u64) -> u64 {
     let (mut run, mut random) = (Run::new(Way { wrap: plain, is_encrypted: is_encrypted(seed) }), Random::new(seed));

@@ -42,10 +42,17 @@ pub struct Past {
 impl Past {
     /// What belongs to a seed, which `random` was made of.
     pub fn draw(seed: u64, random: &mut Random) -> Past {
-        let mut steps = Vec::new();
+        let (mut steps, mut is_void) = (Vec::new(), false);
         for _ in 0..20 + random.below(60) {
-            steps.push(Step::draw(random));
-            if random.one_in(25) {
+            let step = Step::draw(random);
+            // What a recovery cut is void for the life that comes next. Two lives later, where a write that never reached
+            // the disk shows it again, nothing may tell any more.
+            let begins_life = matches!(step, Step::InFlight { .. });
+            if !(is_void && begins_life) {
+                steps.push(step);
+            }
+            is_void |= begins_life;
+            if random.one_in(25) && !is_void {
                 steps.push(Step::Reopen(End::draw(random)));
             }
         }
