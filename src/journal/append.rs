@@ -366,9 +366,12 @@ impl Core {
         let (random, mut bytes, mut slots) = (self.random_for(segment), Vec::new(), Vec::new());
         let empty = writer::encode_entries(segment, header, &[], Compression::None, random, &mut bytes, &mut slots);
         let Ok(header) = empty else { return false };
-        bytes.resize(bytes.len().max(written), 0);
-        if io::write_all_at(&*segment.file, &bytes, u64::from(header.offset)).is_err() {
-            return false;
+        let empty_bytes = bytes.len();
+        bytes.resize(empty_bytes.max(written), 0);
+        if let Err((more, error)) = io::write_all_at(&*segment.file, &bytes, u64::from(header.offset)) {
+            // Where not even so much was written there may be no room for it: zeros it is.
+            let is_short = written < empty_bytes && io::is_no_space(&error);
+            return is_short && self.void(segment, written.max(more), header.offset);
         }
         let settled = {
             let mut view = self.view.write();

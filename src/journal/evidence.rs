@@ -141,7 +141,12 @@ impl Walk<'_> {
 
     /// The lowest later file that belongs to the chain, named or not: a batch in it authenticates, and the first one was
     /// only written once its predecessor's seal was durable. Files that nothing says were in use are not looked through.
-    fn later_file(&mut self, sequence: u64, least: u32, was_sealed: bool) -> Result<Option<(u64, BatchHeader)>> {
+    pub(super) fn later_file(
+        &mut self,
+        sequence: u64,
+        least: u32,
+        was_sealed: bool,
+    ) -> Result<Option<(u64, BatchHeader)>> {
         let later: Vec<u64> = self.sequences.iter().copied().filter(|&later| later > sequence).collect();
         for later in later {
             let Opened::Whole(segment) = self.open(later)? else { continue };

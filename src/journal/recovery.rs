@@ -269,6 +269,12 @@ impl<'a> Walk<'a> {
         if let Some((seal, summary)) = self.proven_seal(&mut window)? {
             return self.take_sealed(segment, &seal, &summary);
         }
+        if let Some(trailer) = window.trailer()?
+            && self.later_file(segment.sequence, self.fold.life, true)?.is_some()
+        {
+            // Sealed, and gone on with: what was cut earlier may show where the seal is lost.
+            window.leave_at(trailer.seal_offset);
+        }
         self.unproven.clear();
         self.searched = None;
         let mark = self.source.meta.mark;
