@@ -113,7 +113,7 @@ impl Loss {
         let is_next = far.sequence != sequence && !walk.has_between(sequence, far.sequence);
         let is_start = walk.data_start_of(far.sequence) == Some(far.resume.offset);
         let goes_on = is_start && far.sequence != sequence && far.resume.chain == walk.fold.chain;
-        let begun = stand_in(walk, sequence).filter(|_| goes_on);
+        let begun = stand_in(walk, sequence).filter(|known| goes_on && known.first < known.end);
         let what = match () {
             () if far.sequence == sequence => What::Range,
             // The file that an open began when it accepted the loss of what followed here.
@@ -186,7 +186,8 @@ impl Loss {
         let at_mark = Resume { sequence: mark.sequence, offset: mark.offset, chain: mark.chain };
         let (end, is_open, resume) = match later {
             Some((found, y)) => {
-                let begun = stand_in(walk, sequence).filter(|_| y.chain == walk.fold.chain);
+                let is_begun = |known: &&Accepted| y.chain == walk.fold.chain && known.first < known.end;
+                let begun = stand_in(walk, sequence).filter(is_begun);
                 let end = begun.map_or(y.first_index, |known| known.end);
                 (end, false, Some(Resume { sequence: found, offset: y.offset, chain: y.chain }))
             }
@@ -220,9 +221,9 @@ impl Loss {
         (self.sequence, self.offset) == (accepted.sequence, accepted.offset)
     }
 
-    /// Whether the chain goes on in the same file.
-    pub(super) fn is_within_file(&self) -> bool {
-        matches!(self.what, What::Range) && self.resume.is_some_and(|resume| resume.sequence == self.sequence)
+    /// Whether it is known where the chain goes on.
+    pub(super) fn is_followed(&self) -> bool {
+        self.resume.is_some()
     }
 
     fn resume_place(&self) -> (u64, u32) {

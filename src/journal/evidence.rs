@@ -54,11 +54,9 @@ impl Walk<'_> {
     ) -> Result<Behind> {
         let at = self.fold.end;
         let least = lives.least_at(at, self.fold.life);
-        let trailer = window.trailer()?;
-        let later = self.later_file(segment.sequence, least, trailer.is_some())?;
-        // Where the chain went on in a later file, it left this one at its seal: what stands behind that was cut earlier.
-        let to = trailer.filter(|_| later.is_some()).map_or(u32::MAX, |trailer| trailer.seal_offset);
-        let beyond = self.headers_beyond(segment, window, lives, (least, to))?;
+        let was_sealed = window.trailer()?.is_some();
+        let later = self.later_file(segment.sequence, least, was_sealed)?;
+        let beyond = self.headers_beyond(segment, window, lives, least)?;
         let (place, mark) = ((segment.sequence, at), self.source.meta.mark);
         // Behind a loss the walk came to the mark on batches that were void: the chain ends there in another batch.
         let is_astray = mark.place() == place && mark.chain != self.fold.chain;
@@ -100,14 +98,14 @@ impl Walk<'_> {
         }
     }
 
-    /// All that authenticates beyond the end, in the same file, up to an offset. Behind `meta`'s mark, batches of earlier
-    /// lives are void, be the end before it or behind.
+    /// All that authenticates beyond the end, in the same file. Behind `meta`'s mark, batches of earlier lives are void,
+    /// be the end before it or behind.
     fn headers_beyond(
         &mut self,
         segment: &Segment,
         window: &mut Window<'_>,
         lives: Lives,
-        (least, to): (u32, u32),
+        least: u32,
     ) -> Result<Beyond> {
         let (mut beyond, mut at) = (Beyond::default(), self.fold.end);
         if self.source.is_closed && self.is_closed_at(segment, at) {
@@ -118,11 +116,11 @@ impl Walk<'_> {
             }
         }
         let start = at;
-        let search = (start, least, to);
+        let search = (start, least);
         if let Some((_, found)) = self.searched.as_ref().filter(|(known, _)| *known == search) {
             return Ok(*found);
         }
-        while let Some(header) = window.next_header(at, least)?.filter(|header| header.offset <= to) {
+        while let Some(header) = window.next_header(at, least)? {
             at = header.offset;
             let counts = lives.admit(&header, segment.align, least);
             #[cfg(mutate)]
@@ -141,12 +139,7 @@ impl Walk<'_> {
 
     /// The lowest later file that belongs to the chain, named or not: a batch in it authenticates, and the first one was
     /// only written once its predecessor's seal was durable. Files that nothing says were in use are not looked through.
-    pub(super) fn later_file(
-        &mut self,
-        sequence: u64,
-        least: u32,
-        was_sealed: bool,
-    ) -> Result<Option<(u64, BatchHeader)>> {
+    fn later_file(&mut self, sequence: u64, least: u32, was_sealed: bool) -> Result<Option<(u64, BatchHeader)>> {
         let later: Vec<u64> = self.sequences.iter().copied().filter(|&later| later > sequence).collect();
         for later in later {
             let Opened::Whole(segment) = self.open(later)? else { continue };
@@ -279,7 +272,7 @@ impl Walk<'_> {
             return Err(loss.damage(self.source.dir).into());
         }
         // One that costs nothing is recorded, too, if it can be: what shows there may be void, and later lives cannot tell.
-        if !known && room && (!loss.is_harmless() || loss.is_within_file()) {
+        if !known && room && (!loss.is_harmless() || loss.is_followed()) {
             // Nothing that was put back for an older one stands in for this one.
             self.accepted.retain(|older| !loss.is_at(older));
             self.accepted.push(loss.record());

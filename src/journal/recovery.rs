@@ -72,7 +72,7 @@ pub(super) struct Walk<'a> {
     /// How the segment that is being followed was scanned.
     unproven: Unproven,
     /// What was found beyond the end of the last segment, from which place and life on.
-    pub(super) searched: Option<((u32, u32, u32), Beyond)>,
+    pub(super) searched: Option<((u32, u32), Beyond)>,
     index_batch: (u32, u32),
     pub(super) accepted: Vec<Accepted>,
     pub(super) seen: Seen,
@@ -268,12 +268,6 @@ impl<'a> Walk<'a> {
         let mut window = Window::patched(segment, &patch).with_lost(Accepted::within(&self.accepted, segment.sequence));
         if let Some((seal, summary)) = self.proven_seal(&mut window)? {
             return self.take_sealed(segment, &seal, &summary);
-        }
-        if let Some(trailer) = window.trailer()?
-            && self.later_file(segment.sequence, self.fold.life, true)?.is_some()
-        {
-            // Sealed, and gone on with: what was cut earlier may show where the seal is lost.
-            window.leave_at(trailer.seal_offset);
         }
         self.unproven.clear();
         self.searched = None;

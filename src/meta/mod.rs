@@ -116,10 +116,11 @@ pub(crate) struct Accepted {
 impl Accepted {
     pub(crate) const UNKNOWN: (u64, u32) = (0, 0);
 
-    /// Those within one segment: where each begins, and where the chain goes on.
+    /// Those that begin in one segment: where, and where the chain goes on in it; `u32::MAX` where it does so in a later one.
     pub(crate) fn within(all: &[Accepted], sequence: u64) -> Vec<(u32, u32)> {
-        let is_in = |lost: &&Accepted| (lost.sequence, lost.resume.0) == (sequence, sequence);
-        all.iter().filter(is_in).map(|lost| (lost.offset, lost.resume.1)).collect()
+        let is_in = |lost: &&Accepted| lost.sequence == sequence && lost.resume != Accepted::UNKNOWN;
+        let end = |lost: &Accepted| if lost.resume.0 == sequence { lost.resume.1 } else { u32::MAX };
+        all.iter().filter(is_in).map(|lost| (lost.offset, end(lost))).collect()
     }
 }
 

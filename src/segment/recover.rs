@@ -38,21 +38,11 @@ pub(crate) struct Window<'a> {
     patch: Option<PatchSource<'a>>,
     /// Where something was lost, and accepted, and where the chain goes on behind it.
     lost: Vec<(u32, u32)>,
-    /// Where the chain left the file, at its seal, if that is known.
-    left_at: Option<u32>,
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(segment: &'a Segment) -> Self {
-        Window {
-            segment,
-            start: 0,
-            bytes: Bytes::new(),
-            ahead: WINDOW_BYTES_MIN,
-            patch: None,
-            lost: Vec::new(),
-            left_at: None,
-        }
+        Window { segment, start: 0, bytes: Bytes::new(), ahead: WINDOW_BYTES_MIN, patch: None, lost: Vec::new() }
     }
 
     /// One in which entries that were put back mend the batches that they were lost from.
@@ -65,17 +55,10 @@ impl<'a> Window<'a> {
         Window { lost, ..self }
     }
 
-    /// Lets the scan take nothing from there on but a seal right there.
-    pub(crate) fn leave_at(&mut self, seal_offset: u32) {
-        self.left_at = Some(seal_offset);
-    }
-
-    /// Whether a batch is not what stood there: where something was lost, and accepted, it would have ended where the chain
-    /// goes on, and where the chain left the file there was a seal.
+    /// Whether a batch is not what stood where something was lost, and accepted: it would have ended where the chain goes on.
     fn is_void(&self, header: &BatchHeader) -> bool {
-        let (end, kind) = (header.end(self.segment.align), header.kind);
+        let end = header.end(self.segment.align);
         self.lost.iter().any(|&(offset, resume)| offset == header.offset && end != Some(resume))
-            || self.left_at.is_some_and(|at| header.offset > at || header.offset == at && kind != Kind::Seal)
     }
 
     /// `len` bytes from `offset`; fewer only at the end of the file.
