@@ -50,8 +50,9 @@ pub const ACCEPTED_AT: usize = LIFE_AT + 4;
 pub const REPAIRED_AT: usize = ACCEPTED_AT + 2;
 /// Offset of the count of key/value pairs.
 pub const PAIRS_AT: usize = REPAIRED_AT + 2;
-/// Offset of the offset in the mark's segment from which on all batches are of this life; 0 if all of that segment's are,
-/// and where flag bit 5 is not set.
+/// Offset of where this life began: an offset in a segment, in which the lowest three bits, 0 in an offset, are how far that
+/// segment's sequence is below the mark's. 0 if it is further, so that all of the mark's segment is of this life, and where
+/// flag bit 5 is not set.
 pub const BEGIN_AT: usize = PAIRS_AT + 4;
 /// Offset of the durable mark's segment sequence.
 pub const MARK_SEQUENCE_AT: usize = BEGIN_AT + 4;
@@ -180,7 +181,7 @@ fn encode_fixed(state: &State, more_flags: u32) -> Vec<u8> {
     bytes.put_u16_le(state.accepted.len() as u16);
     bytes.put_u16_le(state.repaired.len() as u16);
     bytes.put_u32_le(state.pairs.len() as u32);
-    bytes.put_u32_le(state.begin.filter(|begin| begin.0 == mark.sequence).map_or(0, |begin| begin.1));
+    bytes.put_u32_le(state.begin.map_or(0, |begin| begin_bits(begin, mark.sequence)));
     bytes.put_u64_le(mark.sequence);
     bytes.put_u32_le(mark.offset);
     bytes.put_u32_le(mark.chain);
@@ -200,6 +201,22 @@ fn encode_fixed(state: &State, more_flags: u32) -> Vec<u8> {
     state.accepted.iter().for_each(|accepted| put_accepted(&mut bytes, accepted));
     state.repaired.iter().for_each(|repaired| put_repaired(&mut bytes, repaired));
     bytes
+}
+
+/// The lowest bits of an offset, which are 0: batches begin at multiples of 8.
+const BEGIN_BACK_MAX: u32 = 7;
+
+/// How the place where a life began is written.
+fn begin_bits((sequence, offset): (u64, u32), mark_sequence: u64) -> u32 {
+    match mark_sequence.checked_sub(sequence).and_then(|back| u32::try_from(back).ok()) {
+        Some(back) if back <= BEGIN_BACK_MAX && offset & BEGIN_BACK_MAX == 0 => offset | back,
+        _ => 0,
+    }
+}
+
+/// The same read back.
+fn begin_of(bits: u32, mark_sequence: u64) -> (u64, u32) {
+    (mark_sequence.saturating_sub(u64::from(bits & BEGIN_BACK_MAX)), bits & !BEGIN_BACK_MAX)
 }
 
 fn put_pairs(bytes: &mut Vec<u8>, pairs: &BTreeMap<Bytes, Bytes>) {
@@ -305,7 +322,7 @@ fn parse_content(content: &Bytes, accepted_bytes: usize) -> Option<State> {
         generation,
         journal_id: JournalId(fixed[JOURNAL_ID_AT..LIFE_AT].try_into().ok()?),
         life: u32_at(LIFE_AT),
-        begin: (flags & FLAG_BEGIN != 0).then_some((mark.sequence, u32_at(BEGIN_AT))),
+        begin: (flags & FLAG_BEGIN != 0).then_some(begin_of(u32_at(BEGIN_AT), mark.sequence)),
         clean: flags & FLAG_CLEAN != 0,
         suspect: flags & FLAG_SUSPECT != 0,
         mark,
@@ -369,10 +386,10 @@ pub(crate) mod tests {
     pub(crate) fn state(generation: u64) -> State {
         State {
             life: 4,
-            begin: Some((1, 2)),
+            begin: Some((3, 512)),
             clean: true,
             suspect: true,
-            mark: Mark { sequence: 1, offset: 2, chain: 3, next: 4, last_term: 5, base: 6, replacing: 7, index: 8 },
+            mark: Mark { sequence: 4, offset: 2, chain: 3, next: 4, last_term: 5, base: 6, replacing: 7, index: 8 },
             purged: Some(Position::new(3, 2)),
             start: Some(ChainStart { sequence: 9, salt: 10, offset: 11, chain: 12, base: 13 }),
             accepted: vec![Accepted { sequence: 1, offset: 2, first: 3, end: 4, resume: (5, 6) }],

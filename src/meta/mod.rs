@@ -24,8 +24,8 @@ pub(crate) struct State {
     pub(crate) generation: u64,
     pub(crate) journal_id: JournalId,
     pub(crate) life: u32,
-    /// Where this life began: the segment and the offset. From there on, every batch is of this life. Of a segment before
-    /// the mark's that is forgotten, and then it is the beginning of the mark's; unknown in a copy that an older build wrote.
+    /// Where this life began: the segment and the offset. From there on, every batch is of this life. Far before the mark's
+    /// segment that is forgotten, and then it is the beginning of that one; unknown in a copy that an older build wrote.
     pub(crate) begin: Option<(u64, u32)>,
     /// The journal was closed in order, and nothing was written since.
     pub(crate) clean: bool,
