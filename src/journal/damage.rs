@@ -146,11 +146,15 @@ impl Loss {
         Loss { sequence, offset, first, end, is_open, resume, why, what, count_max }
     }
 
-    /// One that was accepted, and is followed by another one: nothing is there to tell of it but its record.
-    pub(super) fn again(known: &Accepted, why: DamageKind) -> Loss {
+    /// One that was accepted, of which nothing is there to tell but its record; the chain goes on with this value.
+    pub(super) fn again(known: &Accepted, chain: u32, why: DamageKind) -> Loss {
         let &Accepted { sequence, offset, first, end, resume: (to, at) } = known;
-        let what = if to == sequence { What::Range } else { What::File };
-        let resume = Some(Resume { sequence: to, offset: at, chain: 0 });
+        let what = match () {
+            () if to == sequence => What::Range,
+            () if first == end => What::Index,
+            () => What::File,
+        };
+        let resume = Some(Resume { sequence: to, offset: at, chain });
         Loss { sequence, offset, first, end: Some(end), is_open: false, resume, why, what, count_max: end - first }
     }
 
