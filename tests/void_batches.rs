@@ -263,3 +263,19 @@ fn a_torn_write_behind_an_accepted_loss_is_no_other_loss() {
     journal.append(&[entry(3, 3, 10)]).unwrap();
     assert_eq!(disk.killed().open().entry(3).unwrap(), entry(3, 3, 10));
 }
+
+// Guards: the only file of an empty journal was lost, which cost nothing but could not be told from something; what was
+// appended behind it made the next open refuse (the fuzz target for directories found it).
+#[test]
+fn an_empty_journal_whose_file_was_lost_goes_on() {
+    let disk = Disk::simulated();
+    drop(disk.open());
+    let disk = disk.killed();
+    let last = disk.segments().pop().unwrap();
+    disk.remove(&last);
+    assert!(matches!(disk.try_open(), Err(Error::Damaged(_))));
+    let journal = disk.open_accepting();
+    journal.append(&entries(1..=3, 1)).unwrap();
+    journal.close().unwrap();
+    assert_eq!(log(&disk.killed().open()), entries(1..=3, 1));
+}

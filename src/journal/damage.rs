@@ -190,8 +190,7 @@ impl Loss {
         let at_mark = Resume { sequence: mark.sequence, offset: mark.offset, chain: mark.chain };
         let (end, is_open, resume) = match later {
             Some((found, y)) => {
-                let is_begun = |known: &&Accepted| y.chain == walk.fold.chain && known.first < known.end;
-                let begun = stand_in(walk, sequence).filter(is_begun);
+                let begun = stand_in(walk, sequence).filter(|_| y.chain == walk.fold.chain);
                 let end = begun.map_or(y.first_index, |known| known.end);
                 (end, false, Some(Resume { sequence: found, offset: y.offset, chain: y.chain }))
             }
