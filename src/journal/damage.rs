@@ -146,12 +146,13 @@ impl Loss {
         Loss { sequence, offset, first, end, is_open, resume, why, what, count_max }
     }
 
-    /// One that was accepted, of which nothing is there to tell but its record; the chain goes on with this value.
-    pub(super) fn again(known: &Accepted, chain: u32, why: DamageKind) -> Loss {
+    /// One that was accepted, of which nothing is there to tell but its record; the chain goes on with this value. `next` is
+    /// the log's next index before it.
+    pub(super) fn again(known: &Accepted, chain: u32, next: u64, why: DamageKind) -> Loss {
         let &Accepted { sequence, offset, first, end, resume: (to, at) } = known;
         let what = match () {
             () if to == sequence => What::Range,
-            () if first == end => What::Index,
+            () if first == end && next == end => What::Index,
             () => What::File,
         };
         let resume = Some(Resume { sequence: to, offset: at, chain });

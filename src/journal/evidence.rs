@@ -93,7 +93,9 @@ impl Walk<'_> {
                 let cost_nothing = |known: &&Accepted| at_mark && known.first == known.end && known.resume.0 != place.0;
                 let again = again.or(stand_in(self, place.0).filter(cost_nothing).copied());
                 let loss = match (again, at_end) {
-                    (Some(again), AtEnd::Nothing) => Loss::again(&again, if at_mark { mark.chain } else { 0 }, why),
+                    (Some(again), AtEnd::Nothing) => {
+                        Loss::again(&again, if at_mark { mark.chain } else { 0 }, self.fold.run.end(), why)
+                    }
                     (_, at_end) => Loss::in_file(self, segment, at_end, known.or(next).filter(|_| !at_mark), why),
                 };
                 Ok(self.suffer(loss)?.map_or(Behind::NewSegment, Behind::Resume))
@@ -224,7 +226,7 @@ impl Walk<'_> {
                 let place = later.map(|(found, y)| (found, y.offset));
                 let again = self.followed_by_another(sequence)?;
                 let loss = match again.filter(|known| !at_mark && place != Some(known.resume)) {
-                    Some(again) => Loss::again(&again, 0, why),
+                    Some(again) => Loss::again(&again, 0, self.fold.run.end(), why),
                     None => Loss::of_file(self, sequence, later, why),
                 };
                 let resume = self.suffer(loss)?;
