@@ -363,14 +363,16 @@ impl Core {
     /// it held before: the batch that was refused. The writer lock is held.
     fn supersede(&self, segment: &Segment, written: usize) -> bool {
         let (_, header) = self.next_header(Kind::Entries, None);
-        let (random, mut bytes, mut slots) = (self.random_for(segment), Vec::new(), Vec::new());
-        let empty = writer::encode_entries(segment, header, &[], Compression::None, random, &mut bytes, &mut slots);
+        let (mut bytes, mut slots) = (Vec::new(), Vec::new());
+        // No entry, nothing to encrypt.
+        let empty = writer::encode_entries(segment, header, &[], Compression::None, 0, &mut bytes, &mut slots);
         let Ok(header) = empty else { return false };
-        let empty_bytes = bytes.len();
-        bytes.resize(empty_bytes.max(written), 0);
+        // Its padding needs no room that the batch did not get either.
+        bytes.truncate(BATCH_BYTES);
+        bytes.resize(written.max(BATCH_BYTES), 0);
         if let Err((more, error)) = io::write_all_at(&*segment.file, &bytes, u64::from(header.offset)) {
-            // Where not even so much was written there may be no room for it: zeros it is.
-            let is_short = written < empty_bytes && io::is_no_space(&error);
+            // Where not even a header was written there may be no room for one: zeros it is.
+            let is_short = written < BATCH_BYTES && io::is_no_space(&error);
             return is_short && self.void(segment, written.max(more), header.offset);
         }
         let settled = {

@@ -148,7 +148,7 @@ impl Loss {
 
     /// One that was accepted, of which nothing is there to tell but its record; the chain goes on with this value. `next` is
     /// the log's next index before it.
-    pub(super) fn again(known: &Accepted, chain: u32, next: u64, why: DamageKind) -> Loss {
+    pub(super) fn again(known: &Accepted, chain: u32, next: u64, segment: Option<&Segment>, why: DamageKind) -> Loss {
         let &Accepted { sequence, offset, first, end, resume: (to, at) } = known;
         let what = match () {
             () if to == sequence => What::Range,
@@ -156,7 +156,8 @@ impl Loss {
             () => What::File,
         };
         let resume = Some(Resume { sequence: to, offset: at, chain });
-        Loss { sequence, offset, first, end: Some(end), is_open: false, resume, why, what, count_max: end - first }
+        let (end, count_max) = (Some(end.max(first)), segment.map_or(0, count_max));
+        Loss { sequence, offset, first, end, is_open: false, resume, why, what, count_max }
     }
 
     fn of_batch(
@@ -228,6 +229,16 @@ impl Loss {
     /// Whether it is known where the chain goes on.
     pub(super) fn is_followed(&self) -> bool {
         self.resume.is_some()
+    }
+
+    /// Whether it leads on from where the walk stands: what `meta` has of losses says where the chain goes on, and might say
+    /// that it does so further back, round and round.
+    pub(super) fn leads_on(&self, place: (u64, u32), chain: u32) -> bool {
+        self.resume.is_none_or(|resume| match (resume.sequence, resume.offset).cmp(&place) {
+            std::cmp::Ordering::Less => false,
+            std::cmp::Ordering::Equal => resume.chain != chain,
+            std::cmp::Ordering::Greater => true,
+        })
     }
 
     fn resume_place(&self) -> (u64, u32) {

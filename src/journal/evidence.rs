@@ -94,7 +94,8 @@ impl Walk<'_> {
                 let again = again.or(stand_in(self, place.0).filter(cost_nothing).copied());
                 let loss = match (again, at_end) {
                     (Some(again), AtEnd::Nothing) => {
-                        Loss::again(&again, if at_mark { mark.chain } else { 0 }, self.fold.run.end(), why)
+                        let chain = if at_mark { mark.chain } else { 0 };
+                        Loss::again(&again, chain, self.fold.run.end(), Some(segment), why)
                     }
                     (_, at_end) => Loss::in_file(self, segment, at_end, known.or(next).filter(|_| !at_mark), why),
                 };
@@ -226,7 +227,7 @@ impl Walk<'_> {
                 let place = later.map(|(found, y)| (found, y.offset));
                 let again = self.followed_by_another(sequence)?;
                 let loss = match again.filter(|known| !at_mark && place != Some(known.resume)) {
-                    Some(again) => Loss::again(&again, 0, self.fold.run.end(), why),
+                    Some(again) => Loss::again(&again, 0, self.fold.run.end(), None, why),
                     None => Loss::of_file(self, sequence, later, why),
                 };
                 let resume = self.suffer(loss)?;
@@ -240,7 +241,8 @@ impl Walk<'_> {
     /// Whether the log goes on right at `meta`'s mark behind an accepted loss of what followed where the walk stands: what
     /// was written there since may be torn, and what authenticates behind it is not where the log goes on.
     fn goes_on_at_mark(&self, sequence: u64) -> bool {
-        stand_in(self, sequence).is_some_and(|known| known.resume == self.source.meta.mark.place())
+        let (here, mark) = ((sequence, self.fold.end), self.source.meta.mark.place());
+        stand_in(self, sequence).is_some_and(|known| known.resume == mark && mark != here)
     }
 
     /// The batch that an accepted loss of what followed where the walk stands was known to end at, if it is there: in the same
@@ -257,7 +259,8 @@ impl Walk<'_> {
             return Ok(later.filter(|(sequence, first)| known.resume == (*sequence, first.offset)));
         }
         let header = window.header(known.resume.1)?;
-        let header = header.filter(|header| lives.admit(header, segment.align, self.fold.life));
+        let leads_on = |header: &BatchHeader| header.offset > self.fold.end || header.chain != self.fold.chain;
+        let header = header.filter(|header| lives.admit(header, segment.align, self.fold.life) && leads_on(header));
         Ok(header.map(|header| (segment.sequence, header)))
     }
 
@@ -282,7 +285,7 @@ impl Walk<'_> {
             self.accepted.retain(|older| !loss.is_at(older));
             self.accepted.push(loss.record());
         }
-        if !loss.is_bearable() {
+        if !loss.is_bearable() || !loss.leads_on((loss.sequence, self.fold.end), self.fold.chain) {
             return Err(loss.damage(self.source.dir).into());
         }
         if loss.is_harmless() {

@@ -107,9 +107,10 @@ impl Repairs {
         self.owner(index, Some(sequence)).is_some()
     }
 
-    /// Whether the loss of what stands at an offset of a segment was.
+    /// Whether the loss of what stands at an offset of a segment was. One that cost nothing is a fault still.
     pub(crate) fn has_accepted_at(&self, sequence: u64, offset: u32) -> bool {
-        self.accepted.iter().any(|lost| (lost.sequence, lost.offset) == (sequence, offset))
+        let is_it = |lost: &Accepted| (lost.sequence, lost.offset) == (sequence, offset) && lost.first < lost.end;
+        self.accepted.iter().any(is_it)
     }
 
     pub(crate) fn records(&self) -> Vec<Repaired> {

@@ -56,9 +56,10 @@ impl<'a> Window<'a> {
     }
 
     /// Whether a batch is not what stood where something was lost, and accepted: it would have ended where the chain goes on.
+    /// Where that is right there, what was lost is only how the chain came there.
     fn is_void(&self, header: &BatchHeader) -> bool {
-        let end = header.end(self.segment.align);
-        self.lost.iter().any(|&(offset, resume)| offset == header.offset && end != Some(resume))
+        let ends = [Some(header.offset), header.end(self.segment.align)];
+        self.lost.iter().any(|&(offset, resume)| offset == header.offset && !ends.contains(&Some(resume)))
     }
 
     /// `len` bytes from `offset`; fewer only at the end of the file.
