@@ -463,3 +463,29 @@ fn nothing_is_found_beside_threads_of_the_operating_system() {
     });
     assert!(is_sound(&verify(&journal)));
 }
+
+// Guards: an open remembers that a seal was lost and cost nothing; for a pass it is a fault as before.
+#[test]
+fn a_lost_seal_that_cost_nothing_is_a_fault_after_the_next_open_too() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=60, 1));
+    let name = disk.chain().remove(0);
+    let bytes = disk.bytes(&name);
+    let seal = u32::from_le_bytes(bytes[bytes.len() - 1024 + 4..][..4].try_into().unwrap()) as usize;
+    journal.set_u64(b"term", 1).unwrap();
+    let mut disk = disk.killed();
+    disk.flip(&name, seal + 30);
+    for _ in 0..3 {
+        let journal = disk.open();
+        assert_eq!(common::log(&journal), entries(1..=60, 1));
+        assert!(journal.recovery_report().damaged.is_empty());
+        let report = verify(&journal);
+        assert_eq!(report.losses().count(), 0, "{report:#?}");
+        assert!(
+            report.faults.iter().any(|fault| disk.path(&name) == fault.path && fault.offset == seal as u64),
+            "{report:#?}"
+        );
+        disk = disk.killed();
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use raft_journal::{DamageKind, DamagedRange, Entry, Error, LogStore, StableStore};
+use raft_journal::{DamageKind, DamagedRange, Entry, Error, LogStore, OnDamage, StableStore};
 
 use crate::common::{Disk, append_each, entries, salted_check, unsalted_check};
 use crate::open_refused;
@@ -178,6 +178,44 @@ fn an_accepted_loss_greater_than_its_file_is_refused_before_memory_is_taken() {
     forge_meta(&disk, 160 + 20, &u64::MAX.to_le_bytes());
     let error = open_refused(&disk);
     assert!(matches!(&error, Error::Damaged(damage) if damage.indexes.end == Some(end)), "{error:?}");
+}
+
+/// A record of an accepted loss that leads nowhere, back, or to itself, or covers more than its file could hold.
+#[test]
+fn an_accepted_loss_leads_on_and_takes_no_more_than_its_file_whatever_its_record_says() {
+    let disk = || {
+        let (disk, name, _) = journal(&entries(1..=5, 1), false);
+        let found = batches(&disk.bytes(&name), 1);
+        disk.flip(&name, found[1] + 30);
+        // Killed, so that the next open walks along the batches.
+        let journal = disk.open_accepting();
+        let killed = disk.killed();
+        drop(journal);
+        (killed, name, found)
+    };
+    let (_, _, found) = disk();
+    let offsets = [0, DATA_AT, found[1], found[2], found[3], u32::MAX as usize - 7].map(|offset| offset as u32);
+    let mut met = 0;
+    for (sequence, resume) in [1u64, 2, u64::MAX].into_iter().flat_map(|at| offsets.map(|offset| (at, offset))) {
+        for (first, end) in [(2, 3), (0, u64::MAX), (u64::MAX, 0), (2, u64::MAX >> 1)] {
+            for lost_too in [false, true] {
+                let (disk, name, found) = disk();
+                if lost_too {
+                    disk.flip(&name, found[2] + 30);
+                    disk.flip(&name, found[3] + 30);
+                }
+                let record = [first.to_le_bytes(), u64::to_le_bytes(end), sequence.to_le_bytes()].concat();
+                forge_meta(&disk, 160 + 12, &[&record[..], &resume.to_le_bytes()].concat());
+                for journal in [disk.try_open(), disk.options().on_damage(OnDamage::Accept).open(&disk.dir)] {
+                    let Ok(journal) = journal else { continue };
+                    assert!(journal.state().next_index().is_some_and(|next| next <= 6));
+                    assert_eq!(journal.entry(1).unwrap(), entries(1..=1, 1)[0]);
+                    met += 1;
+                }
+            }
+        }
+    }
+    assert!(met > 0);
 }
 
 #[test]
