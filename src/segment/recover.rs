@@ -496,6 +496,26 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_counts_by_its_life_and_lies_on_one_side_of_the_mark_and_of_the_lifes_beginning() {
+        let batch = |offset, body_bytes, life| {
+            let header = crate::segment::fold::tests::batch(offset, 1);
+            BatchHeader { body_bytes, life, ..header }
+        };
+        let lives = Lives { meta: 5, mark: 4096, begin: 2048 };
+        let admitted = |offset, bytes: u32, life| lives.admit(&batch(offset, bytes - BATCH_BYTES as u32, life), 8, 3);
+        // Before the life began: not below the life of the batch before.
+        assert_eq!([2, 3, 4, 5].map(|life| admitted(1024, 512, life)), [false, true, true, true]);
+        // From there on: of this life alone, before the mark and behind it.
+        assert_eq!([1024, 2048, 3000, 4096, 8192].map(|at| admitted(at, 512, 4)), [true, false, false, false, false]);
+        assert_eq!([2048, 3000, 4096, 8192].map(|at| admitted(at, 512, 5)), [true; 4]);
+        // Up to the place, not across it.
+        assert_eq!([1024, 1032].map(|bytes| admitted(1024, bytes, 4)), [true, false]);
+        assert_eq!([1096, 1104].map(|bytes| admitted(3000, bytes, 5)), [true, false]);
+        let unknown = Lives { begin: u32::MAX, ..lives };
+        assert!(unknown.admit(&batch(3000, 0, 4), 8, 3) && !unknown.admit(&batch(4096, 0, 4), 8, 3));
+    }
+
+    #[test]
     fn the_rows_are_those_of_the_page() {
         let page = include_str!("../docs/crash_safety.md");
         let table = page.split_once("| evidence | verdict |\n|---|---|\n").unwrap().1;
