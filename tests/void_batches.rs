@@ -241,6 +241,84 @@ fn a_batch_that_was_cut_does_not_come_back_where_the_write_over_it_never_happene
     assert_eq!(log(&disk.killed().open()), [vec![entry(1, 1, 50)], entries(2..=5, 2)].concat());
 }
 
+/// A journal in which an entry 2 of 300 bytes was cut, another entry 2 was acknowledged at its place, and a further life
+/// began; of the write of the second one, what covered the first one's never happened.
+fn cut_shown_again(acknowledged: &Entry, go_on: impl Fn(&Journal)) -> Disk {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    journal.append(&[entry(1, 1, 50)]).unwrap();
+    drop(journal.append_pending(&[entry(2, 1, 300)]).unwrap());
+    let disk = disk.killed();
+    let (name, at) = disk.find(&entry(2, 1, 300).data);
+    let batch = at - FIRST_PAYLOAD_AT..at + 300;
+    let cut = disk.bytes(&name)[batch.clone()].to_vec();
+    spoil_payload(&disk, &entry(2, 1, 300).data);
+    let journal = disk.open();
+    assert_eq!(log(&journal), [entry(1, 1, 50)]);
+    journal.append(std::slice::from_ref(acknowledged)).unwrap();
+    let disk = disk.killed();
+    let journal = disk.open();
+    go_on(&journal);
+    let disk = disk.killed();
+    let mut bytes = disk.bytes(&name);
+    bytes[batch].copy_from_slice(&cut);
+    disk.put(&name, &bytes);
+    disk
+}
+
+// Guards: the batch that showed again was taken for part of the log, because the life that had cut it was not the present one,
+// and what follows is at the index where it ends, too: an entry that had been cut was served in place of an acknowledged one.
+#[test]
+fn a_batch_that_was_cut_two_lives_ago_is_not_served_where_what_follows_is_not_its_successor() {
+    type GoOn = fn(&Journal);
+    let ways: [(u64, GoOn); 4] = [
+        (3, |_| {}),
+        (5, |journal| _ = journal.append(&entries(3..=4, 2)).unwrap()),
+        (5, |journal| {
+            journal.append(&entries(3..=4, 2)).unwrap();
+            journal.set_u64(b"term", 2).unwrap();
+        }),
+        (4, |journal| {
+            journal.append(&[entry(3, 2, 10)]).unwrap();
+            drop(journal.append_pending(&[entry(4, 2, 400)]).unwrap());
+        }),
+    ];
+    // Of one length with the one that was cut; or longer, so that something unreadable stands between.
+    for (second, lost) in [(entry(2, 2, 300), 3), (entry(2, 2, 900), 3)] {
+        for (number, (next, way)) in ways.into_iter().enumerate() {
+            let disk = cut_shown_again(&second, way);
+            assert_eq!(refused(&disk), (1, Some(lost)), "way {number}");
+            let mut disk = disk;
+            for accepts in [true, false, false] {
+                let journal = if accepts { disk.open_accepting() } else { disk.open() };
+                assert!(matches!(journal.entry(2), Err(Error::Damaged(_))), "way {number}");
+                assert!(journal.state().next_index().is_some_and(|end| end >= next), "way {number}");
+                if next > 3 {
+                    assert_eq!(journal.entry(3).unwrap().term, 2);
+                }
+                disk = disk.killed();
+            }
+            let journal = disk.open();
+            let rest = journal.state().next_index().map_or(vec![], |end| journal.entries(3..end, u64::MAX).unwrap());
+            journal.repair(&[entry(1, 1, 50), second.clone()]).unwrap();
+            let expected = [vec![entry(1, 1, 50), second.clone()], rest].concat();
+            assert_eq!(log(&disk.killed().open()), expected);
+            // What is appended behind it is lost, too: the batch that was cut is not back.
+            let end = journal.state().next_index().unwrap();
+            journal.append(&[entry(end, 3, 500), entry(end + 1, 3, 10)]).unwrap();
+            journal.set_u64(b"term", 3).unwrap();
+            let disk = disk.killed();
+            spoil_header(&disk, &entry(end, 3, 500).data);
+            assert_eq!(refused(&disk).1, Some(end + 2));
+            let journal = disk.open_accepting();
+            let served = journal.entry(2);
+            assert!(served.as_ref().map_or_else(|error| matches!(error, Error::Damaged(_)), |entry| *entry == second));
+            assert!(matches!(journal.entry(end), Err(Error::Damaged(_))));
+            assert_eq!(disk.killed().open().entry(2).ok(), served.ok());
+        }
+    }
+}
+
 // Guards: the first write behind an accepted loss was torn, and the next one was not: an open took that for another loss, and
 // refused what nobody had been promised.
 #[test]

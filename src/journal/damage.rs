@@ -42,6 +42,8 @@ enum What {
     Payloads { header: BatchHeader, parts: Vec<(u64, Slot, bool)>, end: u32 },
     /// A batch with its header, or several.
     Range,
+    /// Batches that void ones stand in the place of.
+    Void,
     /// A whole file.
     File,
     /// An index only: every entry it speaks of is there.
@@ -81,6 +83,14 @@ impl FarSide {
         let held = u64::from(end.saturating_sub(offset)) / ENTRY_BYTES as u64;
         let lowest = self.index.saturating_sub(held).min(walk.fold.log_first.unwrap_or(u64::MAX));
         first.max(lowest)
+    }
+
+    /// The first entry that may be lost where batches that the walk took in were void: any of this file.
+    fn first_void(&self, walk: &Walk<'_>) -> u64 {
+        // What they superseded in earlier files is lost as well, where that is more than what the void ones did.
+        let base = if self.base < walk.fold.base { self.base } else { u64::MAX };
+        let first = walk.fold.run.first.min(base).min(self.index);
+        first.max(walk.first_behind_purged().min(self.index))
     }
 }
 
@@ -129,8 +139,15 @@ impl Loss {
         let mark = walk.source.meta.mark;
         let is_passed = mark.place() >= (sequence, offset) && (far.sequence, far.resume.offset) >= mark.place();
         let ends_by = if is_passed { mark.next } else { u64::MAX };
+        let known = stand_in(walk, sequence);
         let first = match what {
-            What::Range => far.first_lost(segment, walk).min(ends_by),
+            What::Range | What::Void => match (far.first_lost(segment, walk), known) {
+                // Nothing was written between there since.
+                (_, Some(known)) if known.resume == (far.sequence, far.resume.offset) => known.first,
+                (first, Some(known)) => first.min(known.first),
+                (first, None) if first > ends_by => far.first_void(walk),
+                (first, None) => first,
+            },
             What::File => walk.first_behind_purged(),
             What::Index | What::Payloads { .. } => at,
         };
@@ -144,6 +161,30 @@ impl Loss {
         let count_max = count_max(segment).saturating_sub(kept);
         let (end, is_open) = (Some(end), false);
         Loss { sequence, offset, first, end, is_open, resume, why, what, count_max }
+    }
+
+    /// Of what void batches stand in the place of, up to where `walk` stands: there the log goes on from another batch than
+    /// the last one, as `next` says, or `meta`'s mark. How far back they reach, nobody knows.
+    pub(super) fn of_void(walk: &Walk<'_>, segment: &Segment, next: Option<BatchHeader>, why: DamageKind) -> Loss {
+        let (sequence, offset) = (segment.sequence, walk.fold.end);
+        let far = next.map_or_else(|| FarSide::at_mark(walk), |y| FarSide::at_batch(sequence, &y));
+        let first = far.first_void(walk);
+        let kept = first.saturating_sub(walk.fold.run.first).min(walk.fold.run.slots.len() as u64);
+        let count_max = count_max(segment).saturating_sub(kept);
+        let (end, resume) = (Some(far.index.max(first)), Some(far.resume));
+        Loss { sequence, offset, first, end, is_open: false, resume, why, what: What::Void, count_max }
+    }
+
+    /// Whether batches were lost, and no entry as it seems.
+    pub(super) fn seems_empty(&self) -> bool {
+        matches!(self.what, What::Range) && self.end == Some(self.first)
+    }
+
+    /// The same where the last batch may have been void.
+    pub(super) fn doubted(self, walk: &Walk<'_>) -> Loss {
+        let first = walk.fold.run.first.max(walk.first_behind_purged()).min(self.first);
+        let count_max = self.count_max.saturating_add(self.first - first);
+        Loss { first, what: What::Void, count_max, ..self }
     }
 
     /// One that was accepted, of which nothing is there to tell but its record; the chain goes on with this value. `next` is
@@ -250,7 +291,7 @@ impl Loss {
         match self.what {
             What::File | What::Index | What::Payloads { .. } => true,
             // Each lost entry takes a slot in the file's seal, for which there must be room.
-            What::Range => self.end.is_some_and(|end| end - self.first <= self.count_max),
+            What::Range | What::Void => self.end.is_some_and(|end| end - self.first <= self.count_max),
         }
     }
 
@@ -259,8 +300,8 @@ impl Loss {
         match self.what {
             What::Index => true,
             What::Range | What::Payloads { .. } => self.end == Some(self.first),
-            // Nobody knows what a file held.
-            What::File => false,
+            // Nobody knows what a file held, nor what stood where void batches do.
+            What::File | What::Void => false,
         }
     }
 
@@ -295,7 +336,7 @@ impl Loss {
                 let lost = parts.iter().zip(header.first_index..).filter(|((_, _, right), _)| !right);
                 lost.for_each(|(&(_, slot, _), index)| fold.run.place_lost(index, slot));
             }
-            What::Range => {
+            What::Range | What::Void => {
                 fold.replace_from(self.first, self.offset);
                 if end > self.first {
                     fold.log_first.get_or_insert(self.first);

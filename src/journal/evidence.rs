@@ -8,7 +8,7 @@ use super::options::OnDamage;
 use super::recovery::{Next, Walk};
 use super::report::TornTail;
 use super::view::View;
-use crate::error::Result;
+use crate::error::{DamageKind, Result};
 use crate::meta::{Accepted, MetaStore};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
@@ -60,6 +60,7 @@ impl Walk<'_> {
         let (place, mark) = ((segment.sequence, at), self.source.meta.mark);
         // Behind a loss the walk came to the mark on batches that were void: the chain ends there in another batch.
         let is_astray = mark.place() == place && mark.chain != self.fold.chain;
+        let contradiction = self.contradiction(segment, window, lives)?;
         let at_end = match at_end {
             AtEnd::Torn(header, _) if is_astray || beyond.is_over(&header, segment.align) => AtEnd::Nothing,
             at_end => at_end,
@@ -67,7 +68,8 @@ impl Walk<'_> {
         let evidence = Evidence {
             meta_is_behind: self.meta_is_behind(),
             file: FileState::Whole,
-            batch_mark_beyond: beyond.mark.max(later.as_ref().map_or((0, 0), |(_, y)| y.mark)) > place,
+            batch_mark_beyond: beyond.mark.max(later.as_ref().map_or((0, 0), |(_, y)| y.mark)) > place
+                || contradiction.is_some_and(|y| y.mark >= place),
             meta_mark_beyond: mark.place() > place || is_astray,
         };
         #[cfg(mutate)]
@@ -85,23 +87,67 @@ impl Walk<'_> {
                 Ok(Behind::Nothing)
             }
             Verdict::Damaged(why) => {
-                let next = beyond.first.map(|y| (segment.sequence, y)).or(later);
-                let known = self.where_it_goes_on(segment, window, lives, later)?;
-                let at_mark = is_astray || self.goes_on_at_mark(segment.sequence);
-                let again = self.followed_by_another(segment.sequence)?.filter(|_| known.is_none() && !at_mark);
-                // A seal that was lost cost nothing, and the mark stands at the start of the next file.
-                let cost_nothing = |known: &&Accepted| at_mark && known.first == known.end && known.resume.0 != place.0;
-                let again = again.or(stand_in(self, place.0).filter(cost_nothing).copied());
-                let loss = match (again, at_end) {
-                    (Some(again), AtEnd::Nothing) => {
-                        let chain = if at_mark { mark.chain } else { 0 };
-                        Loss::again(&again, chain, self.fold.run.end(), Some(segment), why)
-                    }
-                    (_, at_end) => Loss::in_file(self, segment, at_end, known.or(next).filter(|_| !at_mark), why),
+                let followed = self.has_followed(place) && (is_astray || contradiction.is_some());
+                let loss = match followed {
+                    true => Loss::of_void(self, segment, contradiction.filter(|_| !is_astray), why),
+                    false => self.lost_behind(segment, window, (at_end, is_astray), (&beyond, later), lives, why)?,
                 };
                 Ok(self.suffer(loss)?.map_or(Behind::NewSegment, Behind::Resume))
             }
         }
+    }
+
+    /// What is lost behind the place where the walk stands.
+    fn lost_behind(
+        &mut self,
+        segment: &Segment,
+        window: &mut Window<'_>,
+        (at_end, is_astray): (AtEnd, bool),
+        (beyond, later): (&Beyond, Option<(u64, BatchHeader)>),
+        lives: Lives,
+        why: DamageKind,
+    ) -> Result<Loss> {
+        let (sequence, mark) = (segment.sequence, self.source.meta.mark);
+        let next = beyond.first.map(|y| (sequence, y)).or(later);
+        let known = self.where_it_goes_on(segment, window, lives, later)?;
+        let at_mark = is_astray || self.goes_on_at_mark(sequence);
+        let again = self.followed_by_another(sequence)?.filter(|_| known.is_none() && !at_mark);
+        // A seal that was lost cost nothing, and the mark stands at the start of the next file.
+        let cost_nothing = |known: &&Accepted| at_mark && known.first == known.end && known.resume.0 != sequence;
+        let again = again.or(stand_in(self, sequence).filter(cost_nothing).copied());
+        Ok(match (again, at_end) {
+            (Some(again), AtEnd::Nothing) => {
+                let chain = if at_mark { mark.chain } else { 0 };
+                Loss::again(&again, chain, self.fold.run.end(), Some(segment), why)
+            }
+            (_, at_end) => {
+                let next = known.or(next).filter(|_| !at_mark);
+                let life = next.map_or(self.source.meta.life, |(_, y)| y.life);
+                let loss = Loss::in_file(self, segment, at_end, next, why);
+                // That nothing was lost but an index is for the index to say, where lives lie between: the last batch may
+                // have been void, and as many entries lost as it holds.
+                let is_new = !self.accepted.iter().any(|known| *known == loss.record());
+                let is_doubtful = is_new && loss.seems_empty() && life > self.fold.life;
+                match is_doubtful && window.index_at(self.fold.end)?.is_none_or(|index| index != self.fold.run.end()) {
+                    true => loss.doubted(self),
+                    false => loss,
+                }
+            }
+        })
+    }
+
+    /// The batch that stands right where the walk does, and was not written behind the last one taken in. Of its life, or a
+    /// later one, nothing was written before it there: so the last one was void when it was, and shows again.
+    fn contradiction(&self, segment: &Segment, window: &mut Window<'_>, lives: Lives) -> Result<Option<BatchHeader>> {
+        let header = window.header(self.fold.end)?;
+        let counts = |header: &BatchHeader| lives.admit(header, segment.align, self.fold.life);
+        Ok(header.filter(|header| counts(header) && header.chain != self.fold.chain))
+    }
+
+    /// Whether what ends where the walk stands is a batch of this file that it took in.
+    fn has_followed(&self, place: (u64, u32)) -> bool {
+        let resumes_here = |known: &Accepted| known.resume == place && (known.sequence, known.offset) != place;
+        place.1 > self.start.offset && !self.accepted.iter().any(resumes_here)
     }
 
     /// All that authenticates beyond the end, in the same file. Behind `meta`'s mark, batches of earlier lives are void,
@@ -267,7 +313,8 @@ impl Walk<'_> {
     /// The accepted loss of what followed where the walk stands, if what came right behind it was lost, and accepted, later.
     fn followed_by_another(&mut self, sequence: u64) -> Result<Option<Accepted>> {
         let Some(known) = stand_in(self, sequence).copied() else { return Ok(None) };
-        let is_followed = self.accepted.iter().any(|other| (other.sequence, other.offset) == known.resume);
+        let follows = |other: &Accepted| (other.sequence, other.offset) == known.resume && *other != known;
+        let is_followed = self.accepted.iter().any(follows);
         Ok((is_followed && matches!(self.open(known.resume.0)?, Opened::Whole(_))).then_some(known))
     }
 

@@ -248,6 +248,14 @@ impl<'a> Window<'a> {
         Ok(self.summary(&header)?.map(|summary| (header, summary)))
     }
 
+    /// The log's next index as an index says it whose batch would begin at `offset`, be its header right or not.
+    pub(crate) fn index_at(&mut self, offset: u32) -> Result<Option<u64>> {
+        let at = u64::from(offset) + BATCH_BYTES as u64;
+        let announced = Summary::announced_runs(&self.at(at, Summary::bytes(0))?).map(Summary::bytes);
+        let Some(bytes) = announced.filter(|&bytes| bytes <= self.segment.size_bytes as usize) else { return Ok(None) };
+        Ok(Summary::parse(&self.segment.salt, &self.at(at, bytes)?).map(|summary| summary.next))
+    }
+
     /// The summary of a seal or index batch, without its pages.
     fn summary(&mut self, header: &BatchHeader) -> Result<Option<Summary>> {
         let at = u64::from(header.offset) + BATCH_BYTES as u64;

@@ -155,8 +155,10 @@ fn slots_that_do_not_rise_read_as_damage() {
     let index = batches(&file, 3)[0];
     let slots = index + BATCH_BYTES + 56 + 16 + 8;
     file.copy_within(slots..slots + 8, slots + 16);
-    mend_index(&mut file, index);
+    let check = mend_index(&mut file, index);
     disk.put(&name, &file);
+    // The mark's chain value.
+    forge_meta(&disk, 76, &check);
     let journal = disk.options().tail_cache_bytes(0).open(&disk.dir).unwrap();
     assert_eq!(journal.entries(2..4, u64::MAX).unwrap(), entries(2..=2, 1));
     assert!(matches!(journal.entries(3..4, u64::MAX), Err(Error::Damaged(_))));
@@ -209,7 +211,10 @@ fn an_accepted_loss_leads_on_and_takes_no_more_than_its_file_whatever_its_record
                 for journal in [disk.try_open(), disk.options().on_damage(OnDamage::Accept).open(&disk.dir)] {
                     let Ok(journal) = journal else { continue };
                     assert!(journal.state().next_index().is_some_and(|next| next <= 6));
-                    assert_eq!(journal.entry(1).unwrap(), entries(1..=1, 1)[0]);
+                    // A record that says so takes what is before it, too.
+                    let is_lost = |error: &Error| first == 0 && matches!(error, Error::Damaged(_));
+                    let served = journal.entry(1);
+                    assert!(served.map_or_else(|error| is_lost(&error), |entry| entry == entries(1..=1, 1)[0]));
                     met += 1;
                 }
             }
