@@ -61,7 +61,7 @@ pub fn scan(fs: &dyn Fs, dir: &Path, sequence: u64, plan: &Scan) -> Result<Optio
     if plan.index != 0 {
         recover::load_index(&mut window, &mut fold, plan.index, &mut seen)?;
     }
-    let lives = Lives { meta: plan.lives.0, mark: plan.lives.1, begin: u32::MAX };
+    let lives = Lives { meta: plan.lives.0, mark: plan.lives.1, chain: 0, begin: u32::MAX };
     loop {
         let stop = recover::scan(&mut window, &mut fold, lives, &mut seen, &mut Unproven::default())?;
         scanned.ends.push(fold.end);

@@ -266,6 +266,46 @@ fn cut_shown_again(acknowledged: &Entry, go_on: impl Fn(&Journal)) -> Disk {
     disk
 }
 
+// Guards: the batch that showed again, torn or whole, had the length of the lost one. Once its loss was accepted and a life
+// later, the walk came over it to what follows, which continues another one: an open refused that as a further loss.
+#[test]
+fn a_batch_that_was_cut_stays_void_where_an_accepted_loss_is_as_long_as_it() {
+    for torn in [true, false] {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        journal.append(&[entry(1, 1, 50)]).unwrap();
+        drop(journal.append_pending(&[entry(2, 1, 300)]).unwrap());
+        let disk = disk.killed();
+        let (name, at) = disk.find(&entry(2, 1, 300).data);
+        let batch = at - FIRST_PAYLOAD_AT..at + 300;
+        let cut = disk.bytes(&name)[batch.clone()].to_vec();
+        spoil_payload(&disk, &entry(2, 1, 300).data);
+        let journal = disk.open();
+        journal.append(&[entry(2, 2, 300)]).unwrap();
+        journal.append(&entries(3..=5, 2)).unwrap();
+        journal.append(&entries(6..=7, 2)).unwrap();
+        let disk = disk.killed();
+        let mut bytes = disk.bytes(&name);
+        bytes[batch].copy_from_slice(&cut);
+        disk.put(&name, &bytes);
+        if torn {
+            spoil_payload(&disk, &entry(2, 1, 300).data);
+        }
+        assert_eq!(refused(&disk), (2, Some(3)));
+        let mut disk = disk;
+        for accepts in [true, false, false] {
+            let journal = if accepts { disk.open_accepting() } else { disk.open() };
+            assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
+            assert_eq!(journal.entries(3..8, u64::MAX).unwrap(), entries(3..=7, 2));
+            disk = disk.killed();
+        }
+        let journal = disk.open();
+        journal.repair(&[entry(2, 2, 300)]).unwrap();
+        let expected = [vec![entry(1, 1, 50), entry(2, 2, 300)], entries(3..=7, 2)].concat();
+        assert_eq!(log(&disk.killed().open()), expected);
+    }
+}
+
 // Guards: the batch that showed again was taken for part of the log, because the life that had cut it was not the present one,
 // and what follows is at the index where it ends, too: an entry that had been cut was served in place of an acknowledged one.
 #[test]

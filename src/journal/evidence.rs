@@ -60,11 +60,19 @@ impl Walk<'_> {
         let (place, mark) = ((segment.sequence, at), self.source.meta.mark);
         // Behind a loss the walk came to the mark on batches that were void: the chain ends there in another batch.
         let is_astray = mark.place() == place && mark.chain != self.fold.chain;
-        let contradiction = self.contradiction(segment, window, lives)?;
+        let mut contradiction = |end, chain, life| self.contradiction(segment, window, lives, (end, chain, life));
+        let is_over = |header: &BatchHeader| is_astray || beyond.is_over(header, segment.align);
         let at_end = match at_end {
-            AtEnd::Torn(header, _) if is_astray || beyond.is_over(&header, segment.align) => AtEnd::Nothing,
-            at_end => at_end,
+            AtEnd::Torn(header, _) if is_over(&header) => AtEnd::Nothing,
+            AtEnd::Torn(header, parts) => {
+                let end = header.end(segment.align).unwrap_or(u32::MAX);
+                let is_mark = (place.0, end) == mark.place() && mark.chain != header.check;
+                let is_void = is_mark || contradiction(end, header.check, header.life)?.is_some();
+                if is_void { AtEnd::Nothing } else { AtEnd::Torn(header, parts) }
+            }
+            AtEnd::Nothing => AtEnd::Nothing,
         };
+        let contradiction = contradiction(at, self.fold.chain, self.fold.life)?;
         let evidence = Evidence {
             meta_is_behind: self.meta_is_behind(),
             file: FileState::Whole,
@@ -136,12 +144,17 @@ impl Walk<'_> {
         })
     }
 
-    /// The batch that stands right where the walk does, and was not written behind the last one taken in. Of its life, or a
-    /// later one, nothing was written before it there: so the last one was void when it was, and shows again.
-    fn contradiction(&self, segment: &Segment, window: &mut Window<'_>, lives: Lives) -> Result<Option<BatchHeader>> {
-        let header = window.header(self.fold.end)?;
-        let counts = |header: &BatchHeader| lives.admit(header, segment.align, self.fold.life);
-        Ok(header.filter(|header| counts(header) && header.chain != self.fold.chain))
+    /// The batch that stands right at the end of another one, of this check and life, and was not written behind it. Of its
+    /// life, or a later one, nothing was written before it there: so that one was void when it was, and shows again.
+    fn contradiction(
+        &self,
+        segment: &Segment,
+        window: &mut Window<'_>,
+        lives: Lives,
+        (end, check, life): (u32, u32, u32),
+    ) -> Result<Option<BatchHeader>> {
+        let header = window.header(end)?;
+        Ok(header.filter(|header| lives.admit(header, segment.align, life) && header.chain != check))
     }
 
     /// Whether what ends where the walk stands is a batch of this file that it took in.

@@ -293,7 +293,7 @@ impl Core {
         // Where the log was empty before is not known here: a hole that was legal then must stay so. The chain itself
         // was followed through this segment when the journal was opened, or the segment written.
         let mut fold = Fold::start(start.offset, start.base, start.chain, false);
-        let lives = Lives { meta: self.life, mark: u32::MAX, begin: u32::MAX };
+        let lives = Lives { meta: self.life, mark: u32::MAX, chain: 0, begin: u32::MAX };
         let repairs = Arc::clone(&self.view.read().repairs);
         let patch = |index, check| repairs.patch(segment, index, check);
         let lost = Accepted::within(&repairs.accepted, segment.sequence);

@@ -317,7 +317,8 @@ impl<'a> Walk<'a> {
             std::cmp::Ordering::Equal => offset,
             std::cmp::Ordering::Greater => u32::MAX,
         };
-        Lives { meta: meta.life, mark: place_in(meta.mark.place()), begin: meta.begin.map_or(u32::MAX, place_in) }
+        let (mark, begin) = (place_in(meta.mark.place()), meta.begin.map_or(u32::MAX, place_in));
+        Lives { meta: meta.life, mark, chain: meta.mark.chain, begin }
     }
 
     /// The seal that the trailer points to, if what follows is chained to this very seal: a cut leaves stale seals and

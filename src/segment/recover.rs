@@ -55,11 +55,18 @@ impl<'a> Window<'a> {
         Window { lost, ..self }
     }
 
-    /// Whether a batch is not what stood where something was lost, and accepted: it would have ended where the chain goes on.
-    /// Where that is right there, what was lost is only how the chain came there.
-    fn is_void(&self, header: &BatchHeader) -> bool {
-        let ends = [Some(header.offset), header.end(self.segment.align)];
-        self.lost.iter().any(|&(offset, resume)| offset == header.offset && !ends.contains(&Some(resume)))
+    /// Whether a batch is not what stood where something was lost, and accepted: it would end where the chain goes on, and
+    /// nothing would stand there that continues another one, be it a batch or `meta`'s mark. Where the chain goes on right
+    /// there, what was lost is only how it came there.
+    fn is_void(&mut self, header: &BatchHeader, lives: Lives) -> Result<bool> {
+        let lost = self.lost.iter().find(|&&(offset, _)| offset == header.offset);
+        let Some(&(_, resume)) = lost.filter(|&&(offset, resume)| offset != resume) else { return Ok(false) };
+        if header.end(self.segment.align) != Some(resume) {
+            return Ok(true);
+        }
+        let is_mark = lives.mark == resume && lives.chain != header.check;
+        let contradicts = |next: BatchHeader| next.chain != header.check && next.life >= header.life;
+        Ok(is_mark || self.header(resume)?.is_some_and(contradicts))
     }
 
     /// `len` bytes from `offset`; fewer only at the end of the file.
@@ -307,6 +314,8 @@ pub(crate) struct Lives {
     /// Where `meta`'s mark stands in this file: 0 when it is in an earlier one, `u32::MAX` in a later one. From it on,
     /// only batches of `meta`'s life count.
     pub(crate) mark: u32,
+    /// The chain value at the mark.
+    pub(crate) chain: u32,
     /// Where that life began in this file, as `mark`; `u32::MAX` also where nobody knows. From there on, too.
     pub(crate) begin: u32,
 }
@@ -380,7 +389,7 @@ pub(crate) fn scan(
         let at = fold.end;
         let Some(header) = window.header(at)? else { return Ok(Stop::End(AtEnd::Nothing)) };
         // A batch of an earlier life is neither a batch nor evidence: it was cut once.
-        if !lives.admit(&header, align, fold.life) || window.is_void(&header) {
+        if !lives.admit(&header, align, fold.life) || window.is_void(&header, lives)? {
             return Ok(Stop::End(AtEnd::Nothing));
         }
         let before = *seen;
@@ -509,7 +518,7 @@ mod tests {
             let header = crate::segment::fold::tests::batch(offset, 1);
             BatchHeader { body_bytes, life, ..header }
         };
-        let lives = Lives { meta: 5, mark: 4096, begin: 2048 };
+        let lives = Lives { meta: 5, mark: 4096, chain: 0, begin: 2048 };
         let admitted = |offset, bytes: u32, life| lives.admit(&batch(offset, bytes - BATCH_BYTES as u32, life), 8, 3);
         // Before the life began: not below the life of the batch before.
         assert_eq!([2, 3, 4, 5].map(|life| admitted(1024, 512, life)), [false, true, true, true]);
