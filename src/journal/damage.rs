@@ -267,6 +267,11 @@ impl Loss {
         (self.sequence, self.offset) == (accepted.sequence, accepted.offset)
     }
 
+    /// Whether another loss begins and ends at the same places.
+    pub(super) fn is_between_the_same(&self, accepted: &Accepted) -> bool {
+        self.is_at(accepted) && self.resume_place() == accepted.resume
+    }
+
     /// Whether it is known where the chain goes on.
     pub(super) fn is_followed(&self) -> bool {
         self.resume.is_some()

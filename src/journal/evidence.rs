@@ -134,7 +134,7 @@ impl Walk<'_> {
                 let loss = Loss::in_file(self, segment, at_end, next, why);
                 // That nothing was lost but an index is for the index to say, where lives lie between: the last batch may
                 // have been void, and as many entries lost as it holds.
-                let is_new = !self.accepted.iter().any(|known| *known == loss.record());
+                let is_new = !self.accepted.iter().any(|known| loss.is_between_the_same(known));
                 let is_doubtful = is_new && loss.seems_empty() && life > self.fold.life;
                 match is_doubtful && window.index_at(self.fold.end)?.is_none_or(|index| index != self.fold.run.end()) {
                     true => loss.doubted(self),
