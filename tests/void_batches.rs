@@ -306,6 +306,36 @@ fn a_batch_that_was_cut_stays_void_where_an_accepted_loss_is_as_long_as_it() {
     }
 }
 
+// Guards: what followed an accepted loss took back a part of it, so that at the next open but one it seemed to be an empty one,
+// and a new one at that.
+#[test]
+fn an_accepted_loss_of_which_a_part_was_taken_back_is_no_other_loss() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    journal.append(&entries(1..=3, 1)).unwrap();
+    journal.append(&entries(4..=7, 1)).unwrap();
+    journal.append(&entries(8..=9, 1)).unwrap();
+    journal.set_u64(b"term", 1).unwrap();
+    let disk = disk.killed();
+    spoil_payload(&disk, &entries(4..=4, 1)[0].data);
+    spoil_header(&disk, &entries(8..=8, 1)[0].data);
+    let journal = disk.open_accepting();
+    assert!(matches!(journal.entry(8), Err(Error::Damaged(_))));
+    journal.truncate_tail(7).unwrap();
+    journal.append(&[entry(7, 2, 300)]).unwrap();
+    let mut disk = disk.killed();
+    for life in 0..3 {
+        let journal = disk.open();
+        assert_eq!(journal.entries(1..4, u64::MAX).unwrap(), entries(1..=3, 1));
+        assert!(matches!(journal.entry(4), Err(Error::Damaged(_))));
+        assert_eq!(journal.entry(7).unwrap(), entry(7, 2, 300));
+        let end = journal.state().next_index().unwrap();
+        assert_eq!(end, 8 + life);
+        journal.append(&[entry(end, 2, 20)]).unwrap();
+        disk = disk.killed();
+    }
+}
+
 // Guards: the batch that showed again was taken for part of the log, because the life that had cut it was not the present one,
 // and what follows is at the index where it ends, too: an entry that had been cut was served in place of an acknowledged one.
 #[test]
