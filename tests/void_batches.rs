@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 
 use common::{Disk, FIRST_PAYLOAD_AT, entries, entry, log};
 use raft_journal::io::sim::{Fault, Kinds, OperationKind};
-use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, Position, StableStore};
+use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, OnDamage, Position, StableStore};
 
 /// Where the header of the batch stands whose first entry has this payload, and a byte of it that says something.
 fn spoil_header(disk: &Disk, payload: &[u8]) {
@@ -241,18 +241,20 @@ fn a_batch_that_was_cut_does_not_come_back_where_the_write_over_it_never_happene
     assert_eq!(log(&disk.killed().open()), [vec![entry(1, 1, 50)], entries(2..=5, 2)].concat());
 }
 
-/// A journal in which an entry 2 of 300 bytes was cut, another entry 2 was acknowledged at its place, and a further life
-/// began; of the write of the second one, what covered the first one's never happened.
-fn cut_shown_again(acknowledged: &Entry, go_on: impl Fn(&Journal)) -> Disk {
+/// A journal in which entries from 2 on were cut, another entry 2 was acknowledged at their place, and a further life began;
+/// of the write of that one, what covered the bytes of those never happened.
+fn cut_shown_again(cut: &[Entry], acknowledged: &Entry, go_on: impl Fn(&Journal)) -> Disk {
     let disk = Disk::simulated();
     let journal = disk.open();
     journal.append(&[entry(1, 1, 50)]).unwrap();
-    drop(journal.append_pending(&[entry(2, 1, 300)]).unwrap());
+    drop(journal.append_pending(cut).unwrap());
     let disk = disk.killed();
-    let (name, at) = disk.find(&entry(2, 1, 300).data);
-    let batch = at - FIRST_PAYLOAD_AT..at + 300;
-    let cut = disk.bytes(&name)[batch.clone()].to_vec();
-    spoil_payload(&disk, &entry(2, 1, 300).data);
+    let (name, first) = disk.find(&cut[0].data);
+    let (_, last) = disk.find(&cut[cut.len() - 1].data);
+    let end = last + cut[cut.len() - 1].data.len();
+    let batch = first - FIRST_PAYLOAD_AT..end.min(first + acknowledged.data.len());
+    let shown = disk.bytes(&name)[batch.clone()].to_vec();
+    spoil_payload(&disk, &cut[0].data);
     let journal = disk.open();
     assert_eq!(log(&journal), [entry(1, 1, 50)]);
     journal.append(std::slice::from_ref(acknowledged)).unwrap();
@@ -261,7 +263,7 @@ fn cut_shown_again(acknowledged: &Entry, go_on: impl Fn(&Journal)) -> Disk {
     go_on(&journal);
     let disk = disk.killed();
     let mut bytes = disk.bytes(&name);
-    bytes[batch].copy_from_slice(&cut);
+    bytes[batch].copy_from_slice(&shown);
     disk.put(&name, &bytes);
     disk
 }
@@ -270,7 +272,7 @@ fn cut_shown_again(acknowledged: &Entry, go_on: impl Fn(&Journal)) -> Disk {
 // later, the walk came over it to what follows, which continues another one: an open refused that as a further loss.
 #[test]
 fn a_batch_that_was_cut_stays_void_where_an_accepted_loss_is_as_long_as_it() {
-    for torn in [true, false] {
+    for (torn, rest) in [(true, 7), (false, 7), (true, 2), (false, 2)] {
         let disk = Disk::simulated();
         let journal = disk.open();
         journal.append(&[entry(1, 1, 50)]).unwrap();
@@ -281,9 +283,13 @@ fn a_batch_that_was_cut_stays_void_where_an_accepted_loss_is_as_long_as_it() {
         let cut = disk.bytes(&name)[batch.clone()].to_vec();
         spoil_payload(&disk, &entry(2, 1, 300).data);
         let journal = disk.open();
-        journal.append(&[entry(2, 2, 300)]).unwrap();
-        journal.append(&entries(3..=5, 2)).unwrap();
-        journal.append(&entries(6..=7, 2)).unwrap();
+        let expected = [vec![entry(1, 1, 50), entry(2, 2, 300)], entries(3..=rest, 2)].concat();
+        for entry in &expected[1..] {
+            journal.append(std::slice::from_ref(entry)).unwrap();
+        }
+        if rest == 2 {
+            journal.set_u64(b"term", 2).unwrap();
+        }
         let disk = disk.killed();
         let mut bytes = disk.bytes(&name);
         bytes[batch].copy_from_slice(&cut);
@@ -296,14 +302,130 @@ fn a_batch_that_was_cut_stays_void_where_an_accepted_loss_is_as_long_as_it() {
         for accepts in [true, false, false] {
             let journal = if accepts { disk.open_accepting() } else { disk.open() };
             assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
-            assert_eq!(journal.entries(3..8, u64::MAX).unwrap(), entries(3..=7, 2));
+            assert_eq!(journal.state().next_index(), Some(rest + 1));
+            for entry in &expected[2..] {
+                assert_eq!(journal.entry(entry.index).unwrap(), *entry);
+            }
             disk = disk.killed();
         }
         let journal = disk.open();
         journal.repair(&[entry(2, 2, 300)]).unwrap();
-        let expected = [vec![entry(1, 1, 50), entry(2, 2, 300)], entries(3..=7, 2)].concat();
         assert_eq!(log(&disk.killed().open()), expected);
     }
+}
+
+// Guards: the batch that stands right behind another one says that it was written behind a third one, which was durable; it was
+// taken for what a crash left, and cut.
+#[test]
+fn a_batch_that_its_follower_does_not_know_is_damage_though_nothing_else_says_so() {
+    let second = |byte| Entry::new(2, 1, vec![byte; 300]);
+    let written = |second: &Entry| {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        for entry in [&entry(1, 1, 50), second, &entry(3, 1, 10)] {
+            journal.append(std::slice::from_ref(entry)).unwrap();
+        }
+        disk.killed()
+    };
+    let (disk, other) = (written(&second(1)), written(&second(2)));
+    let (name, at) = disk.find(&second(1).data);
+    let batch = at - FIRST_PAYLOAD_AT..at + 300;
+    let mut bytes = disk.bytes(&name);
+    bytes[batch.clone()].copy_from_slice(&other.bytes(&name)[batch]);
+    disk.put(&name, &bytes);
+    assert_eq!(refused(&disk), (1, Some(3)));
+    let journal = disk.open_accepting();
+    assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
+    assert_eq!(journal.entry(3).unwrap(), entry(3, 1, 10));
+    journal.repair(&[entry(1, 1, 50), second(1)]).unwrap();
+    assert_eq!(log(&disk.killed().open()), [entry(1, 1, 50), second(1), entry(3, 1, 10)]);
+}
+
+// Guards: the batch that showed again was torn, and its length led on to what follows, which continues another one: that was
+// taken for a second loss.
+#[test]
+fn a_torn_batch_that_its_follower_does_not_know_is_one_loss_with_what_stood_there() {
+    let ways: [fn(&Journal); 2] = [|_| {}, |journal| _ = journal.append(&entries(3..=4, 2)).unwrap()];
+    for way in ways {
+        let disk = cut_shown_again(&[entry(2, 1, 300)], &entry(2, 2, 300), way);
+        spoil_payload(&disk, &entry(2, 1, 300).data);
+        assert_eq!(refused(&disk), (2, Some(3)));
+        let journal = disk.open_accepting();
+        let damaged = journal.recovery_report().damaged.clone();
+        assert_eq!(damaged.iter().map(|damage| damage.indexes.first).collect::<Vec<_>>(), [2]);
+        assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
+        let end = journal.state().next_index().unwrap();
+        let rest = if end > 3 { journal.entries(3..end, u64::MAX).unwrap() } else { vec![] };
+        assert_eq!(rest, entries(3..=4, 2)[..rest.len()]);
+        journal.repair(&[entry(2, 2, 300)]).unwrap();
+        let expected = [vec![entry(1, 1, 50), entry(2, 2, 300)], rest].concat();
+        assert_eq!(log(&disk.killed().open()), expected);
+    }
+}
+
+// Guards: the batch that showed again had more entries than the log had at the mark: they were said to be there.
+#[test]
+fn a_batch_that_was_cut_with_more_entries_than_the_log_had_is_not_served() {
+    let cut: Vec<_> = (2..=5).map(|index| entry(index, 1, 100)).collect();
+    let disk = cut_shown_again(&cut, &entry(2, 2, 900), |_| {});
+    let (first, end) = refused(&disk);
+    assert!(first == 1 && end >= Some(3), "{first}..{end:?}");
+    let journal = disk.open_accepting();
+    assert!((1..=5).all(|index| journal.entry(index).is_err()));
+    journal.truncate_tail(3).unwrap();
+    journal.repair(&[entry(1, 1, 50), entry(2, 2, 900)]).unwrap();
+    journal.append(&[entry(3, 3, 20)]).unwrap();
+    let expected = [entry(1, 1, 50), entry(2, 2, 900), entry(3, 3, 20)];
+    assert_eq!(log(&disk.killed().open()), expected);
+}
+
+// Guards: of the batch that showed again only the header did, and its length led over what follows: that was taken for lost.
+#[test]
+fn a_header_that_shows_again_over_what_follows_it_costs_nothing_of_that() {
+    let rest = entries(3..=6, 2);
+    let disk = cut_shown_again(&[entry(2, 1, 900)], &entry(2, 2, 100), |journal| _ = journal.append(&rest).unwrap());
+    assert_eq!(refused(&disk), (2, Some(3)));
+    let journal = disk.open_accepting();
+    assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
+    assert_eq!(journal.entries(3..7, u64::MAX).unwrap(), rest);
+    journal.repair(&[entry(2, 2, 100)]).unwrap();
+    let expected = [vec![entry(1, 1, 50), entry(2, 2, 100)], rest].concat();
+    assert_eq!(log(&disk.killed().open()), expected);
+}
+
+// Guards: what the void batch stands in the place of had taken back entries of earlier files; they were served.
+#[test]
+fn entries_of_earlier_files_that_a_lost_batch_took_back_are_not_served() {
+    let disk = Disk::simulated();
+    let open = |disk: &Disk| disk.options().segment_bytes(8 << 10).open(&disk.dir).unwrap();
+    let journal = open(&disk);
+    let mut next = 1;
+    while journal.segments().unwrap().len() < 2 {
+        journal.append(&[entry(next, 1, 500)]).unwrap();
+        next += 1;
+    }
+    journal.append(&[entry(next, 1, 40)]).unwrap();
+    let (cut, replacement) = (entry(next + 1, 1, 300), entry(3, 2, 300));
+    drop(journal.append_pending(std::slice::from_ref(&cut)).unwrap());
+    let disk = disk.killed();
+    let (name, at) = disk.find(&cut.data);
+    let batch = at - FIRST_PAYLOAD_AT..at + 300;
+    let shown = disk.bytes(&name)[batch.clone()].to_vec();
+    spoil_payload(&disk, &cut.data);
+    let journal = open(&disk);
+    journal.replace_tail(std::slice::from_ref(&replacement)).unwrap();
+    let disk = disk.killed();
+    let journal = open(&disk);
+    journal.append(&[entry(4, 2, 10)]).unwrap();
+    let disk = disk.killed();
+    let mut bytes = disk.bytes(&name);
+    bytes[batch].copy_from_slice(&shown);
+    disk.put(&name, &bytes);
+    let (first, end) = refused(&disk);
+    assert!(first <= 3 && end == Some(4), "{first}..{end:?}");
+    let journal = disk.options().segment_bytes(8 << 10).on_damage(OnDamage::Accept).open(&disk.dir).unwrap();
+    assert!(matches!(journal.entry(3), Err(Error::Damaged(_))));
+    assert_eq!((journal.entry(4).unwrap(), journal.state().next_index()), (entry(4, 2, 10), Some(5)));
 }
 
 // Guards: what followed an accepted loss took back a part of it, so that at the next open but one it seemed to be an empty one,
@@ -354,10 +476,10 @@ fn a_batch_that_was_cut_two_lives_ago_is_not_served_where_what_follows_is_not_it
         }),
     ];
     // Of one length with the one that was cut; or longer, so that something unreadable stands between.
-    for (second, lost) in [(entry(2, 2, 300), 3), (entry(2, 2, 900), 3)] {
+    for second in [entry(2, 2, 300), entry(2, 2, 900)] {
         for (number, (next, way)) in ways.into_iter().enumerate() {
-            let disk = cut_shown_again(&second, way);
-            assert_eq!(refused(&disk), (1, Some(lost)), "way {number}");
+            let disk = cut_shown_again(&[entry(2, 1, 300)], &second, way);
+            assert_eq!(refused(&disk), (1, Some(3)), "way {number}");
             let mut disk = disk;
             for accepts in [true, false, false] {
                 let journal = if accepts { disk.open_accepting() } else { disk.open() };

@@ -134,20 +134,12 @@ impl Loss {
             () if is_next && is_start && next.is_some() => What::Range,
             () => What::File,
         };
-        // At the mark the log ended there. What this walk took for part of it beyond was void: where a write never happened,
-        // what an earlier life had left shows again.
-        let mark = walk.source.meta.mark;
-        let is_passed = mark.place() >= (sequence, offset) && (far.sequence, far.resume.offset) >= mark.place();
-        let ends_by = if is_passed { mark.next } else { u64::MAX };
-        let known = stand_in(walk, sequence);
+        let is_known = |known: &&Accepted| known.resume == (far.sequence, far.resume.offset);
         let first = match what {
-            What::Range | What::Void => match (far.first_lost(segment, walk), known) {
-                // Nothing was written between there since.
-                (_, Some(known)) if known.resume == (far.sequence, far.resume.offset) => known.first,
-                (first, Some(known)) => first.min(known.first),
-                (first, None) if first > ends_by => far.first_void(walk),
-                (first, None) => first,
-            },
+            // Nothing was written there since it was accepted.
+            What::Range | What::Void => stand_in(walk, sequence)
+                .filter(is_known)
+                .map_or_else(|| far.first_lost(segment, walk), |known| known.first),
             What::File => walk.first_behind_purged(),
             What::Index | What::Payloads { .. } => at,
         };
