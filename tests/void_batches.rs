@@ -241,9 +241,9 @@ fn a_batch_that_was_cut_does_not_come_back_where_the_write_over_it_never_happene
     assert_eq!(log(&disk.killed().open()), [vec![entry(1, 1, 50)], entries(2..=5, 2)].concat());
 }
 
-/// A journal in which entries from 2 on were cut, another entry 2 was acknowledged at their place, and a further life began;
-/// of the write of that one, what covered the bytes of those never happened.
-fn cut_shown_again(cut: &[Entry], acknowledged: &Entry, go_on: impl Fn(&Journal)) -> Disk {
+/// A journal in which entries from 2 on were cut, other ones were acknowledged in their place, one by one, and a further life
+/// began; of the write of the first of these, what covered the bytes of those never happened.
+fn cut_shown_again(cut: &[Entry], acknowledged: &[Entry], go_on: impl Fn(&Journal)) -> Disk {
     let disk = Disk::simulated();
     let journal = disk.open();
     journal.append(&[entry(1, 1, 50)]).unwrap();
@@ -252,12 +252,12 @@ fn cut_shown_again(cut: &[Entry], acknowledged: &Entry, go_on: impl Fn(&Journal)
     let (name, first) = disk.find(&cut[0].data);
     let (_, last) = disk.find(&cut[cut.len() - 1].data);
     let end = last + cut[cut.len() - 1].data.len();
-    let batch = first - FIRST_PAYLOAD_AT..end.min(first + acknowledged.data.len());
+    let batch = first - FIRST_PAYLOAD_AT..end.min(first + acknowledged[0].data.len());
     let shown = disk.bytes(&name)[batch.clone()].to_vec();
     spoil_payload(&disk, &cut[0].data);
     let journal = disk.open();
     assert_eq!(log(&journal), [entry(1, 1, 50)]);
-    journal.append(std::slice::from_ref(acknowledged)).unwrap();
+    acknowledged.iter().for_each(|entry| _ = journal.append(std::slice::from_ref(entry)).unwrap());
     let disk = disk.killed();
     let journal = disk.open();
     go_on(&journal);
@@ -347,7 +347,7 @@ fn a_batch_that_its_follower_does_not_know_is_damage_though_nothing_else_says_so
 fn a_torn_batch_that_its_follower_does_not_know_is_one_loss_with_what_stood_there() {
     let ways: [fn(&Journal); 2] = [|_| {}, |journal| _ = journal.append(&entries(3..=4, 2)).unwrap()];
     for way in ways {
-        let disk = cut_shown_again(&[entry(2, 1, 300)], &entry(2, 2, 300), way);
+        let disk = cut_shown_again(&[entry(2, 1, 300)], &[entry(2, 2, 300)], way);
         spoil_payload(&disk, &entry(2, 1, 300).data);
         assert_eq!(refused(&disk), (2, Some(3)));
         let journal = disk.open_accepting();
@@ -367,7 +367,7 @@ fn a_torn_batch_that_its_follower_does_not_know_is_one_loss_with_what_stood_ther
 #[test]
 fn a_batch_that_was_cut_with_more_entries_than_the_log_had_is_not_served() {
     let cut: Vec<_> = (2..=5).map(|index| entry(index, 1, 100)).collect();
-    let disk = cut_shown_again(&cut, &entry(2, 2, 900), |_| {});
+    let disk = cut_shown_again(&cut, &[entry(2, 2, 900)], |_| {});
     let (first, end) = refused(&disk);
     assert!(first == 1 && end >= Some(3), "{first}..{end:?}");
     let journal = disk.open_accepting();
@@ -382,12 +382,13 @@ fn a_batch_that_was_cut_with_more_entries_than_the_log_had_is_not_served() {
 // Guards: of the batch that showed again only the header did, and its length led over what follows: that was taken for lost.
 #[test]
 fn a_header_that_shows_again_over_what_follows_it_costs_nothing_of_that() {
-    let rest = entries(3..=6, 2);
-    let disk = cut_shown_again(&[entry(2, 1, 900)], &entry(2, 2, 100), |journal| _ = journal.append(&rest).unwrap());
+    let rest = entries(3..=12, 2);
+    let acknowledged = [vec![entry(2, 2, 100)], rest.clone()].concat();
+    let disk = cut_shown_again(&[entry(2, 1, 400)], &acknowledged, |_| {});
     assert_eq!(refused(&disk), (2, Some(3)));
     let journal = disk.open_accepting();
     assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
-    assert_eq!(journal.entries(3..7, u64::MAX).unwrap(), rest);
+    assert_eq!(journal.entries(3..13, u64::MAX).unwrap(), rest);
     journal.repair(&[entry(2, 2, 100)]).unwrap();
     let expected = [vec![entry(1, 1, 50), entry(2, 2, 100)], rest].concat();
     assert_eq!(log(&disk.killed().open()), expected);
@@ -426,6 +427,83 @@ fn entries_of_earlier_files_that_a_lost_batch_took_back_are_not_served() {
     let journal = disk.options().segment_bytes(8 << 10).on_damage(OnDamage::Accept).open(&disk.dir).unwrap();
     assert!(matches!(journal.entry(3), Err(Error::Damaged(_))));
     assert_eq!((journal.entry(4).unwrap(), journal.state().next_index()), (entry(4, 2, 10), Some(5)));
+}
+
+// Guards: behind the place of an accepted loss a batch showed again that had been cut, and was taken for where the log goes on.
+#[test]
+fn batches_that_were_cut_within_an_accepted_loss_are_not_where_the_log_goes_on() {
+    let disk = cut_before(|journal| drop(journal.append_pending(&[entry(3, 1, 300)]).unwrap()));
+    let (name, first) = disk.find(&entry(3, 1, 300).data);
+    let shown = disk.bytes(&name);
+    let journal = disk.open();
+    journal.append(&[entry(2, 2, 4000)]).unwrap();
+    journal.append(&entries(3..=4, 2)).unwrap();
+    journal.set_u64(b"term", 2).unwrap();
+    let disk = disk.killed();
+    let (_, at) = disk.find(&entry(2, 2, 4000).data);
+    let mut bytes = disk.bytes(&name);
+    bytes[at - FIRST_PAYLOAD_AT..first + 300].copy_from_slice(&shown[at - FIRST_PAYLOAD_AT..first + 300]);
+    bytes[at - FIRST_PAYLOAD_AT..at].fill(0);
+    disk.put(&name, &bytes);
+    assert_eq!(refused(&disk), (2, Some(3)));
+    let mut disk = disk;
+    for accepts in [true, false, false] {
+        let journal = if accepts { disk.open_accepting() } else { disk.open() };
+        assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
+        assert_eq!(journal.entries(3..5, u64::MAX).unwrap(), entries(3..=4, 2));
+        disk = disk.killed();
+    }
+}
+
+// Guards: an index whose batch header was lost, and with it nothing, between one life and the next.
+#[test]
+fn a_lost_header_of_an_index_between_two_lives_costs_nothing() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    journal.append(&entries(1..=3, 1)).unwrap();
+    journal.close().unwrap();
+    let (name, at) = disk.find(&entries(3..=3, 1)[0].data);
+    let index = (at + entries(3..=3, 1)[0].data.len()).next_multiple_of(8);
+    let journal = disk.open();
+    journal.append(&entries(4..=5, 1)).unwrap();
+    let disk = disk.killed();
+    disk.flip(&name, index + 30);
+    let mut disk = disk;
+    for _ in 0..3 {
+        let journal = disk.open();
+        assert_eq!(log(&journal), entries(1..=5, 1));
+        assert!(!journal.recovery_report().reindexed.is_empty());
+        disk = disk.killed();
+    }
+}
+
+// Guards: a seal was lost, which cost nothing, and the first batch behind it was torn: with that cut, the next open took the
+// file's loss for a real one.
+#[test]
+fn a_lost_seal_before_a_batch_that_was_torn_costs_nothing_however_often_it_is_met() {
+    let disk = Disk::simulated();
+    let open = |disk: &Disk| disk.options().segment_bytes(8 << 10).open(&disk.dir).unwrap();
+    let journal = open(&disk);
+    let mut next = 1;
+    while journal.segments().unwrap().len() < 2 {
+        journal.append_pending(&[entry(next, 1, 500)]).unwrap().wait().unwrap();
+        next += 1;
+    }
+    let (name, at) = disk.find(&entry(next - 2, 1, 500).data);
+    let disk = disk.killed();
+    spoil_payload(&disk, &entry(next - 1, 1, 500).data);
+    disk.flip(&name, (at + 500).next_multiple_of(8) + 30);
+    let expected: Vec<_> = (1..next - 1).map(|index| entry(index, 1, 500)).collect();
+    let mut disk = disk;
+    for _ in 0..3 {
+        let journal = open(&disk);
+        assert_eq!(log(&journal), expected);
+        disk = disk.killed();
+    }
+    let journal = open(&disk);
+    journal.append(&[entry(next - 1, 2, 500)]).unwrap();
+    let disk = disk.killed();
+    assert_eq!(log(&open(&disk)), [expected, vec![entry(next - 1, 2, 500)]].concat());
 }
 
 // Guards: what followed an accepted loss took back a part of it, so that at the next open but one it seemed to be an empty one,
@@ -478,7 +556,7 @@ fn a_batch_that_was_cut_two_lives_ago_is_not_served_where_what_follows_is_not_it
     // Of one length with the one that was cut; or longer, so that something unreadable stands between.
     for second in [entry(2, 2, 300), entry(2, 2, 900)] {
         for (number, (next, way)) in ways.into_iter().enumerate() {
-            let disk = cut_shown_again(&[entry(2, 1, 300)], &second, way);
+            let disk = cut_shown_again(&[entry(2, 1, 300)], std::slice::from_ref(&second), way);
             assert_eq!(refused(&disk), (1, Some(3)), "way {number}");
             let mut disk = disk;
             for accepts in [true, false, false] {
