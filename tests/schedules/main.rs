@@ -75,5 +75,5 @@ fn check(met: Met) {
     ] {
         assert!(count > 20, "only {count} {what}: {met:#?}");
     }
-    assert!(met.encrypted > 20 || cfg!(not(feature = "encryption")), "{met:#?}");
+    assert!(met.encrypted > 20 && met.rewrites > 20 || cfg!(not(feature = "encryption")), "{met:#?}");
 }

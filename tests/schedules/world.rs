@@ -42,6 +42,7 @@ pub enum Does {
     Vote(usize),
     Read,
     Purge,
+    Rewrite,
     Close,
 }
 
@@ -95,7 +96,7 @@ impl Plan {
         does.extend((purges > 0).then_some((Does::Purge, purges)));
         does.extend(closes.then_some((Does::Close, 1)));
         let jobs = (1..).zip(does).map(|(number, (does, times_max))| Job { does, times_max, number });
-        Plan {
+        let plan = Plan {
             seed,
             schedule: seed,
             races,
@@ -108,7 +109,12 @@ impl Plan {
             tail_cache_bytes: if random.one_in(2) { 0 } else { 2000 },
             // Drawn last and in any build: the schedules are the same with the feature and without it.
             is_encrypted: random.one_in(6) && cfg!(feature = "encryption"),
+        };
+        if !plan.is_encrypted {
+            return plan;
         }
+        let rewrite = Job { does: Does::Rewrite, times_max: 1 + random.below(4), number: 1 + plan.jobs.len() as u64 };
+        Plan { jobs: [plan.jobs, vec![rewrite]].concat(), ..plan }
     }
 }
 
@@ -141,6 +147,7 @@ pub struct Met {
     pub purges: u64,
     pub truncations: u64,
     pub encrypted: u64,
+    pub rewrites: u64,
     pub races_lost: u64,
     pub rotations: u64,
     pub shared_syncs: u64,
@@ -162,6 +169,7 @@ impl Met {
             purges: self.purges + other.purges,
             truncations: self.truncations + other.truncations,
             encrypted: self.encrypted + other.encrypted,
+            rewrites: self.rewrites + other.rewrites,
             races_lost: self.races_lost + other.races_lost,
             rotations: self.rotations + other.rotations,
             shared_syncs: self.shared_syncs + other.shared_syncs,
@@ -309,12 +317,24 @@ fn threads(
             Does::Vote(voter) => thread.vote(voter),
             Does::Read => thread.read(),
             Does::Purge => thread.purge(races),
+            Does::Rewrite => thread.rewrite(),
             Does::Close => thread.close(reopens),
         };
         let around = around.thread;
         schedule = schedule.thread(format!("{number}: {does:?}"), move || around(Box::new(work)));
     }
     schedule
+}
+
+#[cfg(feature = "encryption")]
+fn rewrite(journal: &Journal) -> Result<(), Error> {
+    journal.rewrite()
+}
+
+/// Only encrypted journals are.
+#[cfg(not(feature = "encryption"))]
+fn rewrite(_: &Journal) -> Result<(), Error> {
+    Ok(())
 }
 
 impl Thread {
@@ -556,6 +576,17 @@ impl Thread {
             }
             self.history().purge_promised = Some(position);
             self.met().purges += 1;
+        }
+    }
+
+    fn rewrite(&mut self) {
+        for _ in 0..self.times_max {
+            self.pause(12);
+            self.tell(|| "rewrite".into());
+            if self.answered(rewrite(&self.journal)).is_none() {
+                return;
+            }
+            self.met().rewrites += 1;
         }
     }
 
