@@ -299,8 +299,9 @@ fn every_constant_has_the_value_that_the_page_says() {
     }
     assert_eq!(segment::PAGE_HEAD_BYTES + segment::PAGE_SLOTS * segment::SLOT_BYTES, segment::PAGE_BYTES);
     assert_eq!(segment::VERSION, meta::VERSION);
-    let (version, repaired) = (meta::VERSION, meta::VERSION_REPAIRED);
-    let versions = format!("\nVersion {version}; of `meta` also {repaired}, once entries have been put back. ");
+    let (version, repaired, accepted) = (meta::VERSION, meta::VERSION_REPAIRED, meta::VERSION_ACCEPTED);
+    let put_back = format!("\nVersion {version}; of `meta` also {repaired}, once entries have been put back, ");
+    let versions = format!("{put_back}and {accepted}, once a loss is on record. ");
     assert!(PAGE.contains(&versions), "{versions}");
     let slots = format!("then slots up to {} bytes in all: {}.", segment::PAGE_BYTES, segment::PAGE_SLOTS);
     assert!(PAGE.contains(&slots), "{slots}");

@@ -5,7 +5,7 @@ mod common;
 
 use std::io::ErrorKind;
 
-use common::{Disk, FIRST_PAYLOAD_AT, entries, entry, log};
+use common::{DATA_AT, Disk, FIRST_PAYLOAD_AT, entries, entry, log};
 use raft_journal::io::sim::{Fault, Kinds, OperationKind};
 use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, OnDamage, Position, StableStore};
 
@@ -626,4 +626,225 @@ fn an_empty_journal_whose_file_was_lost_goes_on() {
     journal.append(&entries(1..=3, 1)).unwrap();
     journal.close().unwrap();
     assert_eq!(log(&disk.killed().open()), entries(1..=3, 1));
+}
+
+/// What only a walk along the batches sees, life after life: the journal is killed each time. Each open must do without
+/// accepting anything; returns the last one's disk.
+fn opens_for_lives(mut disk: Disk, lives: usize, judge: impl Fn(&Journal)) -> Disk {
+    for _ in 0..lives {
+        let journal = disk.open();
+        judge(&journal);
+        disk = disk.killed();
+    }
+    disk
+}
+
+fn is_damaged(journal: &Journal, index: u64) -> bool {
+    matches!(journal.entry(index), Err(Error::Damaged(_)))
+}
+
+// Guards: the purged position had passed the void batch, and the lost entries took fewer slots than they had indexes: what was
+// appended behind them did not fit, and was cut without a word.
+#[test]
+fn what_is_appended_behind_void_batches_stays_where_the_head_was_truncated_into_them() {
+    for truncates_before in [true, false] {
+        let disk = Disk::simulated();
+        let open = |disk: &Disk, on_damage| {
+            disk.options().segment_bytes(64 << 10).align_4k(true).on_damage(on_damage).open(&disk.dir)
+        };
+        let journal = open(&disk, OnDamage::Refuse).unwrap();
+        journal.append(&[entry(1, 1, 50)]).unwrap();
+        drop(journal.append_pending(&[entry(2, 1, 300)]).unwrap());
+        let disk = disk.killed();
+        let (name, at) = disk.find(&entry(2, 1, 300).data);
+        let batch = at - FIRST_PAYLOAD_AT..at - FIRST_PAYLOAD_AT + 4096;
+        let shown = disk.bytes(&name)[batch.clone()].to_vec();
+        spoil_payload(&disk, &entry(2, 1, 300).data);
+        let lost: Vec<_> = (2..=9).map(|index| entry(index, 2, 100)).collect();
+        let journal = open(&disk, OnDamage::Refuse).unwrap();
+        journal.append(&lost).unwrap();
+        let disk = disk.killed();
+        let journal = open(&disk, OnDamage::Refuse).unwrap();
+        if truncates_before {
+            journal.truncate_head(Position::new(3, 2)).unwrap();
+        }
+        let disk = disk.killed();
+        let mut bytes = disk.bytes(&name);
+        bytes[batch].copy_from_slice(&shown);
+        disk.put(&name, &bytes);
+        assert!(matches!(open(&disk, OnDamage::Refuse), Err(Error::Damaged(_))));
+        let journal = open(&disk, OnDamage::Accept).unwrap();
+        assert_eq!(journal.state().next_index(), Some(10));
+        let mut expected = Vec::new();
+        let mut disk = disk;
+        for index in 10..14 {
+            let journal = if index == 10 { journal.clone() } else { open(&disk, OnDamage::Refuse).unwrap() };
+            assert!(is_damaged(&journal, 9));
+            assert_eq!(journal.entries(10..index, u64::MAX).unwrap_or_default(), expected);
+            journal.append(&[entry(index, 3, 20)]).unwrap();
+            expected.push(entry(index, 3, 20));
+            if index == 11 && !truncates_before {
+                journal.truncate_head(Position::new(5, 2)).unwrap();
+            }
+            disk = disk.killed();
+        }
+    }
+}
+
+// Guards: what stands behind a void batch was lost later, its header or its body: one record took the other's place, and the void
+// batch was served, or the next open refused what had been accepted.
+#[test]
+fn what_follows_a_void_batch_is_another_loss() {
+    for (header, closes) in [(true, false), (false, false), (true, true), (false, true)] {
+        let disk = cut_shown_again(&[entry(2, 1, 300)], &[entry(2, 2, 300)], |journal| {
+            if !closes {
+                journal.append(&[entry(3, 2, 300)]).unwrap();
+                journal.append(&[entry(4, 2, 300)]).unwrap();
+            }
+        });
+        let journal = disk.open_accepting();
+        let index = if closes { 3 } else { 5 };
+        assert!(is_damaged(&journal, 2));
+        if closes {
+            journal.close().unwrap();
+        }
+        let journal = if closes { disk.open() } else { journal };
+        if closes {
+            journal.append(&[entry(3, 2, 300)]).unwrap();
+        }
+        let disk = opens_for_lives(disk.killed(), 2, |journal| assert!(is_damaged(journal, 2)));
+        let journal = disk.open();
+        journal.append(&[entry(journal.state().next_index().unwrap(), 3, 40)]).unwrap();
+        let disk = disk.killed();
+        let (name, at) = disk.find(&entry(3, 2, 300).data);
+        let at = if closes { disk.find(&entry(1, 1, 50).data).1 + (300 + 50 + 2 * FIRST_PAYLOAD_AT) } else { at };
+        let start = if closes { at.next_multiple_of(8) - FIRST_PAYLOAD_AT } else { at - FIRST_PAYLOAD_AT };
+        disk.flip(&name, start + if header { 30 } else { 72 + 30 });
+        let disk = match disk.try_open() {
+            Err(Error::Damaged(_)) => {
+                let _journal = disk.open_accepting();
+                disk.killed()
+            }
+            opened => {
+                let journal = opened.unwrap();
+                assert!(is_damaged(&journal, 2));
+                disk.killed()
+            }
+        };
+        opens_for_lives(disk, 3, |journal| {
+            assert!(is_damaged(journal, 2), "header {header}, closes {closes}");
+            assert!(journal.state().next_index() > Some(index));
+        });
+    }
+}
+
+// Guards: the log was replaced from below the file that void batches stand in: the next open refused what had been accepted.
+#[test]
+fn a_replacement_from_an_earlier_file_leaves_the_accepted_loss_of_void_batches_what_it_is() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    let mut next = 1;
+    while disk.chain().len() < 2 {
+        journal.append(&[entry(next, 1, 300)]).unwrap();
+        next += 1;
+    }
+    let (cut, lost) = (entry(next, 1, 300), entry(next, 2, 300));
+    drop(journal.append_pending(std::slice::from_ref(&cut)).unwrap());
+    let disk = disk.killed();
+    let (name, at) = disk.find(&cut.data);
+    let batch = at - FIRST_PAYLOAD_AT..at + 300;
+    let shown = disk.bytes(&name)[batch.clone()].to_vec();
+    spoil_payload(&disk, &cut.data);
+    let journal = disk.open();
+    journal.append(std::slice::from_ref(&lost)).unwrap();
+    let disk = disk.killed();
+    let disk = opens_for_lives(disk, 1, |_| {});
+    let mut bytes = disk.bytes(&name);
+    bytes[batch].copy_from_slice(&shown);
+    disk.put(&name, &bytes);
+    assert_eq!(refused(&disk).1, Some(next + 1));
+    let journal = disk.open_accepting();
+    journal.replace_tail(&entries(5..=6, 3)).unwrap();
+    opens_for_lives(disk.killed(), 3, |journal| {
+        assert_eq!(journal.entries(5..7, u64::MAX).unwrap(), entries(5..=6, 3));
+        assert_eq!(journal.state().next_index(), Some(7));
+        assert_eq!(journal.entry(4).unwrap(), entry(4, 1, 300));
+    });
+}
+
+// Guards: a seal that a crash had cut showed again where the write over it never happened, and led to the next file: all that the
+// log went on with in this one was gone, and open said nothing.
+#[test]
+fn a_seal_that_was_cut_does_not_end_its_file() {
+    for later_life in [true, false] {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        journal.append(&[entry(1, 1, 300)]).unwrap();
+        let (name, at) = disk.find(&entry(1, 1, 300).data);
+        let seal = (at + 300).next_multiple_of(8);
+        let before = disk.bytes(&name);
+        // Too large for what is left of the file.
+        drop(journal.append_pending(&[entry(2, 1, 7800)]).unwrap());
+        let sealed = disk.bytes(&name);
+        assert!(disk.chain().len() == 2 && before != sealed);
+        let successor = disk.chain()[1].clone();
+        // The power goes before the sync: neither the seal is there, nor what follows it.
+        let disk = disk.killed();
+        disk.put(&name, &before);
+        let mut blank = disk.bytes(&successor);
+        blank[DATA_AT..].fill(0);
+        disk.put(&successor, &blank);
+        let journal = disk.open();
+        assert_eq!(log(&journal), [entry(1, 1, 300)]);
+        let expected: Vec<_> = (1..=6).map(|index| entry(index, index.min(2), 300)).collect();
+        expected[1..].iter().for_each(|entry| _ = journal.append(std::slice::from_ref(entry)).unwrap());
+        let disk = disk.killed();
+        let disk =
+            if later_life { opens_for_lives(disk, 1, |journal| assert_eq!(log(journal), expected)) } else { disk };
+        let mut bytes = disk.bytes(&name);
+        let shown = seal..seal + 72 + 56 + 16 + 8 + 8;
+        bytes[shown.clone()].copy_from_slice(&sealed[shown]);
+        disk.put(&name, &bytes);
+        assert_eq!(refused(&disk).0, 2, "later life {later_life}");
+        let journal = disk.open_accepting();
+        assert_eq!(
+            (journal.entry(1).unwrap(), journal.entries(3..7, u64::MAX).unwrap()),
+            (expected[0].clone(), expected[2..].to_vec())
+        );
+    }
+}
+
+// Guards: what the lost batch had taken back of earlier files was served, where something unreadable stands behind the void one.
+#[test]
+fn entries_of_earlier_files_that_a_longer_lost_batch_took_back_are_not_served() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    let mut next = 1;
+    while disk.chain().len() < 2 {
+        journal.append(&[entry(next, 1, 300)]).unwrap();
+        next += 1;
+    }
+    let cut = entry(next, 1, 200);
+    drop(journal.append_pending(std::slice::from_ref(&cut)).unwrap());
+    let disk = disk.killed();
+    let (name, at) = disk.find(&cut.data);
+    let batch = at - FIRST_PAYLOAD_AT..at + 200;
+    let shown = disk.bytes(&name)[batch.clone()].to_vec();
+    spoil_payload(&disk, &cut.data);
+    // As many entries, from further back.
+    let lost: Vec<_> = (3..=next).map(|index| entry(index, 2, 60)).collect();
+    let journal = disk.open();
+    journal.replace_tail(&lost).unwrap();
+    let disk = disk.killed();
+    let journal = disk.open();
+    journal.append(&[entry(next + 1, 2, 20)]).unwrap();
+    let disk = disk.killed();
+    let mut bytes = disk.bytes(&name);
+    bytes[batch].copy_from_slice(&shown);
+    disk.put(&name, &bytes);
+    let (first, end) = refused(&disk);
+    assert!(first <= 3 && end == Some(next + 1), "{first}..{end:?}");
+    let journal = disk.open_accepting();
+    assert!((3..=next).all(|index| is_damaged(&journal, index)));
+    assert_eq!(journal.entry(next + 1).unwrap(), entry(next + 1, 2, 20));
 }

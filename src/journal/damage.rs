@@ -85,12 +85,24 @@ impl FarSide {
         first.max(lowest)
     }
 
+    /// The entries that are lost between where `walk` stands in `segment` and here, half-open.
+    fn lost_before(&self, segment: &Segment, walk: &Walk<'_>) -> (u64, u64) {
+        let (first, run) = (self.first_lost(segment, walk), &walk.fold.run);
+        let (first, end) = match stand_in(walk, segment.sequence) {
+            // Nothing was written there since it was accepted.
+            Some(known) if known.resume == (self.sequence, self.resume.offset) => (known.first, known.end),
+            // What void batches stand in the place of stays lost, whatever is lost behind it.
+            Some(known) if known.void => (first.min(known.first), self.index),
+            _ => (first, self.index),
+        };
+        (if run.slots.is_empty() { first } else { first.min(run.end()) }, end)
+    }
+
     /// The first entry that may be lost where batches that the walk took in were void: any of this file.
     fn first_void(&self, walk: &Walk<'_>) -> u64 {
         // What they superseded in earlier files is lost as well, where that is more than what the void ones did.
         let base = if self.base < walk.fold.base { self.base } else { u64::MAX };
-        let first = walk.fold.run.first.min(base).min(self.index);
-        first.max(walk.first_behind_purged().min(self.index))
+        walk.fold.run.first.min(base)
     }
 }
 
@@ -124,7 +136,9 @@ impl Loss {
         let is_start = walk.data_start_of(far.sequence) == Some(far.resume.offset);
         let goes_on = is_start && far.sequence != sequence && far.resume.chain == walk.fold.chain;
         let begun = stand_in(walk, sequence).filter(|known| goes_on && known.first < known.end);
+        let is_void = stand_in(walk, sequence).is_some_and(|known| known.void);
         let what = match () {
+            () if far.sequence == sequence && is_void => What::Void,
             () if far.sequence == sequence => What::Range,
             // The file that an open began when it accepted the loss of what followed here.
             () if begun.is_some() => What::File,
@@ -134,19 +148,12 @@ impl Loss {
             () if is_next && is_start && next.is_some() => What::Range,
             () => What::File,
         };
-        let is_known = |known: &&Accepted| known.resume == (far.sequence, far.resume.offset);
-        let first = match what {
-            // Nothing was written there since it was accepted.
-            What::Range | What::Void => stand_in(walk, sequence)
-                .filter(is_known)
-                .map_or_else(|| far.first_lost(segment, walk), |known| known.first),
-            What::File => walk.first_behind_purged(),
-            What::Index | What::Payloads { .. } => at,
+        let (first, end) = match what {
+            What::Range | What::Void => far.lost_before(segment, walk),
+            What::File => (walk.first_behind_purged(), begun.map_or(far.index, |known| known.end)),
+            What::Index | What::Payloads { .. } => (at, at),
         };
-        let end = match what {
-            What::Index => first,
-            _ => begun.map_or(far.index, |known| known.end).max(first),
-        };
+        let end = end.max(first);
         let resume = (far.sequence == sequence || walk.is_whole(far.sequence)).then_some(far.resume);
         // The entries before it take slots, too.
         let kept = first.saturating_sub(walk.fold.run.first).min(walk.fold.run.slots.len() as u64);
@@ -158,12 +165,10 @@ impl Loss {
     /// Of what void batches stand in the place of, up to where `walk` stands: there the log goes on from another batch than
     /// the last one, as `next` says, or `meta`'s mark. How far back they reach, nobody knows.
     pub(super) fn of_void(walk: &Walk<'_>, segment: &Segment, next: Option<BatchHeader>, why: DamageKind) -> Loss {
-        let (sequence, offset) = (segment.sequence, walk.fold.end);
+        let (sequence, offset) = (segment.sequence, walk.fold.last);
         let far = next.map_or_else(|| FarSide::at_mark(walk), |y| FarSide::at_batch(sequence, &y));
         let first = far.first_void(walk);
-        let kept = first.saturating_sub(walk.fold.run.first).min(walk.fold.run.slots.len() as u64);
-        let count_max = count_max(segment).saturating_sub(kept);
-        let (end, resume) = (Some(far.index.max(first)), Some(far.resume));
+        let (end, resume, count_max) = (Some(far.index.max(first)), Some(far.resume), count_max(segment));
         Loss { sequence, offset, first, end, is_open: false, resume, why, what: What::Void, count_max }
     }
 
@@ -173,17 +178,19 @@ impl Loss {
     }
 
     /// The same where the last batch may have been void.
-    pub(super) fn doubted(self, walk: &Walk<'_>) -> Loss {
-        let first = walk.fold.run.first.max(walk.first_behind_purged()).min(self.first);
+    pub(super) fn doubted(self, walk: &Walk<'_>, next: Option<(u64, BatchHeader)>) -> Loss {
+        let far = next.map_or_else(|| FarSide::at_mark(walk), |(found, y)| FarSide::at_batch(found, &y));
+        let first = far.first_void(walk).min(self.first);
         let count_max = self.count_max.saturating_add(self.first - first);
-        Loss { first, what: What::Void, count_max, ..self }
+        Loss { offset: walk.fold.last, first, what: What::Void, count_max, ..self }
     }
 
     /// One that was accepted, of which nothing is there to tell but its record; the chain goes on with this value. `next` is
     /// the log's next index before it.
     pub(super) fn again(known: &Accepted, chain: u32, next: u64, segment: Option<&Segment>, why: DamageKind) -> Loss {
-        let &Accepted { sequence, offset, first, end, resume: (to, at) } = known;
+        let &Accepted { sequence, offset, first, end, resume: (to, at), void } = known;
         let what = match () {
+            () if to == sequence && void => What::Void,
             () if to == sequence => What::Range,
             () if first == end && next == end => What::Index,
             () => What::File,
@@ -261,7 +268,7 @@ impl Loss {
 
     /// Whether another loss begins and ends at the same places.
     pub(super) fn is_between_the_same(&self, accepted: &Accepted) -> bool {
-        self.is_at(accepted) && self.resume_place() == accepted.resume
+        self.is_at(accepted) && [Accepted::UNKNOWN, self.resume_place()].contains(&accepted.resume)
     }
 
     /// Whether it is known where the chain goes on.
@@ -304,7 +311,8 @@ impl Loss {
 
     pub(super) fn record(&self) -> Accepted {
         let Loss { sequence, offset, first, end, .. } = *self;
-        Accepted { sequence, offset, first, end: end.unwrap_or(first), resume: self.resume_place() }
+        let (end, void) = (end.unwrap_or(first), matches!(self.what, What::Void));
+        Accepted { sequence, offset, first, end, resume: self.resume_place(), void }
     }
 
     /// What is lost, once it is accepted: up to where the log goes on.
@@ -338,7 +346,7 @@ impl Loss {
                 if end > self.first {
                     fold.log_first.get_or_insert(self.first);
                 }
-                (self.first..end).for_each(|_| fold.run.push_lost());
+                (fold.run.end()..end).for_each(|_| fold.run.push_lost());
             }
             What::File => {
                 fold.replace_from(self.first, self.offset);

@@ -95,8 +95,8 @@ impl Walk<'_> {
                 Ok(Behind::Nothing)
             }
             Verdict::Damaged(why) => {
-                let followed = self.has_followed(place) && (is_astray || contradiction.is_some());
-                let loss = match followed {
+                let is_void = self.fold.last != 0 && (is_astray || contradiction.is_some());
+                let loss = match is_void {
                     true => Loss::of_void(self, segment, contradiction.filter(|_| !is_astray), why),
                     false => self.lost_behind(segment, window, (at_end, is_astray), (&beyond, later), lives, why)?,
                 };
@@ -135,9 +135,9 @@ impl Walk<'_> {
                 // That nothing was lost but an index is for the index to say, where lives lie between: the last batch may
                 // have been void, and as many entries lost as it holds.
                 let is_new = !self.accepted.iter().any(|known| loss.is_between_the_same(known));
-                let is_doubtful = is_new && loss.seems_empty() && life > self.fold.life;
-                match is_doubtful && window.index_at(self.fold.end)?.is_none_or(|index| index != self.fold.run.end()) {
-                    true => loss.doubted(self),
+                let is_doubtful = is_new && self.fold.last != 0 && loss.seems_empty() && life > self.fold.life;
+                match is_doubtful && !self.has_index(window, next)? {
+                    true => loss.doubted(self, next),
                     false => loss,
                 }
             }
@@ -157,10 +157,12 @@ impl Walk<'_> {
         Ok(header.filter(|header| lives.admit(header, segment.align, life) && header.chain != check))
     }
 
-    /// Whether what ends where the walk stands is a batch of this file that it took in.
-    fn has_followed(&self, place: (u64, u32)) -> bool {
-        let resumes_here = |known: &Accepted| known.resume == place && (known.sequence, known.offset) != place;
-        place.1 > self.start.offset && !self.accepted.iter().any(resumes_here)
+    /// Whether an index stands where the walk does, be its batch header right or not: what it says of itself, or, of a seal,
+    /// what the trailer does and what follows it.
+    fn has_index(&self, window: &mut Window<'_>, next: Option<(u64, BatchHeader)>) -> Result<bool> {
+        let seal = window.trailer()?.map(|trailer| (trailer.seal_offset, trailer.seal_check));
+        let is_seal = next.is_some_and(|(_, y)| seal == Some((self.fold.end, y.chain)));
+        Ok(is_seal || window.index_at(self.fold.end)? == Some(self.fold.run.end()))
     }
 
     /// All that authenticates beyond the end, in the same file. Behind `meta`'s mark, batches of earlier lives are void,

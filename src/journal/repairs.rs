@@ -226,7 +226,8 @@ impl Repairs {
     ) -> Result<Vec<(Accepted, Vec<u64>)>> {
         let (fs, keys) = (&*options.file_system, options.keys.as_ref());
         let mut healed = Vec::new();
-        for lost in &self.accepted {
+        // What stands where batches were void tells nothing.
+        for lost in self.accepted.iter().filter(|lost| !lost.void) {
             let is_of = |record: &Repaired| record.sequence == lost.sequence && record.place <= Repaired::SEALED;
             if !self.list.iter().any(|(record, _)| is_of(record)) {
                 continue;

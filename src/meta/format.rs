@@ -243,7 +243,7 @@ fn put_accepted(bytes: &mut Vec<u8>, accepted: &Accepted) {
     bytes.put_u64_le(accepted.first);
     bytes.put_u64_le(accepted.end);
     bytes.put_u64_le(accepted.resume.0);
-    bytes.put_u32_le(accepted.resume.1);
+    bytes.put_u32_le(accepted.resume.1 | u32::from(accepted.void));
 }
 
 fn put_repaired(bytes: &mut Vec<u8>, repaired: &Repaired) {
@@ -347,16 +347,21 @@ fn take(rest: &mut Bytes, len: usize) -> Option<Bytes> {
 
 fn take_accepted(rest: &mut Bytes, accepted_bytes: usize) -> Option<Accepted> {
     let bytes = take(rest, accepted_bytes)?;
-    let resume = match bytes.get(ACCEPTED_OLD_BYTES..ACCEPTED_BYTES) {
-        Some(resume) => (LittleEndian::read_u64(resume), LittleEndian::read_u32(&resume[8..])),
-        None => Accepted::UNKNOWN,
+    // No batch begins at an odd place: the lowest bit of the offset is a flag.
+    let ((resumed, offset), void) = match bytes.get(ACCEPTED_OLD_BYTES..ACCEPTED_BYTES) {
+        Some(resume) => {
+            let offset = LittleEndian::read_u32(&resume[8..]);
+            ((LittleEndian::read_u64(resume), offset & !1), offset & 1 != 0)
+        }
+        None => (Accepted::UNKNOWN, false),
     };
     Some(Accepted {
         sequence: LittleEndian::read_u64(&bytes[0..]),
         offset: LittleEndian::read_u32(&bytes[8..]),
         first: LittleEndian::read_u64(&bytes[12..]),
         end: LittleEndian::read_u64(&bytes[20..]),
-        resume,
+        resume: (resumed, offset),
+        void,
     })
 }
 
@@ -392,7 +397,7 @@ pub(crate) mod tests {
             mark: Mark { sequence: 4, offset: 2, chain: 3, next: 4, last_term: 5, base: 6, replacing: 7, index: 8 },
             purged: Some(Position::new(3, 2)),
             start: Some(ChainStart { sequence: 9, salt: 10, offset: 11, chain: 12, base: 13 }),
-            accepted: vec![Accepted { sequence: 1, offset: 2, first: 3, end: 4, resume: (5, 6) }],
+            accepted: vec![Accepted { sequence: 1, offset: 2, first: 3, end: 4, resume: (5, 8), void: true }],
             repaired: vec![Repaired { sequence: 1, place: 2, first: 3, end: 4, file: 5, salt: 6 }],
             pairs: [("vote", "me"), ("term", "")].map(|(k, v)| (Bytes::from(k), Bytes::from(v))).into(),
             generation,
@@ -441,7 +446,7 @@ pub(crate) mod tests {
         let mut bytes = [head, &rest[..ACCEPTED_OLD_BYTES], &rest[ACCEPTED_BYTES..]].concat();
         LittleEndian::write_u32(&mut bytes[VERSION_AT..], VERSION_REPAIRED);
         let mut expected = state(7);
-        expected.accepted[0].resume = Accepted::UNKNOWN;
+        (expected.accepted[0].resume, expected.accepted[0].void) = (Accepted::UNKNOWN, false);
         assert_eq!(parse(&finish(bytes)), Ok(expected));
     }
 

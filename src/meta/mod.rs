@@ -111,15 +111,22 @@ pub(crate) struct Accepted {
     /// The segment and the offset where the chain goes on: with another end, it is another loss that begins at the same
     /// place. [`UNKNOWN`](Self::UNKNOWN) in a record of an older format.
     pub(crate) resume: (u64, u32),
+    /// Whether a batch that stands at the place is none of the log's, whatever it says.
+    pub(crate) void: bool,
 }
 
 impl Accepted {
     pub(crate) const UNKNOWN: (u64, u32) = (0, 0);
 
-    /// Those that begin in one segment: where, and where the chain goes on in it; `u32::MAX` where it does so in a later one.
+    /// Those that begin in one segment: where, and where a batch that stands there would have to end, which is where the chain
+    /// goes on. No batch ends at `u32::MAX`, for that is in a later one, nor at 0, for none that stands there counts.
     pub(crate) fn within(all: &[Accepted], sequence: u64) -> Vec<(u32, u32)> {
         let is_in = |lost: &&Accepted| lost.sequence == sequence && lost.resume != Accepted::UNKNOWN;
-        let end = |lost: &Accepted| if lost.resume.0 == sequence { lost.resume.1 } else { u32::MAX };
+        let end = |lost: &Accepted| match lost.resume {
+            _ if lost.void => 0,
+            (resumed, offset) if resumed == sequence => offset,
+            _ => u32::MAX,
+        };
         all.iter().filter(is_in).map(|lost| (lost.offset, end(lost))).collect()
     }
 }

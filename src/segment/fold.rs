@@ -19,6 +19,8 @@ pub(crate) struct Fold {
     pub(crate) chain: u32,
     /// Where the next batch goes.
     pub(crate) end: u32,
+    /// Where the last batch begins that was taken in, if it ends there; else 0.
+    pub(crate) last: u32,
     /// The last batch's life.
     pub(crate) life: u32,
     /// The log's oldest entry, in whatever segment.
@@ -37,6 +39,7 @@ impl Fold {
             carried: (base, 0),
             chain,
             end,
+            last: 0,
             life: 0,
             log_first: None,
             purged,
@@ -56,8 +59,8 @@ impl Fold {
 
     /// All but the run.
     pub(crate) fn without_run(&self) -> Fold {
-        let &Fold { base, replacing, carried, chain, end, life, log_first, purged, .. } = self;
-        Fold { run: Run::default(), base, replacing, carried, chain, end, life, log_first, purged }
+        let &Fold { base, replacing, carried, chain, end, last, life, log_first, purged, .. } = self;
+        Fold { run: Run::default(), base, replacing, carried, chain, end, last, life, log_first, purged }
     }
 
     /// Whether a batch may start at this index: no hole, except in a log that is empty and was never purged.
@@ -82,7 +85,7 @@ impl Fold {
             }
         }
         self.skip_to(header.check, end);
-        self.life = header.life;
+        (self.last, self.life) = (header.offset, header.life);
     }
 
     /// Takes in at once what an index says of all batches before it. Without its slots for a segment that is sealed.
@@ -100,8 +103,7 @@ impl Fold {
 
     /// Continues behind a place whose content is dealt with.
     pub(crate) fn skip_to(&mut self, chain: u32, end: u32) {
-        self.chain = chain;
-        self.end = end;
+        (self.chain, self.end, self.last) = (chain, end, 0);
         self.carried = (self.base, self.replacing);
     }
 

@@ -209,6 +209,21 @@ impl<'a> Window<'a> {
         Ok(None)
     }
 
+    /// Whether the log went on in this file behind a seal that ends at `end`: so the seal was void by then, and shows again.
+    fn goes_on_behind(&mut self, seal: &BatchHeader, end: u32, lives: Lives) -> Result<bool> {
+        if (end..u32::MAX).contains(&lives.mark) && (lives.mark, lives.chain) != (end, seal.check) {
+            return Ok(true);
+        }
+        let mut at = seal.offset;
+        while let Some(header) = self.next_header(at, seal.life)? {
+            if header.offset >= end && lives.admit(&header, self.segment.align, seal.life) {
+                return Ok(true);
+            }
+            at = header.offset;
+        }
+        Ok(false)
+    }
+
     /// The next place from `at` on whose bytes say that they are a header right there: nearly all others are sorted
     /// out by this, at a few instructions each.
     fn next_candidate(&mut self, mut at: u32) -> Result<Option<u32>> {
@@ -410,6 +425,9 @@ pub(crate) fn scan(
         }
         match body {
             Body::Entries(entries) => fold.apply(&header, end, &entries),
+            Body::Index(..) if header.kind == Kind::Seal && window.goes_on_behind(&header, end, lives)? => {
+                return Ok(Stop::End(AtEnd::Nothing));
+            }
             Body::Index(summary, _) if header.kind == Kind::Seal => {
                 fold.apply(&header, end, &[]);
                 return Ok(Stop::Sealed(header, summary));
