@@ -241,13 +241,13 @@ fn a_batch_that_was_cut_does_not_come_back_where_the_write_over_it_never_happene
     assert_eq!(log(&disk.killed().open()), [vec![entry(1, 1, 50)], entries(2..=5, 2)].concat());
 }
 
-/// A journal in which entries from 2 on were cut, other ones were acknowledged in their place, one by one, and a further life
+/// A journal in which entries from 2 on were cut, each a batch, other ones were acknowledged in their place, one by one, and a further life
 /// began; of the write of the first of these, what covered the bytes of those never happened.
 fn cut_shown_again(cut: &[Entry], acknowledged: &[Entry], go_on: impl Fn(&Journal)) -> Disk {
     let disk = Disk::simulated();
     let journal = disk.open();
     journal.append(&[entry(1, 1, 50)]).unwrap();
-    drop(journal.append_pending(cut).unwrap());
+    cut.iter().for_each(|entry| drop(journal.append_pending(std::slice::from_ref(entry)).unwrap()));
     let disk = disk.killed();
     let (name, first) = disk.find(&cut[0].data);
     let (_, last) = disk.find(&cut[cut.len() - 1].data);
@@ -735,6 +735,52 @@ fn what_follows_a_void_batch_is_another_loss() {
             assert!(is_damaged(journal, 2), "header {header}, closes {closes}");
             assert!(journal.state().next_index() > Some(index));
         });
+    }
+}
+
+// Guards: of two void batches only the last one was known as that, once what followed them was lost as well.
+#[test]
+fn all_of_several_void_batches_stay_lost_when_what_follows_them_is() {
+    let cut = [entry(2, 1, 100), entry(3, 1, 100)];
+    let disk = cut_shown_again(&cut, &[entry(2, 2, 292)], |journal| {
+        journal.append(&[entry(3, 2, 50)]).unwrap();
+        journal.append(&[entry(4, 2, 60)]).unwrap();
+    });
+    assert_eq!(refused(&disk), (1, Some(3)));
+    let journal = disk.open_accepting();
+    assert!(is_damaged(&journal, 2));
+    assert_eq!(journal.entries(3..5, u64::MAX).unwrap(), [entry(3, 2, 50), entry(4, 2, 60)]);
+    let disk = opens_for_lives(disk.killed(), 2, |journal| assert!(is_damaged(journal, 2)));
+    spoil_header(&disk, &entry(3, 2, 50).data);
+    assert_eq!(refused(&disk).1, Some(4));
+    let journal = disk.open_accepting();
+    assert!(is_damaged(&journal, 2));
+    opens_for_lives(disk.killed(), 2, |journal| {
+        assert!(is_damaged(journal, 2) && is_damaged(journal, 3));
+        assert_eq!(journal.entry(4).unwrap(), entry(4, 2, 60));
+    });
+}
+
+// Guards: a seal that was the first batch of a life was lost as a whole: its trailer tells that nothing else was.
+#[test]
+fn a_lost_seal_between_two_lives_costs_nothing() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    journal.append(&[entry(1, 1, 300)]).unwrap();
+    let (name, at) = disk.find(&entry(1, 1, 300).data);
+    let seal = (at + 300).next_multiple_of(8);
+    let disk = disk.killed();
+    let journal = disk.open();
+    journal.append(&[entry(2, 1, 7800)]).unwrap();
+    let mut disk = disk.killed();
+    assert_eq!(disk.chain().len(), 2);
+    let mut bytes = disk.bytes(&name);
+    bytes[seal..seal + 72 + 56 + 16 + 8 + 8].fill(0);
+    disk.put(&name, &bytes);
+    for _ in 0..3 {
+        let journal = disk.open();
+        assert_eq!(log(&journal), [entry(1, 1, 300), entry(2, 1, 7800)]);
+        disk = disk.killed();
     }
 }
 

@@ -87,15 +87,14 @@ impl FarSide {
 
     /// The entries that are lost between where `walk` stands in `segment` and here, half-open.
     fn lost_before(&self, segment: &Segment, walk: &Walk<'_>) -> (u64, u64) {
-        let (first, run) = (self.first_lost(segment, walk), &walk.fold.run);
-        let (first, end) = match stand_in(walk, segment.sequence) {
+        let first = self.first_lost(segment, walk);
+        match stand_in(walk, segment.sequence) {
             // Nothing was written there since it was accepted.
             Some(known) if known.resume == (self.sequence, self.resume.offset) => (known.first, known.end),
             // What void batches stand in the place of stays lost, whatever is lost behind it.
             Some(known) if known.void => (first.min(known.first), self.index),
             _ => (first, self.index),
-        };
-        (if run.slots.is_empty() { first } else { first.min(run.end()) }, end)
+        }
     }
 
     /// The first entry that may be lost where batches that the walk took in were void: any of this file.
@@ -136,9 +135,7 @@ impl Loss {
         let is_start = walk.data_start_of(far.sequence) == Some(far.resume.offset);
         let goes_on = is_start && far.sequence != sequence && far.resume.chain == walk.fold.chain;
         let begun = stand_in(walk, sequence).filter(|known| goes_on && known.first < known.end);
-        let is_void = stand_in(walk, sequence).is_some_and(|known| known.void);
         let what = match () {
-            () if far.sequence == sequence && is_void => What::Void,
             () if far.sequence == sequence => What::Range,
             // The file that an open began when it accepted the loss of what followed here.
             () if begun.is_some() => What::File,
@@ -188,9 +185,8 @@ impl Loss {
     /// One that was accepted, of which nothing is there to tell but its record; the chain goes on with this value. `next` is
     /// the log's next index before it.
     pub(super) fn again(known: &Accepted, chain: u32, next: u64, segment: Option<&Segment>, why: DamageKind) -> Loss {
-        let &Accepted { sequence, offset, first, end, resume: (to, at), void } = known;
+        let &Accepted { sequence, offset, first, end, resume: (to, at), .. } = known;
         let what = match () {
-            () if to == sequence && void => What::Void,
             () if to == sequence => What::Range,
             () if first == end && next == end => What::Index,
             () => What::File,
@@ -346,7 +342,7 @@ impl Loss {
                 if end > self.first {
                     fold.log_first.get_or_insert(self.first);
                 }
-                (fold.run.end()..end).for_each(|_| fold.run.push_lost());
+                (self.first..end).for_each(|_| fold.run.push_lost());
             }
             What::File => {
                 fold.replace_from(self.first, self.offset);

@@ -209,21 +209,6 @@ impl<'a> Window<'a> {
         Ok(None)
     }
 
-    /// Whether the log went on in this file behind a seal that ends at `end`: so the seal was void by then, and shows again.
-    fn goes_on_behind(&mut self, seal: &BatchHeader, end: u32, lives: Lives) -> Result<bool> {
-        if (end..u32::MAX).contains(&lives.mark) && (lives.mark, lives.chain) != (end, seal.check) {
-            return Ok(true);
-        }
-        let mut at = seal.offset;
-        while let Some(header) = self.next_header(at, seal.life)? {
-            if header.offset >= end && lives.admit(&header, self.segment.align, seal.life) {
-                return Ok(true);
-            }
-            at = header.offset;
-        }
-        Ok(false)
-    }
-
     /// The next place from `at` on whose bytes say that they are a header right there: nearly all others are sorted
     /// out by this, at a few instructions each.
     fn next_candidate(&mut self, mut at: u32) -> Result<Option<u32>> {
@@ -345,6 +330,11 @@ impl Lives {
         if offset >= self.mark.min(self.begin) { self.meta.max(before) } else { before }
     }
 
+    /// Whether the mark stands in this file behind a seal that ends at `end`, or there and says otherwise.
+    fn go_on_behind(&self, seal: &BatchHeader, end: u32) -> bool {
+        (end..u32::MAX).contains(&self.mark) && (self.mark, self.chain) != (end, seal.check)
+    }
+
     /// Whether a batch counts, behind one of life `before`: it is not of an earlier life than counts there, nor on both
     /// sides of the mark or of the life's beginning, where a batch ended. Where a write never happened, what an earlier life
     /// left may show again.
@@ -425,7 +415,8 @@ pub(crate) fn scan(
         }
         match body {
             Body::Entries(entries) => fold.apply(&header, end, &entries),
-            Body::Index(..) if header.kind == Kind::Seal && window.goes_on_behind(&header, end, lives)? => {
+            // The log went on in this file: the seal was void by then, and shows again.
+            Body::Index(..) if header.kind == Kind::Seal && lives.go_on_behind(&header, end) => {
                 return Ok(Stop::End(AtEnd::Nothing));
             }
             Body::Index(summary, _) if header.kind == Kind::Seal => {
