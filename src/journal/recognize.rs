@@ -9,8 +9,10 @@ use crate::io;
 use crate::mutate::{self, Mutation};
 use crate::segment::Segment;
 use crate::segment::cipher::Prefix;
-use crate::segment::format::{ENCRYPTED_TEXT_AT, ENTRY_BYTES};
+use crate::segment::format::{BATCH_BYTES, ENCRYPTED_TEXT_AT, ENTRY_BYTES};
 use crate::segment::index::Slot;
+use crate::segment::reader::announced_bytes;
+use crate::segment::recover::Window;
 use crate::segment::repair::Stood;
 use crate::segment::writer::{self, Compression};
 
@@ -28,7 +30,7 @@ impl Core {
     /// In an encrypted segment the checksum is over what the entry was encrypted to, which depends on its batch's random
     /// bits. They stand with each of the batch's entries: with this one, if they are not damaged too, and with its
     /// neighbours. Where no bits that are found give the checksum, that refutes the entry if those that stand with it are those of
-    /// a neighbour that can be read, and proves nothing otherwise: what swapped sectors brought may agree, too.
+    /// a neighbour of the same batch that can be read, and proves nothing otherwise: what swapped sectors brought may agree, too.
     pub(super) fn recognize(&self, segment: &Segment, entry: &Entry, slot: Slot) -> Option<Recognized> {
         let found = |(compression, bytes): (Compression, usize), is_proven| {
             let stood = Stood { check: slot.check, bytes: u32::try_from(bytes).ok()? };
@@ -43,9 +45,10 @@ impl Core {
         };
         let own = self.prefix_at(segment, slot);
         let beside = [entry.index.checked_sub(1), entry.index.checked_add(1)].map(|index| {
-            let (slot, limit) = self.slot_in(segment, index?)?;
-            let is_readable = read_slot(segment, slot, limit, index?).is_ok();
-            Some((self.prefix_at(segment, slot)?, is_readable))
+            let (other, limit) = self.slot_in(segment, index?)?;
+            let is_readable = read_slot(segment, other, limit, index?).is_ok();
+            let is_witness = is_readable && may_share_batch(segment, slot, other);
+            Some((self.prefix_at(segment, other)?, is_witness))
         });
         let known = own.into_iter().chain(beside.into_iter().flatten().map(|(prefix, _)| prefix));
         for prefix in known {
@@ -83,4 +86,16 @@ impl Core {
         };
         (!found.0.is_lost()).then_some(found)
     }
+}
+
+/// Whether an entry may be of one batch with a neighbour that can be read: no batch header stands between.
+fn may_share_batch(segment: &Segment, lost: Slot, readable: Slot) -> bool {
+    if readable.offset > lost.offset {
+        let header = readable.offset.checked_sub(BATCH_BYTES as u32).map(|at| Window::new(segment).header(at));
+        return matches!(header, Some(Ok(None)));
+    }
+    let mut head = Vec::with_capacity(ENTRY_BYTES);
+    let read = io::read_up_to(&*segment.file, &mut head, ENTRY_BYTES, u64::from(readable.offset));
+    let bytes = read.ok().and_then(|_| announced_bytes(&head));
+    bytes.is_some_and(|bytes| u64::from(readable.offset) + bytes as u64 == u64::from(lost.offset))
 }

@@ -226,3 +226,26 @@ fn bits_that_swapped_sectors_brought_refute_nothing() {
     }
     assert_eq!(log(&journal), held);
 }
+
+// Guards: a sector that was written to the wrong place brought the random bits of the batch before or behind, whose entry was a
+// neighbour that could be read: the right entry was refused (the hunt: damage at rest, seed 140001717).
+#[test]
+fn bits_of_another_batch_beside_an_entry_refute_nothing() {
+    for neighbour in [4, 6] {
+        let disk = Disk::simulated();
+        let journal = open(&disk, ring(1)).unwrap();
+        let held = entries(1..=9, 1);
+        append_each(&journal, &held);
+        journal.close().unwrap();
+        let segment = Segment::first(&disk);
+        let mut bytes = disk.bytes(&segment.name);
+        // The life and the random bits, behind the entry's header.
+        let [from, to] = [neighbour, 5].map(|index| segment.entry(index).start + 20);
+        bytes.copy_within(from..from + 12, to);
+        disk.put(&segment.name, &bytes);
+        let journal = open(&disk, ring(1)).unwrap();
+        assert!(matches!(journal.entry(5), Err(Error::Damaged(_))));
+        journal.repair(&held[4..5]).unwrap();
+        assert_eq!(log(&journal), held, "beside entry {neighbour}");
+    }
+}
