@@ -20,6 +20,60 @@ fn spoil_payload(disk: &Disk, payload: &[u8]) {
     disk.flip(&name, at + 50);
 }
 
+/// A batch of one entry as it stands in its file, to be shown again where the write over it never happened.
+struct Shown {
+    name: String,
+    at: std::ops::Range<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Shown {
+    fn of(disk: &Disk, entry: &Entry) -> Shown {
+        let (name, at) = disk.find(&entry.data);
+        Shown::within(disk, name, at - FIRST_PAYLOAD_AT..at + entry.data.len())
+    }
+
+    fn within(disk: &Disk, name: String, at: std::ops::Range<usize>) -> Shown {
+        let bytes = disk.bytes(&name)[at.clone()].to_vec();
+        Shown { name, at, bytes }
+    }
+
+    fn on(&self, disk: &Disk) {
+        let mut bytes = disk.bytes(&self.name);
+        bytes[self.at.clone()].copy_from_slice(&self.bytes);
+        disk.put(&self.name, &bytes);
+    }
+}
+
+/// The disk of a journal of entries 1 and 2, the second one torn, and how that one's batch stood.
+fn cut_after_one() -> (Disk, Shown) {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    journal.append(&[entry(1, 1, 50)]).unwrap();
+    drop(journal.append_pending(&[entry(2, 1, 300)]).unwrap());
+    let disk = disk.killed();
+    let shown = Shown::of(&disk, &entry(2, 1, 300));
+    spoil_payload(&disk, &entry(2, 1, 300).data);
+    (disk, shown)
+}
+
+/// The disk of a journal of two files whose last batch, of `bytes` of payload, is torn; how that one stood, and its index.
+fn cut_in_a_second_file(bytes: usize) -> (Disk, Shown, u64) {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    let mut next = 1;
+    while disk.chain().len() < 2 {
+        journal.append(&[entry(next, 1, 300)]).unwrap();
+        next += 1;
+    }
+    let cut = entry(next, 1, bytes);
+    drop(journal.append_pending(std::slice::from_ref(&cut)).unwrap());
+    let disk = disk.killed();
+    let shown = Shown::of(&disk, &cut);
+    spoil_payload(&disk, &cut.data);
+    (disk, shown, next)
+}
+
 /// What an open says that refuses damage: the indexes of the loss.
 fn refused(disk: &Disk) -> (u64, Option<u64>) {
     match disk.try_open() {
@@ -29,6 +83,21 @@ fn refused(disk: &Disk) -> (u64, Option<u64>) {
         }
         opened => panic!("{:?}", opened.map(|journal| (log(&journal), journal.recovery_report().clone()))),
     }
+}
+
+/// What only a walk along the batches sees, life after life: the journal is killed each time. Each open must do without
+/// accepting anything; returns the last one's disk.
+fn opens_for_lives(mut disk: Disk, lives: usize, judge: impl Fn(&Journal)) -> Disk {
+    for _ in 0..lives {
+        let journal = disk.open();
+        judge(&journal);
+        disk = disk.killed();
+    }
+    disk
+}
+
+fn is_damaged(journal: &Journal, index: u64) -> bool {
+    matches!(journal.entry(index), Err(Error::Damaged(_)))
 }
 
 /// A journal of entry 1 that lost power behind two batches which nobody waited for: the first of them is torn, so both are
@@ -70,7 +139,7 @@ fn a_batch_that_was_cut_does_not_stand_behind_one_that_came_later() {
             assert_eq!(journal.entry(1).unwrap(), entry(1, 1, 50));
             assert_eq!(journal.state().next_index(), Some(2 + later));
             for index in 2..2 + later {
-                assert!(matches!(journal.entry(index), Err(Error::Damaged(_))));
+                assert!(is_damaged(&journal, index));
             }
             journal.repair(&acknowledged).unwrap();
             drop(journal);
@@ -138,14 +207,14 @@ fn what_was_put_back_for_one_loss_does_not_stand_in_for_a_later_one_at_its_place
         spoil_header(&disk, &entry(8, 2, 300).data);
         assert_eq!(refused(&disk), (8, Some(9)));
         let journal = disk.open_accepting();
-        assert!(matches!(journal.entry(8), Err(Error::Damaged(_))));
+        assert!(is_damaged(&journal, 8));
         assert_eq!(journal.entry(9).unwrap(), entry(9, 2, 300));
         let damaged = journal.damaged();
         assert_eq!(damaged.iter().map(|damage| damage.indexes.first).collect::<Vec<_>>(), [8]);
         // Known from now on.
         let disk = disk.killed();
         let journal = disk.open();
-        assert!(matches!(journal.entry(8), Err(Error::Damaged(_))));
+        assert!(is_damaged(&journal, 8));
         journal.repair(&[entry(8, 2, 300)]).unwrap();
         assert_eq!(log(&disk.killed().open()), [entry(8, 2, 300), entry(9, 2, 300)]);
     }
@@ -198,7 +267,7 @@ fn the_loss_of_the_file_that_followed_a_lost_one_is_another_loss() {
                 opened => panic!("way {number}, repaired {repaired}: {:?}", opened.map(|journal| log(&journal))),
             }
             let journal = disk.open_accepting();
-            assert!(matches!(journal.entry(5), Err(Error::Damaged(_))), "way {number}");
+            assert!(is_damaged(&journal, 5), "way {number}");
             drop(disk.killed().open());
         }
     }
@@ -208,30 +277,20 @@ fn the_loss_of_the_file_that_followed_a_lost_one_is_another_loss() {
 // chained to what is before it. Once its loss was accepted, the next open took it in.
 #[test]
 fn a_batch_that_was_cut_does_not_come_back_where_the_write_over_it_never_happened() {
-    let disk = Disk::simulated();
-    let journal = disk.open();
-    journal.append(&[entry(1, 1, 50)]).unwrap();
-    drop(journal.append_pending(&[entry(2, 1, 300)]).unwrap());
-    let disk = disk.killed();
-    let (name, at) = disk.find(&entry(2, 1, 300).data);
-    let batch = at - FIRST_PAYLOAD_AT..at + 300;
-    let cut = disk.bytes(&name)[batch.clone()].to_vec();
-    spoil_payload(&disk, &entry(2, 1, 300).data);
+    let (disk, shown) = cut_after_one();
     let journal = disk.open();
     assert_eq!(log(&journal), [entry(1, 1, 50)]);
     journal.append(&entries(2..=5, 2)).unwrap();
     journal.set_u64(b"term", 2).unwrap();
     let disk = disk.killed();
-    let mut bytes = disk.bytes(&name);
-    bytes[batch].copy_from_slice(&cut);
-    disk.put(&name, &bytes);
+    shown.on(&disk);
     assert_eq!(refused(&disk), (2, Some(6)));
     let mut disk = disk;
     for accepts in [true, false, false] {
         let journal = if accepts { disk.open_accepting() } else { disk.open() };
         assert_eq!(journal.entry(1).unwrap(), entry(1, 1, 50));
         for index in 2..=5 {
-            assert!(matches!(journal.entry(index), Err(Error::Damaged(_))), "entry {index}");
+            assert!(is_damaged(&journal, index), "entry {index}");
         }
         assert_eq!(journal.state().next_index(), Some(6));
         disk = disk.killed();
@@ -241,8 +300,8 @@ fn a_batch_that_was_cut_does_not_come_back_where_the_write_over_it_never_happene
     assert_eq!(log(&disk.killed().open()), [vec![entry(1, 1, 50)], entries(2..=5, 2)].concat());
 }
 
-/// A journal in which entries from 2 on were cut, each a batch, other ones were acknowledged in their place, one by one, and a further life
-/// began; of the write of the first of these, what covered the bytes of those never happened.
+/// A journal in which entries from 2 on were cut, each a batch, other ones were acknowledged in their place, one by one, and a
+/// further life began; of the write of the first of these, what covered the bytes of those never happened.
 fn cut_shown_again(cut: &[Entry], acknowledged: &[Entry], go_on: impl Fn(&Journal)) -> Disk {
     let disk = Disk::simulated();
     let journal = disk.open();
@@ -252,8 +311,8 @@ fn cut_shown_again(cut: &[Entry], acknowledged: &[Entry], go_on: impl Fn(&Journa
     let (name, first) = disk.find(&cut[0].data);
     let (_, last) = disk.find(&cut[cut.len() - 1].data);
     let end = last + cut[cut.len() - 1].data.len();
-    let batch = first - FIRST_PAYLOAD_AT..end.min(first + acknowledged[0].data.len());
-    let shown = disk.bytes(&name)[batch.clone()].to_vec();
+    let at = first - FIRST_PAYLOAD_AT..end.min(first + acknowledged[0].data.len());
+    let shown = Shown::within(&disk, name, at);
     spoil_payload(&disk, &cut[0].data);
     let journal = disk.open();
     assert_eq!(log(&journal), [entry(1, 1, 50)]);
@@ -262,9 +321,7 @@ fn cut_shown_again(cut: &[Entry], acknowledged: &[Entry], go_on: impl Fn(&Journa
     let journal = disk.open();
     go_on(&journal);
     let disk = disk.killed();
-    let mut bytes = disk.bytes(&name);
-    bytes[batch].copy_from_slice(&shown);
-    disk.put(&name, &bytes);
+    shown.on(&disk);
     disk
 }
 
@@ -273,15 +330,7 @@ fn cut_shown_again(cut: &[Entry], acknowledged: &[Entry], go_on: impl Fn(&Journa
 #[test]
 fn a_batch_that_was_cut_stays_void_where_an_accepted_loss_is_as_long_as_it() {
     for (torn, rest) in [(true, 7), (false, 7), (true, 2), (false, 2)] {
-        let disk = Disk::simulated();
-        let journal = disk.open();
-        journal.append(&[entry(1, 1, 50)]).unwrap();
-        drop(journal.append_pending(&[entry(2, 1, 300)]).unwrap());
-        let disk = disk.killed();
-        let (name, at) = disk.find(&entry(2, 1, 300).data);
-        let batch = at - FIRST_PAYLOAD_AT..at + 300;
-        let cut = disk.bytes(&name)[batch.clone()].to_vec();
-        spoil_payload(&disk, &entry(2, 1, 300).data);
+        let (disk, shown) = cut_after_one();
         let journal = disk.open();
         let expected = [vec![entry(1, 1, 50), entry(2, 2, 300)], entries(3..=rest, 2)].concat();
         for entry in &expected[1..] {
@@ -291,9 +340,7 @@ fn a_batch_that_was_cut_stays_void_where_an_accepted_loss_is_as_long_as_it() {
             journal.set_u64(b"term", 2).unwrap();
         }
         let disk = disk.killed();
-        let mut bytes = disk.bytes(&name);
-        bytes[batch].copy_from_slice(&cut);
-        disk.put(&name, &bytes);
+        shown.on(&disk);
         if torn {
             spoil_payload(&disk, &entry(2, 1, 300).data);
         }
@@ -301,7 +348,7 @@ fn a_batch_that_was_cut_stays_void_where_an_accepted_loss_is_as_long_as_it() {
         let mut disk = disk;
         for accepts in [true, false, false] {
             let journal = if accepts { disk.open_accepting() } else { disk.open() };
-            assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
+            assert!(is_damaged(&journal, 2));
             assert_eq!(journal.state().next_index(), Some(rest + 1));
             for entry in &expected[2..] {
                 assert_eq!(journal.entry(entry.index).unwrap(), *entry);
@@ -335,7 +382,7 @@ fn a_batch_that_its_follower_does_not_know_is_damage_though_nothing_else_says_so
     disk.put(&name, &bytes);
     assert_eq!(refused(&disk), (1, Some(3)));
     let journal = disk.open_accepting();
-    assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
+    assert!(is_damaged(&journal, 2));
     assert_eq!(journal.entry(3).unwrap(), entry(3, 1, 10));
     journal.repair(&[entry(1, 1, 50), second(1)]).unwrap();
     assert_eq!(log(&disk.killed().open()), [entry(1, 1, 50), second(1), entry(3, 1, 10)]);
@@ -353,7 +400,7 @@ fn a_torn_batch_that_its_follower_does_not_know_is_one_loss_with_what_stood_ther
         let journal = disk.open_accepting();
         let damaged = journal.recovery_report().damaged.clone();
         assert_eq!(damaged.iter().map(|damage| damage.indexes.first).collect::<Vec<_>>(), [2]);
-        assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
+        assert!(is_damaged(&journal, 2));
         let end = journal.state().next_index().unwrap();
         let rest = if end > 3 { journal.entries(3..end, u64::MAX).unwrap() } else { vec![] };
         assert_eq!(rest, entries(3..=4, 2)[..rest.len()]);
@@ -387,7 +434,7 @@ fn a_header_that_shows_again_over_what_follows_it_costs_nothing_of_that() {
     let disk = cut_shown_again(&[entry(2, 1, 400)], &acknowledged, |_| {});
     assert_eq!(refused(&disk), (2, Some(3)));
     let journal = disk.open_accepting();
-    assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
+    assert!(is_damaged(&journal, 2));
     assert_eq!(journal.entries(3..13, u64::MAX).unwrap(), rest);
     journal.repair(&[entry(2, 2, 100)]).unwrap();
     let expected = [vec![entry(1, 1, 50), entry(2, 2, 100)], rest].concat();
@@ -397,35 +444,18 @@ fn a_header_that_shows_again_over_what_follows_it_costs_nothing_of_that() {
 // Guards: what the void batch stands in the place of had taken back entries of earlier files; they were served.
 #[test]
 fn entries_of_earlier_files_that_a_lost_batch_took_back_are_not_served() {
-    let disk = Disk::simulated();
-    let open = |disk: &Disk| disk.options().segment_bytes(8 << 10).open(&disk.dir).unwrap();
-    let journal = open(&disk);
-    let mut next = 1;
-    while disk.chain().len() < 2 {
-        journal.append(&[entry(next, 1, 500)]).unwrap();
-        next += 1;
-    }
-    journal.append(&[entry(next, 1, 40)]).unwrap();
-    let (cut, replacement) = (entry(next + 1, 1, 300), entry(3, 2, 300));
-    drop(journal.append_pending(std::slice::from_ref(&cut)).unwrap());
+    let (disk, shown, _) = cut_in_a_second_file(300);
+    let journal = disk.open();
+    journal.replace_tail(&[entry(3, 2, 300)]).unwrap();
     let disk = disk.killed();
-    let (name, at) = disk.find(&cut.data);
-    let batch = at - FIRST_PAYLOAD_AT..at + 300;
-    let shown = disk.bytes(&name)[batch.clone()].to_vec();
-    spoil_payload(&disk, &cut.data);
-    let journal = open(&disk);
-    journal.replace_tail(std::slice::from_ref(&replacement)).unwrap();
-    let disk = disk.killed();
-    let journal = open(&disk);
+    let journal = disk.open();
     journal.append(&[entry(4, 2, 10)]).unwrap();
     let disk = disk.killed();
-    let mut bytes = disk.bytes(&name);
-    bytes[batch].copy_from_slice(&shown);
-    disk.put(&name, &bytes);
+    shown.on(&disk);
     let (first, end) = refused(&disk);
     assert!(first <= 3 && end == Some(4), "{first}..{end:?}");
-    let journal = disk.options().segment_bytes(8 << 10).on_damage(OnDamage::Accept).open(&disk.dir).unwrap();
-    assert!(matches!(journal.entry(3), Err(Error::Damaged(_))));
+    let journal = disk.open_accepting();
+    assert!(is_damaged(&journal, 3));
     assert_eq!((journal.entry(4).unwrap(), journal.state().next_index()), (entry(4, 2, 10), Some(5)));
 }
 
@@ -449,7 +479,7 @@ fn batches_that_were_cut_within_an_accepted_loss_are_not_where_the_log_goes_on()
     let mut disk = disk;
     for accepts in [true, false, false] {
         let journal = if accepts { disk.open_accepting() } else { disk.open() };
-        assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
+        assert!(is_damaged(&journal, 2));
         assert_eq!(journal.entries(3..5, u64::MAX).unwrap(), entries(3..=4, 2));
         disk = disk.killed();
     }
@@ -520,14 +550,14 @@ fn an_accepted_loss_of_which_a_part_was_taken_back_is_no_other_loss() {
     spoil_payload(&disk, &entries(4..=4, 1)[0].data);
     spoil_header(&disk, &entries(8..=8, 1)[0].data);
     let journal = disk.open_accepting();
-    assert!(matches!(journal.entry(8), Err(Error::Damaged(_))));
+    assert!(is_damaged(&journal, 8));
     journal.truncate_tail(7).unwrap();
     journal.append(&[entry(7, 2, 300)]).unwrap();
     let mut disk = disk.killed();
     for life in 0..3 {
         let journal = disk.open();
         assert_eq!(journal.entries(1..4, u64::MAX).unwrap(), entries(1..=3, 1));
-        assert!(matches!(journal.entry(4), Err(Error::Damaged(_))));
+        assert!(is_damaged(&journal, 4));
         assert_eq!(journal.entry(7).unwrap(), entry(7, 2, 300));
         let end = journal.state().next_index().unwrap();
         assert_eq!(end, 8 + life);
@@ -561,7 +591,7 @@ fn a_batch_that_was_cut_two_lives_ago_is_not_served_where_what_follows_is_not_it
             let mut disk = disk;
             for accepts in [true, false, false] {
                 let journal = if accepts { disk.open_accepting() } else { disk.open() };
-                assert!(matches!(journal.entry(2), Err(Error::Damaged(_))), "way {number}");
+                assert!(is_damaged(&journal, 2), "way {number}");
                 assert!(journal.state().next_index().is_some_and(|end| end >= next), "way {number}");
                 if next > 3 {
                     assert_eq!(journal.entry(3).unwrap().term, 2);
@@ -583,7 +613,7 @@ fn a_batch_that_was_cut_two_lives_ago_is_not_served_where_what_follows_is_not_it
             let journal = disk.open_accepting();
             let served = journal.entry(2);
             assert!(served.as_ref().map_or_else(|error| matches!(error, Error::Damaged(_)), |entry| *entry == second));
-            assert!(matches!(journal.entry(end), Err(Error::Damaged(_))));
+            assert!(is_damaged(&journal, end));
             assert_eq!(disk.killed().open().entry(2).ok(), served.ok());
         }
     }
@@ -607,7 +637,7 @@ fn a_torn_write_behind_an_accepted_loss_is_no_other_loss() {
     spoil_header(&disk, &entry(3, 1, 900).data);
     let journal = disk.open();
     assert_eq!((journal.entry(1).unwrap(), journal.state().next_index()), (entry(1, 1, 50), Some(3)));
-    assert!(matches!(journal.entry(2), Err(Error::Damaged(_))));
+    assert!(is_damaged(&journal, 2));
     journal.append(&[entry(3, 3, 10)]).unwrap();
     assert_eq!(disk.killed().open().entry(3).unwrap(), entry(3, 3, 10));
 }
@@ -628,21 +658,6 @@ fn an_empty_journal_whose_file_was_lost_goes_on() {
     assert_eq!(log(&disk.killed().open()), entries(1..=3, 1));
 }
 
-/// What only a walk along the batches sees, life after life: the journal is killed each time. Each open must do without
-/// accepting anything; returns the last one's disk.
-fn opens_for_lives(mut disk: Disk, lives: usize, judge: impl Fn(&Journal)) -> Disk {
-    for _ in 0..lives {
-        let journal = disk.open();
-        judge(&journal);
-        disk = disk.killed();
-    }
-    disk
-}
-
-fn is_damaged(journal: &Journal, index: u64) -> bool {
-    matches!(journal.entry(index), Err(Error::Damaged(_)))
-}
-
 // Guards: the purged position had passed the void batch, and the lost entries took fewer slots than they had indexes: what was
 // appended behind them did not fit, and was cut without a word.
 #[test]
@@ -656,9 +671,7 @@ fn what_is_appended_behind_void_batches_stays_where_the_head_was_truncated_into_
         journal.append(&[entry(1, 1, 50)]).unwrap();
         drop(journal.append_pending(&[entry(2, 1, 300)]).unwrap());
         let disk = disk.killed();
-        let (name, at) = disk.find(&entry(2, 1, 300).data);
-        let batch = at - FIRST_PAYLOAD_AT..at - FIRST_PAYLOAD_AT + 4096;
-        let shown = disk.bytes(&name)[batch.clone()].to_vec();
+        let shown = Shown::of(&disk, &entry(2, 1, 300));
         spoil_payload(&disk, &entry(2, 1, 300).data);
         let lost: Vec<_> = (2..=9).map(|index| entry(index, 2, 100)).collect();
         let journal = open(&disk, OnDamage::Refuse).unwrap();
@@ -669,9 +682,7 @@ fn what_is_appended_behind_void_batches_stays_where_the_head_was_truncated_into_
             journal.truncate_head(Position::new(3, 2)).unwrap();
         }
         let disk = disk.killed();
-        let mut bytes = disk.bytes(&name);
-        bytes[batch].copy_from_slice(&shown);
-        disk.put(&name, &bytes);
+        shown.on(&disk);
         assert!(matches!(open(&disk, OnDamage::Refuse), Err(Error::Damaged(_))));
         let journal = open(&disk, OnDamage::Accept).unwrap();
         assert_eq!(journal.state().next_index(), Some(10));
@@ -787,27 +798,12 @@ fn a_lost_seal_between_two_lives_costs_nothing() {
 // Guards: the log was replaced from below the file that void batches stand in: the next open refused what had been accepted.
 #[test]
 fn a_replacement_from_an_earlier_file_leaves_the_accepted_loss_of_void_batches_what_it_is() {
-    let disk = Disk::simulated();
+    let (disk, shown, next) = cut_in_a_second_file(300);
     let journal = disk.open();
-    let mut next = 1;
-    while disk.chain().len() < 2 {
-        journal.append(&[entry(next, 1, 300)]).unwrap();
-        next += 1;
-    }
-    let (cut, lost) = (entry(next, 1, 300), entry(next, 2, 300));
-    drop(journal.append_pending(std::slice::from_ref(&cut)).unwrap());
-    let disk = disk.killed();
-    let (name, at) = disk.find(&cut.data);
-    let batch = at - FIRST_PAYLOAD_AT..at + 300;
-    let shown = disk.bytes(&name)[batch.clone()].to_vec();
-    spoil_payload(&disk, &cut.data);
-    let journal = disk.open();
-    journal.append(std::slice::from_ref(&lost)).unwrap();
+    journal.append(&[entry(next, 2, 300)]).unwrap();
     let disk = disk.killed();
     let disk = opens_for_lives(disk, 1, |_| {});
-    let mut bytes = disk.bytes(&name);
-    bytes[batch].copy_from_slice(&shown);
-    disk.put(&name, &bytes);
+    shown.on(&disk);
     assert_eq!(refused(&disk).1, Some(next + 1));
     let journal = disk.open_accepting();
     journal.replace_tail(&entries(5..=6, 3)).unwrap();
@@ -863,20 +859,7 @@ fn a_seal_that_was_cut_does_not_end_its_file() {
 // Guards: what the lost batch had taken back of earlier files was served, where something unreadable stands behind the void one.
 #[test]
 fn entries_of_earlier_files_that_a_longer_lost_batch_took_back_are_not_served() {
-    let disk = Disk::simulated();
-    let journal = disk.open();
-    let mut next = 1;
-    while disk.chain().len() < 2 {
-        journal.append(&[entry(next, 1, 300)]).unwrap();
-        next += 1;
-    }
-    let cut = entry(next, 1, 200);
-    drop(journal.append_pending(std::slice::from_ref(&cut)).unwrap());
-    let disk = disk.killed();
-    let (name, at) = disk.find(&cut.data);
-    let batch = at - FIRST_PAYLOAD_AT..at + 200;
-    let shown = disk.bytes(&name)[batch.clone()].to_vec();
-    spoil_payload(&disk, &cut.data);
+    let (disk, shown, next) = cut_in_a_second_file(200);
     // As many entries, from further back.
     let lost: Vec<_> = (3..=next).map(|index| entry(index, 2, 60)).collect();
     let journal = disk.open();
@@ -885,9 +868,7 @@ fn entries_of_earlier_files_that_a_longer_lost_batch_took_back_are_not_served() 
     let journal = disk.open();
     journal.append(&[entry(next + 1, 2, 20)]).unwrap();
     let disk = disk.killed();
-    let mut bytes = disk.bytes(&name);
-    bytes[batch].copy_from_slice(&shown);
-    disk.put(&name, &bytes);
+    shown.on(&disk);
     let (first, end) = refused(&disk);
     assert!(first <= 3 && end == Some(next + 1), "{first}..{end:?}");
     let journal = disk.open_accepting();

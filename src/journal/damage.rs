@@ -8,7 +8,7 @@ use crate::meta::{Accepted, Mark};
 use crate::segment::fold::Fold;
 use crate::segment::format::{BatchHeader, ENTRY_BYTES, Kind};
 use crate::segment::index::{Run, Slot};
-use crate::segment::recover::AtEnd;
+use crate::segment::recover::{AtEnd, Contradiction};
 use crate::segment::{self, Segment};
 
 /// Where a chain goes on.
@@ -160,10 +160,13 @@ impl Loss {
     }
 
     /// Of what void batches stand in the place of, up to where `walk` stands: there the log goes on from another batch than
-    /// the last one, as `next` says, or `meta`'s mark. How far back they reach, nobody knows.
-    pub(super) fn of_void(walk: &Walk<'_>, segment: &Segment, next: Option<BatchHeader>, why: DamageKind) -> Loss {
+    /// the last one. How far back they reach, nobody knows.
+    pub(super) fn of_void(walk: &Walk<'_>, segment: &Segment, found: Contradiction, why: DamageKind) -> Loss {
         let (sequence, offset) = (segment.sequence, walk.fold.last);
-        let far = next.map_or_else(|| FarSide::at_mark(walk), |y| FarSide::at_batch(sequence, &y));
+        let far = match found {
+            Contradiction::Mark => FarSide::at_mark(walk),
+            Contradiction::Batch(next) => FarSide::at_batch(sequence, &next),
+        };
         let first = far.first_void(walk);
         let (end, resume, count_max) = (Some(far.index.max(first)), Some(far.resume), count_max(segment));
         Loss { sequence, offset, first, end, is_open: false, resume, why, what: What::Void, count_max }
@@ -272,12 +275,12 @@ impl Loss {
         self.resume.is_some()
     }
 
-    /// Whether it leads on from where the walk stands: what `meta` has of losses says where the chain goes on, and might say
-    /// that it does so further back, round and round.
-    pub(super) fn leads_on(&self, place: (u64, u32), chain: u32) -> bool {
+    /// Whether it leads on from where the walk stands, `again` if one did before right there: what `meta` has of losses says where
+    /// the chain goes on, and might say that it does so further back, or in turn with another chain value, round and round.
+    pub(super) fn leads_on(&self, place: (u64, u32), chain: u32, again: bool) -> bool {
         self.resume.is_none_or(|resume| match (resume.sequence, resume.offset).cmp(&place) {
             std::cmp::Ordering::Less => false,
-            std::cmp::Ordering::Equal => resume.chain != chain,
+            std::cmp::Ordering::Equal => resume.chain != chain && !again,
             std::cmp::Ordering::Greater => true,
         })
     }

@@ -13,7 +13,7 @@ use crate::meta::{Accepted, MetaStore};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 use crate::segment::format::BatchHeader;
-use crate::segment::recover::{self, AtEnd, Evidence, FileState, Lives, Verdict, Window};
+use crate::segment::recover::{self, AtEnd, Contradiction, Evidence, FileState, Lives, Verdict, Window};
 use crate::segment::{self, Opened, Segment};
 
 /// What lies behind the place where a segment's batches end.
@@ -58,26 +58,25 @@ impl Walk<'_> {
         let later = self.later_file(segment.sequence, least, was_sealed)?;
         let beyond = self.headers_beyond(segment, window, lives, least)?;
         let (place, mark) = ((segment.sequence, at), self.source.meta.mark);
-        // Behind a loss the walk came to the mark on batches that were void: the chain ends there in another batch.
-        let is_astray = mark.place() == place && mark.chain != self.fold.chain;
-        let mut contradiction = |end, chain, life| self.contradiction(segment, window, lives, (end, chain, life));
-        let is_over = |header: &BatchHeader| is_astray || beyond.is_over(header, segment.align);
+        let contradiction = window.contradiction((at, self.fold.chain, self.fold.life), lives)?;
+        let is_astray = contradiction == Some(Contradiction::Mark);
         let at_end = match at_end {
-            AtEnd::Torn(header, _) if is_over(&header) => AtEnd::Nothing,
+            AtEnd::Torn(header, _) if is_astray || beyond.is_over(&header, segment.align) => AtEnd::Nothing,
             AtEnd::Torn(header, parts) => {
                 let end = header.end(segment.align).unwrap_or(u32::MAX);
-                let is_mark = (place.0, end) == mark.place() && mark.chain != header.check;
-                let is_void = is_mark || contradiction(end, header.check, header.life)?.is_some();
-                if is_void { AtEnd::Nothing } else { AtEnd::Torn(header, parts) }
+                match window.contradiction((end, header.check, header.life), lives)? {
+                    Some(_) => AtEnd::Nothing,
+                    None => AtEnd::Torn(header, parts),
+                }
             }
             AtEnd::Nothing => AtEnd::Nothing,
         };
-        let contradiction = contradiction(at, self.fold.chain, self.fold.life)?;
+        let accuses = |found: Contradiction| matches!(found, Contradiction::Batch(y) if y.mark >= place);
         let evidence = Evidence {
             meta_is_behind: self.meta_is_behind(),
             file: FileState::Whole,
             batch_mark_beyond: beyond.mark.max(later.as_ref().map_or((0, 0), |(_, y)| y.mark)) > place
-                || contradiction.is_some_and(|y| y.mark >= place),
+                || contradiction.is_some_and(accuses),
             meta_mark_beyond: mark.place() > place || is_astray,
         };
         #[cfg(mutate)]
@@ -95,10 +94,9 @@ impl Walk<'_> {
                 Ok(Behind::Nothing)
             }
             Verdict::Damaged(why) => {
-                let is_void = self.fold.last != 0 && (is_astray || contradiction.is_some());
-                let loss = match is_void {
-                    true => Loss::of_void(self, segment, contradiction.filter(|_| !is_astray), why),
-                    false => self.lost_behind(segment, window, (at_end, is_astray), (&beyond, later), lives, why)?,
+                let loss = match contradiction.filter(|_| self.fold.last != 0) {
+                    Some(contradiction) => Loss::of_void(self, segment, contradiction, why),
+                    None => self.lost_behind(segment, window, (at_end, is_astray), (&beyond, later), lives, why)?,
                 };
                 Ok(self.suffer(loss)?.map_or(Behind::NewSegment, Behind::Resume))
             }
@@ -142,19 +140,6 @@ impl Walk<'_> {
                 }
             }
         })
-    }
-
-    /// The batch that stands right at the end of another one, of this check and life, and was not written behind it. Of its
-    /// life, or a later one, nothing was written before it there: so that one was void when it was, and shows again.
-    fn contradiction(
-        &self,
-        segment: &Segment,
-        window: &mut Window<'_>,
-        lives: Lives,
-        (end, check, life): (u32, u32, u32),
-    ) -> Result<Option<BatchHeader>> {
-        let header = window.header(end)?;
-        Ok(header.filter(|header| lives.admit(header, segment.align, life) && header.chain != check))
     }
 
     /// Whether an index stands where the walk does, be its batch header right or not: what it says of itself, or, of a seal,
@@ -347,9 +332,11 @@ impl Walk<'_> {
             self.accepted.retain(|older| !loss.is_at(older));
             self.accepted.push(loss.record());
         }
-        if !loss.is_bearable() || !loss.leads_on((loss.sequence, self.fold.end), self.fold.chain) {
+        let here = (loss.sequence, self.fold.end);
+        if !loss.is_bearable() || !loss.leads_on(here, self.fold.chain, self.lost_at == Some(here)) {
             return Err(loss.damage(self.source.dir).into());
         }
+        self.lost_at = Some(here);
         if loss.is_harmless() {
             self.report.reindexed.push(self.source.dir.join(segment::file_name(loss.sequence)));
         } else {

@@ -73,6 +73,8 @@ pub(super) struct Walk<'a> {
     unproven: Unproven,
     /// What was found beyond the end of the last segment, from which place and life on.
     pub(super) searched: Option<((u32, u32), Beyond)>,
+    /// The last place where a loss was met.
+    pub(super) lost_at: Option<(u64, u32)>,
     index_batch: (u32, u32),
     pub(super) accepted: Vec<Accepted>,
     pub(super) seen: Seen,
@@ -126,6 +128,7 @@ impl<'a> Walk<'a> {
             fold: Fold::start(start.offset, start.base, start.chain, false),
             unproven: Unproven::default(),
             searched: None,
+            lost_at: None,
             index_batch: (0, 0),
             accepted: source.meta.accepted.clone(),
             seen: Seen::default(),

@@ -61,12 +61,22 @@ impl<'a> Window<'a> {
     fn is_void(&mut self, header: &BatchHeader, lives: Lives) -> Result<bool> {
         let lost = self.lost.iter().find(|&&(offset, _)| offset == header.offset);
         let Some(&(_, resume)) = lost.filter(|&&(offset, resume)| offset != resume) else { return Ok(false) };
-        if header.end(self.segment.align) != Some(resume) {
-            return Ok(true);
+        let ends_there = header.end(self.segment.align) == Some(resume);
+        Ok(!ends_there || self.contradiction((resume, header.check, header.life), lives)?.is_some())
+    }
+
+    /// What stands right at the end of a batch, of this check and life, and continues another one. Of its life, or a later one,
+    /// nothing was written there before it: so the batch was void by then, and shows again.
+    pub(crate) fn contradiction(
+        &mut self,
+        (end, check, life): (u32, u32, u32),
+        lives: Lives,
+    ) -> Result<Option<Contradiction>> {
+        if lives.mark == end && lives.chain != check {
+            return Ok(Some(Contradiction::Mark));
         }
-        let is_mark = lives.mark == resume && lives.chain != header.check;
-        let contradicts = |next: BatchHeader| next.chain != header.check && next.life >= header.life;
-        Ok(is_mark || self.header(resume)?.is_some_and(contradicts))
+        let counts = |header: &BatchHeader| lives.admit(header, self.segment.align, life) && header.chain != check;
+        Ok(self.header(end)?.filter(counts).map(Contradiction::Batch))
     }
 
     /// `len` bytes from `offset`; fewer only at the end of the file.
@@ -304,6 +314,14 @@ pub(crate) enum Body {
     /// Bytes that the header does not mean. Where all entry headers still are what it means, they are here, each with
     /// whether its payload checks out.
     Broken(Option<Vec<(u64, Slot, bool)>>),
+}
+
+/// What continues another batch than the one that ends there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Contradiction {
+    /// `meta`'s mark.
+    Mark,
+    Batch(BatchHeader),
 }
 
 /// What is known about a file before it is scanned.
