@@ -223,6 +223,31 @@ fn an_accepted_loss_leads_on_and_takes_no_more_than_its_file_whatever_its_record
     assert!(met > 0);
 }
 
+// Guards: a mark and the batch at it that continue two different ones, that batch's index too high to be taken in, and a record
+// by which a loss there ends there: one and the other was followed in turn, for ever.
+#[test]
+fn a_mark_and_a_batch_that_contradict_each_other_are_not_followed_in_turn() {
+    let (disk, name, _) = journal(&entries(1..=5, 1), false);
+    let found = batches(&disk.bytes(&name), 1);
+    disk.flip(&name, found[1] + 30);
+    disk.flip(&name, found[3] + 30);
+    let journal = disk.open_accepting();
+    journal.append(&entries(6..=6, 1)).unwrap();
+    let disk = disk.killed();
+    drop(journal);
+    let mut file = disk.bytes(&name);
+    let last = (found[4] + BATCH_BYTES + u32_at(&file, found[4] + 16)).next_multiple_of(8);
+    forge_batch(&mut file, last, 24, &9u64.to_le_bytes());
+    disk.put(&name, &file);
+    // The mark's chain value; of the second record the offset, the entries, and the offset where the chain goes on.
+    forge_meta(&disk, 76, &[4, 3, 2, 1]);
+    let offset = (last as u32).to_le_bytes();
+    let record = [&offset[..], &6u64.to_le_bytes(), &6u64.to_le_bytes(), &1u64.to_le_bytes(), &offset].concat();
+    forge_meta(&disk, 160 + 40 + 8, &record);
+    let opened = disk.options().on_damage(OnDamage::Accept).open(&disk.dir);
+    assert!(matches!(opened, Err(Error::Damaged(_))), "{opened:?}");
+}
+
 #[test]
 fn a_loss_at_the_highest_index_can_be_told() {
     let told = DamagedRange { first: u64::MAX, end: Some(u64::MAX) }.to_string();
