@@ -749,6 +749,32 @@ fn what_follows_a_void_batch_is_another_loss() {
     }
 }
 
+// Guards: another entry of the file was put back, and the report took what void batches stand in the place of for healed, because
+// a whole batch stands there.
+#[test]
+fn what_void_batches_stand_in_the_place_of_is_reported_until_it_is_put_back() {
+    let disk = cut_shown_again(&[entry(2, 1, 300)], &[entry(2, 2, 300)], |journal| {
+        journal.append(&[entry(3, 2, 100)]).unwrap();
+        journal.append(&[entry(4, 2, 200)]).unwrap();
+    });
+    let journal = disk.open_accepting();
+    assert!(is_damaged(&journal, 2));
+    let disk = disk.killed();
+    spoil_payload(&disk, &entry(4, 2, 200).data);
+    let journal = disk.open_accepting();
+    journal.repair(&[entry(4, 2, 200)]).unwrap();
+    let disk = opens_for_lives(disk.killed(), 2, |journal| {
+        let told = &journal.recovery_report().damaged;
+        assert!(told.iter().any(|damage| damage.indexes.contains(2)), "{told:?}");
+        assert!(is_damaged(journal, 2));
+        assert_eq!(journal.entry(4).unwrap(), entry(4, 2, 200));
+    });
+    disk.open().repair(&[entry(1, 1, 50), entry(2, 2, 300)]).unwrap();
+    let journal = disk.killed().open();
+    assert_eq!(journal.recovery_report().damaged, []);
+    assert_eq!(log(&journal), [entry(1, 1, 50), entry(2, 2, 300), entry(3, 2, 100), entry(4, 2, 200)]);
+}
+
 // Guards: of two void batches only the last one was known as that, once what followed them was lost as well.
 #[test]
 fn all_of_several_void_batches_stay_lost_when_what_follows_them_is() {
