@@ -20,6 +20,7 @@ pub struct AtRest {
 
 const DAMAGED: &str = "damaged, opened and gone on with";
 const GONE_ON: &str = "later, through closes, kills and power cuts";
+const TOLD: &str = "the newest `meta` lost: opened and read only";
 
 impl Faults for AtRest {
     fn name(&self) -> &'static str {
@@ -27,7 +28,7 @@ impl Faults for AtRest {
     }
 
     fn sources(&self) -> &'static [&'static str] {
-        &[DAMAGED, GONE_ON]
+        &[DAMAGED, GONE_ON, TOLD]
     }
 
     fn explore(&self, seed: u64, seen: &Seen) -> (Tally, Result<(), String>) {
@@ -161,7 +162,11 @@ fn is_same(a: &Broken, b: &Broken) -> bool {
 }
 
 fn note(tally: &mut Tally, seen: &Seen, judged: &Judged) {
-    let source = if judged.verdict == Verdict::GoneOn { GONE_ON } else { DAMAGED };
+    let source = match judged.verdict {
+        Verdict::GoneOn => GONE_ON,
+        Verdict::NewestLost => TOLD,
+        Verdict::Accepted | Verdict::Opened => DAMAGED,
+    };
     tally.meet(source, seen.insert(judged.digest));
     match judged.verdict {
         Verdict::NewestLost => tally.decided("damage: the newest state lost, and told"),

@@ -3,6 +3,8 @@
 // Every test file takes its own part of this one.
 #![allow(dead_code)]
 
+pub mod walk;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

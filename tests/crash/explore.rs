@@ -15,7 +15,7 @@ use crate::generate::History;
 use crate::history::{Moments, Run, Wrap};
 use crate::model::Model;
 use raft_journal::io::sim::{Kinds, SimFs, Survival};
-use raft_journal::{Entry, Fault, FaultPart, Journal, LogStore, RecoveryReport, VerifyOptions};
+use raft_journal::{DamageKind, Entry, Fault, FaultPart, Journal, LogStore, RecoveryReport, VerifyOptions};
 
 /// Where a state comes from.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -167,6 +167,8 @@ pub struct Tally {
     pub crash_points: u64,
     /// What recovery decided.
     pub rows: BTreeMap<&'static str, u64>,
+    /// What came about in the histories themselves.
+    pub done: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
@@ -201,17 +203,29 @@ impl Tally {
             ("files left over", !report.leftover.is_empty()),
         ];
         rows.into_iter().filter(|(_, hit)| *hit).for_each(|(row, _)| self.decided(row));
+        report.damaged.iter().for_each(|damage| self.decided(lost(damage.why)));
     }
 
     pub fn add(&mut self, other: &Tally) {
-        for (source, count) in &other.states {
-            *self.states.entry(source).or_default() += count;
-        }
-        for (row, count) in &other.rows {
-            *self.rows.entry(row).or_default() += count;
+        let counts = [(&mut self.states, &other.states), (&mut self.rows, &other.rows), (&mut self.done, &other.done)];
+        for (sum, more) in counts {
+            more.iter().for_each(|(row, count)| *sum.entry(row).or_default() += count);
         }
         self.judged += other.judged;
         self.crash_points += other.crash_points;
+    }
+}
+
+/// Why recovery gave up some of the log.
+fn lost(why: DamageKind) -> &'static str {
+    match why {
+        DamageKind::Checksum => "lost: a checksum differs",
+        DamageKind::MissingFile => "lost: a file is missing",
+        DamageKind::ShortFile => "lost: a file is too short",
+        DamageKind::Header => "lost: both headers of a file",
+        DamageKind::Misplaced => "lost: bytes that belong elsewhere",
+        DamageKind::Accepted => "lost: accepted earlier",
+        _ => "lost: an entry within a batch that checks out",
     }
 }
 
@@ -300,6 +314,7 @@ impl<'a> Explorer<'a> {
                     break;
                 }
             }
+            self.tally.done = std::mem::take(&mut run.done);
         });
         (self.tally, result)
     }

@@ -106,7 +106,7 @@ pub fn history(seed: u64, trouble: Trouble) -> History {
     };
     let encrypted = is_encrypted(seed);
     let shape = Shape { repeats: trouble == Trouble::CrashLoop, encrypted, ..shape };
-    let queued = random.below(3) == 0;
+    let mut queued = random.below(3) == 0;
     let mut ops = Vec::new();
     // Half of the histories begin close to a rotation, so that it falls among the steps that count.
     if random.below(2) == 0 {
@@ -121,10 +121,46 @@ pub fn history(seed: u64, trouble: Trouble) -> History {
             _ => {}
         }
     }
-    if encrypted && seed % 16 == 5 {
-        ops.insert(ops.len() / 2, Op::Rewrite);
+    if encrypted {
+        let repair = Op::Repair { back: random.byte_below(4) };
+        ops.insert(ops.len() / 2, if seed % 16 == 5 { Op::Rewrite } else { repair });
+    }
+    if trouble == Trouble::CrashLoop && random.below(2) == 0 {
+        insert(&mut random, &mut ops, sent_again);
+    }
+    // What is compressed fills no file.
+    if !shape.compressed && random.below(4) == 0 {
+        queued = true;
+        insert(&mut random, &mut ops, |random| recycled(random, shape));
     }
     History { seed, trouble, shape, queued, ops }
+}
+
+/// Puts steps somewhere into a history.
+fn insert(random: &mut Random, ops: &mut Vec<Op>, steps: impl FnOnce(&mut Random) -> Vec<Op>) {
+    let at = random.below(ops.len() as u64) as usize;
+    ops.splice(at..at, steps(random));
+}
+
+/// The same entries after each of several crashes: equal bytes over what an earlier life left of them.
+fn sent_again(random: &mut Random) -> Vec<Op> {
+    let append = Op::AppendPending { count: 1 + random.byte_below(4), bytes: 40 + random.below(900) as u16 };
+    let batches = 1 + random.below(2) as usize;
+    let mut round = || {
+        let mut ops = vec![append.clone(); batches];
+        ops.push(crash(random));
+        ops
+    };
+    (0..4).flat_map(|_| round()).collect()
+}
+
+/// Files are filled and given up, and while they wait for their removal the next one is made, of one of them.
+fn recycled(random: &mut Random, shape: Shape) -> Vec<Op> {
+    let append = Op::Append { count: 2, bytes: (shape.segment_bytes / 8) as u16 };
+    let mut ops = vec![append.clone(); 4];
+    ops.extend([Op::TruncateHead { keep: random.byte_below(3) }, append.clone(), Op::Housekeep]);
+    ops.extend([step(random), append.clone(), append, step(random)]);
+    ops
 }
 
 fn step(random: &mut Random) -> Op {

@@ -1,6 +1,6 @@
 //! A history of operations, run against a journal and a plain model at once, with power cuts in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub struct Run {
     pub fs: SimFs,
     pub dir: PathBuf,
     options: OpenOptions,
-    repeats: bool,
+    shape: Shape,
     /// The journal was being closed when it crashed.
     closing: bool,
     /// The journal was in use when it crashed.
@@ -49,6 +49,10 @@ pub struct Run {
     lazy: BTreeMap<Vec<u8>, Vec<u8>>,
     /// What the checkpoints were of, finished or not.
     pub copies: Vec<Model>,
+    /// The newest entry that was sent with each index.
+    sent: BTreeMap<u64, Entry>,
+    /// How often something came about that a step alone does not bring.
+    pub done: BTreeMap<&'static str, u64>,
     term: u64,
     payload: u64,
     /// The state in which the disk is found after power was lost in an operation.
@@ -90,7 +94,7 @@ impl Run {
             fs,
             dir: PathBuf::from("/journal"),
             options,
-            repeats: shape.repeats,
+            shape,
             closing: false,
             in_use: false,
             journal: None,
@@ -98,6 +102,8 @@ impl Run {
             wounds: Vec::new(),
             lazy: BTreeMap::new(),
             copies: Vec::new(),
+            sent: BTreeMap::new(),
+            done: BTreeMap::new(),
             term: 1,
             payload: 0,
             survival: Survival::Nothing,
@@ -329,15 +335,41 @@ impl Run {
 
     fn entries(&mut self, from: u64, count: u8, bytes: u16) -> Vec<Entry> {
         let term = self.term;
-        (from..from + u64::from(count.max(1)))
-            .map(|index| {
-                self.payload += 1;
-                let number = if self.repeats { index } else { self.payload };
-                let mut data = format!("{number}-").into_bytes();
-                data.resize(usize::from(bytes), (number % 7) as u8);
-                Entry::new(index, term, data)
-            })
-            .collect()
+        let mut entry = |index| {
+            self.payload += 1;
+            let number = if self.shape.repeats { index } else { self.payload };
+            let mut data = format!("{number}-").into_bytes();
+            data.resize(usize::from(bytes), (number % 7) as u8);
+            Entry::new(index, term, data)
+        };
+        let entries: Vec<Entry> = (from..from + u64::from(count.max(1))).map(&mut entry).collect();
+        let before = entries.iter().map(|entry| self.sent.insert(entry.index, entry.clone()));
+        let again = before.zip(&entries).filter(|(before, entry)| before.as_ref() == Some(*entry)).count();
+        self.did("equal entries sent again", again as u64);
+        entries
+    }
+
+    fn did(&mut self, what: &'static str, times: u64) {
+        if times > 0 {
+            *self.done.entry(what).or_default() += times;
+        }
+    }
+
+    /// Does what waits in the background.
+    fn housekeep(&mut self) {
+        let before = self.segments();
+        self.fs.run_tasks();
+        let edge = if self.shape.aligned { 4096 } else { 512 };
+        let is_used = |path: &PathBuf| {
+            let bytes = self.fs.read_file(path).unwrap_or_default();
+            bytes.len() > 2 * edge && bytes[edge..bytes.len() - edge].iter().any(|byte| *byte != 0)
+        };
+        let recycled = self.segments().difference(&before).filter(|path| is_used(path)).count();
+        self.did("files used anew", recycled as u64);
+    }
+
+    fn segments(&self) -> BTreeSet<PathBuf> {
+        self.fs.paths().into_iter().filter(|path| path.extension().is_some_and(|is| is == "seg")).collect()
     }
 
     fn next_index(&self) -> u64 {
@@ -406,7 +438,7 @@ impl Run {
             }
             Op::Idle => Ok(()),
             Op::Housekeep => {
-                self.fs.run_tasks();
+                self.housekeep();
                 Ok(())
             }
             Op::Checkpoint => self.checkpoint(&journal),
@@ -423,6 +455,7 @@ impl Run {
         rewrite(journal)?;
         self.acknowledged();
         self.lazy.clear();
+        self.did("logs written anew", 1);
         Ok(())
     }
 
@@ -486,6 +519,7 @@ impl Run {
         self.copies.push(copy);
         journal.checkpoint(COPY_DIR)?;
         self.acknowledged();
+        self.did("checkpoints", 1);
         Ok(())
     }
 

@@ -154,8 +154,8 @@ impl Catch {
         self.bags.iter().map(|bag| bag.tally.distinct()).sum()
     }
 
-    /// All that recovery decided.
-    fn decided(&self) -> Tally {
+    /// Everything together.
+    pub fn all(&self) -> Tally {
         let mut all = Tally::default();
         self.bags.iter().for_each(|bag| all.add(&bag.tally));
         all
@@ -174,11 +174,13 @@ impl fmt::Display for Catch {
             }
         }
         writeln!(f)?;
-        writeln!(f, "| what recovery decided | times |")?;
-        writeln!(f, "|---|---|")?;
-        let all = self.decided();
-        all.rows.iter().try_for_each(|(row, times)| writeln!(f, "| {row} | {times} |"))?;
-        writeln!(f)?;
+        let all = self.all();
+        for (title, rows) in [("what the histories did", &all.done), ("what recovery decided", &all.rows)] {
+            writeln!(f, "| {title} | times |")?;
+            writeln!(f, "|---|---|")?;
+            rows.iter().try_for_each(|(row, times)| writeln!(f, "| {row} | {times} |"))?;
+            writeln!(f)?;
+        }
         writeln!(f, "| fault class | states | judged | crash points | seconds of a core | failures |")?;
         writeln!(f, "|---|---|---|---|---|---|")?;
         let mut row = |name: &str, tally: &Tally, busy: Duration, failures: u64| {

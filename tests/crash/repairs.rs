@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Run;
+use crate::common::walk;
 use crate::model::KEYS;
 use raft_journal::io::sim::AtRest;
 use raft_journal::{Changes, Entry, Error, Journal, LogStore};
@@ -29,7 +30,7 @@ impl Run {
         }
         let entries = &self.log().entries;
         let chosen = entries.len().checked_sub(2 + usize::from(back)).map(|at| entries[at].clone());
-        let Some(wound) = chosen.filter(|wound| wound.data.len() >= 40) else { return Ok(()) };
+        let Some(wound) = chosen.filter(|wound| !wound.data.is_empty()) else { return Ok(()) };
         let Some((path, at)) = self.place_of(&wound) else { return Ok(()) };
         self.fs.damage(&AtRest::FlipBit { path, bit: at * 8 }).expect("the file was just read");
         self.wounds.push(wound.clone());
@@ -38,15 +39,14 @@ impl Run {
         self.heal(journal)
     }
 
-    /// Where an entry's payload stands, if it stands in one place only.
+    /// Where an entry's payload ends, if one place only holds an entry of its index and term.
     fn place_of(&self, entry: &Entry) -> Option<(PathBuf, u64)> {
-        let segments = self.fs.paths().into_iter().filter(|path| path.extension().is_some_and(|is| is == "seg"));
-        let mut places = segments.flat_map(|path| {
+        let stored = |path: PathBuf| {
             let bytes = self.fs.read_file(&path).expect("it was just listed");
-            let is_it = |(_, bytes): &(usize, &[u8])| *bytes == entry.data;
-            let found = bytes.windows(entry.data.len()).enumerate().filter(is_it).map(|(at, _)| at as u64);
-            found.map(|at| (path.clone(), at)).collect::<Vec<_>>()
-        });
+            let found = walk::entries(&bytes).into_iter().filter(|stored| stored.position == entry.position());
+            found.map(|stored| (path.clone(), stored.bytes.end as u64 - 1)).collect::<Vec<_>>()
+        };
+        let mut places = self.segments().into_iter().flat_map(stored);
         places.next().filter(|_| places.next().is_none())
     }
 
@@ -58,15 +58,17 @@ impl Run {
         self.push(|model| model.damaged.clear());
         journal.repair(&lost)?;
         self.acknowledged();
+        let what = if self.shape.encrypted { "encrypted entries put back" } else { "entries put back" };
+        self.did(what, lost.len() as u64);
         lost.iter().try_for_each(|entry| {
             assert_eq!(journal.entry(entry.index)?, *entry, "what was put back");
             Ok(())
         })
     }
 
-    /// Nothing else is put back in a lost entry's place.
+    /// Nothing else is put back in a lost entry's place. Of an encrypted one, what stands around it must be proven, too.
     fn offer_another(&self, journal: &Journal, lost: &[Entry]) -> Result<(), Error> {
-        let Some(mut other) = lost.first().cloned() else { return Ok(()) };
+        let Some(mut other) = lost.first().filter(|_| !self.shape.encrypted).cloned() else { return Ok(()) };
         other.data = other.data.iter().map(|byte| !byte).collect();
         match journal.repair(&[other]) {
             Err(Error::RepairRefused { .. }) => Ok(()),

@@ -1,5 +1,6 @@
 //! Files changed by somebody who knows the format and has no key: every checksum is right again.
 
+use crate::common::walk::{self, u32_at};
 use crate::common::{Disk, salted_check, unsalted_check};
 use raft_journal::layout::{meta, segment as s};
 
@@ -8,10 +9,6 @@ pub struct Segment<'a> {
     disk: &'a Disk,
     pub name: String,
     pub bytes: Vec<u8>,
-}
-
-pub fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
 fn put(bytes: &mut [u8], at: usize, value: u32) {
@@ -37,36 +34,9 @@ impl Segment<'_> {
         self.bytes[s::HEADER_SALT_AT..s::HEADER_SALT_AT + 8].try_into().unwrap()
     }
 
-    /// Where each batch stands.
-    fn batches(&self) -> Vec<usize> {
-        let (mut at, mut found) = (512, Vec::new());
-        while u32_at(&self.bytes, at + s::BATCH_OFFSET_AT) as usize == at {
-            found.push(at);
-            let body = u32_at(&self.bytes, at + s::BATCH_BODY_LEN_AT) as usize;
-            at += (s::BATCH_BYTES + body).next_multiple_of(8);
-        }
-        found
-    }
-
-    /// Index and bytes of each entry of a batch; of an index, none.
-    fn entries_of(&self, batch: usize) -> Vec<(u64, std::ops::Range<usize>)> {
-        if u32_at(&self.bytes, batch + s::BATCH_KIND_AT) != 1 {
-            return Vec::new();
-        }
-        let first = batch + s::BATCH_FIRST_INDEX_AT;
-        let first = u64::from_le_bytes(self.bytes[first..first + 8].try_into().unwrap());
-        let mut at = batch + s::BATCH_BYTES;
-        let count = u64::from(u32_at(&self.bytes, batch + s::BATCH_COUNT_AT));
-        let next = |index| {
-            let end = at + s::ENTRY_BYTES + u32_at(&self.bytes, at + s::ENTRY_LEN_AT) as usize;
-            (index, std::mem::replace(&mut at, end)..end)
-        };
-        (first..first + count).map(next).collect()
-    }
-
     /// Index and bytes of each entry, oldest first.
     pub fn entries(&self) -> Vec<(u64, std::ops::Range<usize>)> {
-        self.batches().into_iter().flat_map(|batch| self.entries_of(batch)).collect()
+        walk::entries(&self.bytes).into_iter().map(|stored| (stored.position.index, stored.bytes)).collect()
     }
 
     /// Where the bytes of an entry stand, in its first version.
@@ -78,12 +48,12 @@ impl Segment<'_> {
     pub fn put(mut self) {
         let salt = self.salt();
         let mut chain = u32_at(&self.bytes, 512 + s::BATCH_CHAIN_AT);
-        for batch in self.batches() {
+        for batch in walk::batches(&self.bytes) {
             let mut checks = Vec::new();
-            for (index, range) in self.entries_of(batch) {
-                let rest = &self.bytes[range.start + s::ENTRY_LEN_AT..range.end];
-                let check = salted_check(&salt, &[&index.to_le_bytes(), rest]);
-                put(&mut self.bytes, range.start, check);
+            for walk::Stored { position, bytes } in walk::entries_of(&self.bytes, batch) {
+                let rest = &self.bytes[bytes.start + s::ENTRY_LEN_AT..bytes.end];
+                let check = salted_check(&salt, &[&position.index.to_le_bytes(), rest]);
+                put(&mut self.bytes, bytes.start, check);
                 checks.extend(check.to_le_bytes());
             }
             put(&mut self.bytes, batch + s::BATCH_BODY_CHECK_AT, salted_check(&salt, &[&checks]));
