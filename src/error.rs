@@ -29,7 +29,8 @@ pub enum Error {
         source: Arc<std::io::Error>,
     },
     /// The disk, a quota or a file-size limit is exhausted. Nothing of the refused operation shows; head truncation
-    /// still works, and appends go on once there is room.
+    /// still works, and appends go on once there is room. (On a copy-on-write file system a head truncation needs room as
+    /// well, and poisons where there is none: keep some free.)
     #[error("no space for {}: nothing was appended; truncate the head or make room, then append again", path.display())]
     NoSpace {
         /// The file that could not be written or made.
@@ -62,8 +63,8 @@ pub enum Error {
         /// The lock file.
         path: PathBuf,
     },
-    /// The path exists, and is not a journal.
-    #[error("{} is not a journal: {why}; name an empty or a new directory", dir.display())]
+    /// The path exists, and is not a journal; or a read-only open found none there.
+    #[error("{} is not a journal: {why}; name a journal's directory or, to make a new one, an empty or a new directory", dir.display())]
     NotAJournal {
         /// The directory that was to be opened.
         dir: PathBuf,

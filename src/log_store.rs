@@ -73,7 +73,9 @@ pub trait LogStore: Send + Sync {
     /// answer is lost (a later one ends the answer early).
     fn entries(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<Entry>>;
 
-    /// Appends entries; all of them are durable when it returns. One write, one sync. An empty slice does no I/O, and so
+    /// Appends entries; all of them are durable when it returns. One write, one sync. Threads that append at the same time
+    /// have to agree on the indexes: take a lock around choosing one and [`append_pending`](Self::append_pending), and wait
+    /// outside of it. An empty slice does no I/O, and so
     /// proves nothing: the position returned may not be durable yet. [`sync`](Self::sync) makes it so.
     ///
     /// # Errors
@@ -83,9 +85,10 @@ pub trait LogStore: Send + Sync {
     /// [`IndexOverflow`](crate::Error::IndexOverflow), [`EntryTooLarge`](crate::Error::EntryTooLarge),
     /// [`BatchTooLarge`](crate::Error::BatchTooLarge), [`NoSpace`](crate::Error::NoSpace);
     /// [`Io`](crate::Error::Io) and [`Key`](crate::Error::Key) where the next file could not be made, which may be tried
-    /// again; [`Closed`](crate::Error::Closed), [`ReadOnly`](crate::Error::ReadOnly), and
-    /// [`BlockingCallInCallback`](crate::Error::BlockingCallInCallback) from the wait, which leaves the entries written. After
-    /// [`Poisoned`](crate::Error::Poisoned) they may or may not be there when the log is opened next.
+    /// again; [`Closed`](crate::Error::Closed), [`ReadOnly`](crate::Error::ReadOnly);
+    /// [`BlockingCallInCallback`](crate::Error::BlockingCallInCallback) inside a durability callback (a store that uses this
+    /// default has written the entries then, and not waited). After [`Poisoned`](crate::Error::Poisoned) they may or may not be
+    /// there when the log is opened next.
     fn append(&self, entries: &[Entry]) -> Result<Position> {
         self.append_pending(entries)?.wait()
     }
@@ -119,12 +122,15 @@ pub trait LogStore: Send + Sync {
     /// As for [`replace_tail`](Self::replace_tail).
     fn replace_tail_pending(&self, entries: &[Entry]) -> Result<Pending>;
 
-    /// Removes the entries from `first_removed` on; durable when it returns. Just past the end it writes nothing.
+    /// Removes the entries from `first_removed` on; durable when it returns. Just past the end it writes nothing, and waits
+    /// until everything written so far is durable: another call's removal, for one. In an empty log that was never purged any
+    /// index is just past the end.
     ///
     /// # Errors
     ///
     /// [`TruncateBeyondEnd`](crate::Error::TruncateBeyondEnd), [`Purged`](crate::Error::Purged),
-    /// [`IndexOverflow`](crate::Error::IndexOverflow).
+    /// [`IndexOverflow`](crate::Error::IndexOverflow); and, because it is written like an append, those that
+    /// [`append`](Self::append) has of the disk and the handle.
     fn truncate_tail(&self, first_removed: u64) -> Result<()>;
 
     /// Removes everything up to and including `position`, whose term stays known; durable when it returns.
@@ -137,14 +143,17 @@ pub trait LogStore: Send + Sync {
     ///
     /// [`PurgedTermDiffers`](crate::Error::PurgedTermDiffers) at the purged index with another term, or below it with
     /// a higher one; [`BeforeFirst`](crate::Error::BeforeFirst) in a log that was never purged, further below its first
-    /// entry than right before it; [`IndexOverflow`](crate::Error::IndexOverflow).
+    /// entry than right before it; [`IndexOverflow`](crate::Error::IndexOverflow). Of the disk and the handle:
+    /// [`Poisoned`](crate::Error::Poisoned), [`Key`](crate::Error::Key), [`Closed`](crate::Error::Closed),
+    /// [`ReadOnly`](crate::Error::ReadOnly), [`BlockingCallInCallback`](crate::Error::BlockingCallInCallback).
     fn truncate_head(&self, position: Position) -> Result<()>;
 
     /// Makes everything written so far durable.
     ///
     /// # Errors
     ///
-    /// [`Poisoned`](crate::Error::Poisoned) when a sync failed, now or earlier.
+    /// [`Poisoned`](crate::Error::Poisoned) when a sync failed, now or earlier; [`Closed`](crate::Error::Closed),
+    /// [`ReadOnly`](crate::Error::ReadOnly), [`BlockingCallInCallback`](crate::Error::BlockingCallInCallback).
     fn sync(&self) -> Result<()>;
 
     /// A [`Pending`] for everything written so far, by whomever: as [`sync`](Self::sync), for those who cannot wait. Its

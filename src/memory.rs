@@ -13,7 +13,8 @@ use crate::pending::Pending;
 use crate::stable_store::{Changes, StableStore};
 use crate::sync::RwLock;
 
-/// A log and a stable store in memory, with the contract and the errors of a [`Journal`](crate::Journal).
+/// A log and a stable store in memory, with the contract and the errors of a [`Journal`](crate::Journal), but for the bounds
+/// that options set, and for closing.
 ///
 /// Everything is "durable" at once and lost with the last clone. Clones share one store.
 ///

@@ -110,7 +110,7 @@ pub trait StableStore: Send + Sync {
     /// Nothing changes for [`Error::ValueTooLarge`], [`Error::StoreFull`] and the errors of
     /// [`LogStore::truncate_head`](crate::LogStore::truncate_head), nor for [`Error::Key`] where a key is missing. A
     /// failure of the disk, a full one included, is [`Error::Poisoned`]: the changes may or may not be there when the journal
-    /// is opened next.
+    /// is opened next. [`Error::Closed`], [`Error::ReadOnly`], and [`Error::BlockingCallInCallback`] in a durability callback.
     fn commit(&self, changes: &Changes) -> Result<()>;
 
     /// Sets `key`; durable when it returns.

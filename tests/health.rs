@@ -167,6 +167,47 @@ fn accepted_damage_is_damaged_until_it_is_purged() {
 }
 
 #[test]
+fn damage_is_over_once_the_tail_is_replaced() {
+    #[derive(Clone, Copy, PartialEq, Debug)]
+    enum Met {
+        AtOpen,
+        ByReader,
+        ByPass,
+    }
+    let damaged = |met: Met| {
+        let disk = Disk::simulated();
+        let journal = disk.options().segment_bytes(64 << 10).open(&disk.dir).unwrap();
+        append_each(&journal, &entries(1..=30, 1));
+        let disk = disk.killed();
+        let (name, at) = disk.find(&entries(12..=12, 1)[0].data);
+        let options = options(&disk).segment_bytes(64 << 10).tail_cache_bytes(0).on_damage(OnDamage::Accept);
+        if met == Met::AtOpen {
+            disk.flip(&name, at - FIRST_PAYLOAD_AT + 30);
+            return options.open(&disk.dir).unwrap();
+        }
+        let journal = options.open(&disk.dir).unwrap();
+        disk.flip(&name, at);
+        match met {
+            Met::ByPass => verify(&journal),
+            _ => _ = journal.entry(12).unwrap_err(),
+        }
+        journal
+    };
+    for met in [Met::AtOpen, Met::ByReader, Met::ByPass] {
+        for first in [12, 5] {
+            let journal = damaged(met);
+            let is_damaged = || matches!(journal.health(), Health::Damaged { indexes } if indexes.contains(12));
+            assert!(is_damaged(), "{met:?}: {}", journal.health());
+            journal.replace_tail(&entries(13..=13, 2)).unwrap();
+            assert!(is_damaged(), "{met:?}: {}", journal.health());
+            journal.truncate_tail(first).unwrap();
+            journal.append(&entries(first..=20, 3)).unwrap();
+            assert!(journal.health().is_healthy(), "{met:?}: {}", journal.health());
+        }
+    }
+}
+
+#[test]
 fn damage_that_a_reader_or_a_pass_meets_is_damaged_until_a_pass_finds_none() {
     on_both(|disk| {
         let journal = options(disk).tail_cache_bytes(0).open(&disk.dir).unwrap();

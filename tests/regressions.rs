@@ -326,7 +326,8 @@ fn a_refused_append_that_cannot_be_made_void_poisons() {
     assert_eq!(log(&journal), entries(1..=3, 1));
 }
 
-// Guards: a crash between the two headers of a file that is used anew leaves it with one, and it becomes the next segment.
+// Guards: a crash between the two headers of a file that is used anew leaves it with one, and it becomes the next segment
+// (crash_hunt, a disk that fails, seed 90000259).
 #[test]
 fn a_spare_with_one_header_is_not_used() {
     on_both(|disk| {

@@ -88,6 +88,28 @@ fn reads_are_counted_by_where_they_were_served_from() {
 }
 
 #[test]
+fn a_range_that_ends_with_its_budget_counts_what_came_from_memory() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=9, 1));
+    assert_eq!(journal.entries(1..10, 900).unwrap().len(), 3);
+    assert_eq!((journal.stats().cache_hits, journal.stats().cache_misses), (3, 0));
+}
+
+#[cfg(feature = "encryption")]
+#[test]
+fn bytes_are_those_of_the_payloads_whatever_is_stored() {
+    for is_encrypted in [false, true] {
+        let disk = Disk::simulated();
+        let options = if is_encrypted { common::encrypted(disk.options()) } else { disk.options() };
+        let journal = options.open(&disk.dir).unwrap();
+        journal.append(&entries(1..=3, 1)).unwrap();
+        journal.truncate_tail(3).unwrap();
+        assert_eq!((journal.stats().entries, journal.stats().bytes), (3, 900), "{is_encrypted}");
+    }
+}
+
+#[test]
 fn live_and_dead_bytes_follow_truncations_at_both_ends() {
     let disk = Disk::simulated();
     let journal = disk.open();

@@ -16,7 +16,7 @@
 //! | removing the head | `truncate_head(i)`: up to `i`, and `i` | `purge(i)`: up to `i`, and `i` | `compact(i)`: up to `i`, which stays | `truncate_head(i)`: up to `i`, and `i` |
 //! | … beyond the end | empties the log | empties the log | `CompactBeyondEnd` | `Held`: not beyond the low-water mark |
 //!
-//! Removing is durable on return everywhere.
+//! Removing by a call of its own is durable on return; by appending, when the append is.
 
 #[cfg(any(feature = "openraft-09", feature = "openraft-010"))]
 mod openraft;

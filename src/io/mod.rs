@@ -153,7 +153,8 @@ pub trait Fs: Send + Sync + Debug {
         Ok(None)
     }
 
-    /// Random bits, for identities and salts.
+    /// Random bits, for identities, salts and, in encrypted journals, nonces. They need not be secret, but must not repeat,
+    /// not even in another process or in a copy of the directory.
     fn entropy(&self) -> u64;
 
     /// The threads and the clock that go with this file system. A disk of your own over real files has those of

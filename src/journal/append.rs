@@ -126,7 +126,8 @@ impl Core {
         Ok(ticket)
     }
 
-    /// Drops the log from `first_removed` on. Returns the ticket, or nothing when there is nothing to drop.
+    /// Drops the log from `first_removed` on. Returns the ticket, or nothing when there is nothing to drop: what was dropped
+    /// before may not be durable yet.
     pub(super) fn write_truncation(self: &Arc<Self>, first_removed: u64) -> Result<Option<u64>> {
         let ticket = {
             let mut writer = self.writer.lock();
@@ -215,7 +216,8 @@ impl Core {
 
     pub(super) fn write_batch(&self, writer: &mut Writer, first_index: u64, entries: &[Entry]) -> Result<u64> {
         let before = self.position_before(first_index)?;
-        let body_bytes = writer::body_bytes_max(entries, self.options.keys.is_some());
+        let is_encrypted = self.options.keys.is_some();
+        let body_bytes = writer::body_bytes_max(entries, is_encrypted);
         if !self.fits(first_index, entries, body_bytes) {
             self.rotate(writer, entries, body_bytes)?;
         }
@@ -240,7 +242,8 @@ impl Core {
             view.last = before;
             return Ok(self.group.wrote(view.written(), Some(before)));
         }
-        self.write_or_undo(&segment, &writer.buffer, header.offset, |written| self.supersede(&segment, written))?;
+        let bytes = &writer.buffer;
+        self.write_or_undo(&segment, bytes, header.offset, |written| self.supersede(&segment, bytes, written))?;
         let payloads = is_kept.then(|| writer.payloads(entries, is_plain));
         let mut view = self.view.write();
         let replaced = first_index < view.next();
@@ -251,7 +254,8 @@ impl Core {
             None if !entries.is_empty() => view.tail.truncate(0),
             None => {}
         }
-        self.count(entries.len() as u64, body_bytes, u64::from(view.fold.end - header.offset));
+        let payload_bytes = body_bytes - entries.len() as u64 * writer::overhead_bytes(is_encrypted);
+        self.count(entries.len() as u64, payload_bytes, u64::from(view.fold.end - header.offset));
         #[cfg(mutate)]
         if mutate::is(Mutation::ChainNotRewound) && entries.is_empty() {
             view.fold.chain = header.chain;
@@ -263,15 +267,20 @@ impl Core {
             self.retire(gone.into_iter().map(|sealed| Arc::clone(&sealed.segment)));
         }
         // Under the view's lock, so that nobody sees the one without the other.
-        Ok(self.group.wrote(view.written(), replaced.then_some(before)))
+        let ticket = self.group.wrote(view.written(), replaced.then_some(before));
+        drop(view);
+        if replaced {
+            self.watch.replaced_from(first_index);
+        }
+        Ok(ticket)
     }
 
     /// Counts a batch that has been written. The writer lock is held.
-    fn count(&self, entries: u64, body_bytes: u64, bytes_written: u64) {
+    fn count(&self, entries: u64, payload_bytes: u64, bytes_written: u64) {
         let watch = &self.watch;
         watch::bump(&watch.appends, u64::from(entries > 0));
         watch::bump(&watch.entries, entries);
-        watch::bump(&watch.bytes, body_bytes - entries * ENTRY_BYTES as u64);
+        watch::bump(&watch.bytes, payload_bytes);
         watch::bump(&watch.bytes_written, bytes_written);
         watch.found_room(true);
     }
@@ -329,8 +338,8 @@ impl Core {
         (Arc::clone(&view.active), header)
     }
 
-    /// Writes an index or a trailer where nothing was adopted.
-    pub(super) fn write(&self, segment: &Segment, bytes: &[u8], offset: u32) -> Result<()> {
+    /// Writes what no later write of this life begins at: a trailer, or a close's index.
+    fn write(&self, segment: &Segment, bytes: &[u8], offset: u32) -> Result<()> {
         self.write_or_undo(segment, bytes, offset, |written| self.void(segment, written, offset))
     }
 
@@ -351,28 +360,34 @@ impl Core {
         })
     }
 
-    /// Makes what was written of an index void.
+    /// Makes what was written void by zeros.
     fn void(&self, segment: &Segment, written: usize, offset: u32) -> bool {
         let settled = self.view.read().written();
         io::write_all_at(&*segment.file, &vec![0; written], u64::from(offset)).is_ok()
             && self.group.sync_and_settle(segment, settled).is_ok()
     }
 
-    /// Makes what was written of a batch of entries void: by an empty batch in its place, which changes nothing. Behind
-    /// zeros the next batch would begin at the same place, and where power fails during its sync a sector may show what
-    /// it held before: the batch that was refused. The writer lock is held.
-    fn supersede(&self, segment: &Segment, written: usize) -> bool {
+    /// Makes what was written of a batch void: by an empty batch in its place, which changes nothing. Behind zeros the next
+    /// batch would begin at the same place, and where power fails during its sync a sector may show what it held before: the
+    /// batch that was refused. The writer lock is held.
+    fn supersede(&self, segment: &Segment, refused: &[u8], written: usize) -> bool {
         let (_, header) = self.next_header(Kind::Entries, None);
         let (mut bytes, mut slots) = (Vec::new(), Vec::new());
         // No entry, nothing to encrypt.
         let empty = writer::encode_entries(segment, header, &[], Compression::None, 0, &mut bytes, &mut slots);
         let Ok(header) = empty else { return false };
+        if !self.leaves_room(&header) {
+            return false;
+        }
         // Its padding needs no room that the batch did not get either.
         bytes.truncate(BATCH_BYTES);
         bytes.resize(written.max(BATCH_BYTES), 0);
         if let Err((more, error)) = io::write_all_at(&*segment.file, &bytes, u64::from(header.offset)) {
-            // Where not even a header was written there may be no room for one: zeros it is.
-            let is_short = written < BATCH_BYTES && io::is_no_space(&error);
+            // Where not even a header was written there may be no room for one: zeros it is, unless what was there before
+            // made it whole.
+            let is_short = io::is_no_space(&error)
+                && !is_completed(segment, refused, written, header.offset)
+                && !is_completed(segment, &bytes, more, header.offset);
             return is_short && self.void(segment, written.max(more), header.offset);
         }
         let settled = {
@@ -383,6 +398,15 @@ impl Core {
             view.written()
         };
         self.group.sync_and_settle(segment, settled).is_ok()
+    }
+
+    /// Whether the seal of all that the active segment holds still fits behind this batch.
+    fn leaves_room(&self, batch: &BatchHeader) -> bool {
+        let view = self.view.read();
+        let run = &view.fold.run;
+        let seal = BATCH_BYTES as u64 + index::body_bytes(run.slots.len(), run.terms.len());
+        let seal = seal.next_multiple_of(u64::from(view.active.align));
+        batch.end(view.active.align).is_some_and(|end| u64::from(end) + seal <= u64::from(view.active.data_end()))
     }
 
     /// Seals the active segment, durably, and goes on in the next one, which has room for a batch like this.
@@ -426,7 +450,8 @@ impl Core {
         }
         // The trailer first: where space runs out in between, no whole seal is left that a recovery would follow.
         self.write(&segment, &trailer.encode(&segment.salt), segment.data_end())?;
-        self.write(&segment, &writer.buffer, header.offset)?;
+        let bytes = &writer.buffer;
+        self.write_or_undo(&segment, bytes, header.offset, |written| self.supersede(&segment, bytes, written))?;
         let (sealed, fold, settled) = {
             let view = self.view.read();
             let mut fold = view.fold.clone();
@@ -479,6 +504,14 @@ impl Core {
         self.group.wrote(written, None);
         Ok(())
     }
+}
+
+/// Whether the header of a batch is whole, of which so many bytes were written: what was there before may be the rest.
+fn is_completed(segment: &Segment, batch: &[u8], written: usize, offset: u32) -> bool {
+    let Some(rest) = batch.get(written..BATCH_BYTES) else { return true };
+    let mut there = Vec::with_capacity(rest.len());
+    let read = io::read_up_to(&*segment.file, &mut there, rest.len(), u64::from(offset) + written as u64);
+    read.is_err() || there == rest
 }
 
 fn bytes_of(header: &BatchHeader) -> u64 {

@@ -124,9 +124,9 @@ impl Journal {
     /// The copy has the same [id](Journal::id). What was acknowledged after it, votes too, it has never heard of: a node
     /// must not go on under its old identity from a checkpoint that is older than its last vote.
     ///
-    /// On a handle that was opened read-only, everything is copied, as it was when the handle was opened; if the
-    /// journal's writer has recycled a file since, the answer is [`Error::Overtaken`]. What that writer had not synced
-    /// may be in the copy.
+    /// On a handle that was opened read-only nothing is linked: files are cloned where the file system can, else copied. The
+    /// copy is of what was there when the handle was opened; if the journal's writer has recycled a file since, the answer
+    /// is [`Error::Overtaken`]. What that writer had not synced may be in the copy.
     ///
     /// ```
     /// use raft_journal::{Entry, Journal, LogStore};
@@ -200,7 +200,10 @@ impl Core {
         let segments = cut.segments();
         // A handle that only reads may have been opened with a bound that is too small for what is there.
         let bytes_max = self.options.meta_bytes_max.max(pairs_bytes(&cut.state.pairs));
-        MetaStore::create(&*self.fs, dir, cut.state, bytes_max, self.options.keys.clone())?;
+        // Up to the generation that the journal has: a copy that a misdirected write brings to the journal's own `meta` must not
+        // pass for a newer one.
+        let state = State { generation: cut.state.generation.saturating_sub(1), ..cut.state };
+        MetaStore::create(&*self.fs, dir, state, bytes_max, self.options.keys.clone())?;
         Ok(Checkpoint { last: cut.last, segments, ..target.made })
     }
 
@@ -279,7 +282,7 @@ fn is_same(older: &State, state: &State) -> bool {
 
 /// Whether a checkpoint may be brought forward to a state.
 fn is_older(older: &State, state: &State) -> bool {
-    older.life <= state.life && older.mark.place() <= state.mark.place()
+    older.life <= state.life && older.mark.place() <= state.mark.place() && older.generation <= state.generation
 }
 
 impl Target<'_> {

@@ -324,7 +324,19 @@ impl Loss {
     pub(super) fn damage(&self, dir: &Path) -> Damage {
         let path = dir.join(segment::file_name(self.sequence));
         let indexes = DamagedRange { first: self.first, end: self.end.filter(|_| !self.is_open) };
-        Damage { path, offset: u64::from(self.offset), indexes, term: None, why: self.why }
+        Damage { path, offset: u64::from(self.offset), indexes, term: self.term(), why: self.why }
+    }
+
+    /// The term of what is lost, where the entries right beside it in its batch are there and have the same: terms never
+    /// fall.
+    fn term(&self) -> Option<u64> {
+        let What::Payloads { header, parts, .. } = &self.what else { return None };
+        let at = |index: u64| {
+            let at = usize::try_from(index.checked_sub(header.first_index)?).ok()?;
+            parts.get(at).filter(|part| part.2).map(|part| part.0)
+        };
+        let before = at(self.first.checked_sub(1)?)?;
+        at(self.end?).filter(|&behind| behind == before)
     }
 
     /// Goes on without what is lost: readers get an error for it. Says where the chain goes on.

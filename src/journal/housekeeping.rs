@@ -168,7 +168,9 @@ impl Core {
     /// synced is given up, because nothing refers to it.
     pub(super) fn mind_names(&self, error: Error) -> Error {
         match &error {
-            Error::Io { op: "sync", path, .. } if *path == self.dir => self.group.poison(error),
+            Error::Io { op: "sync", path, .. } | Error::NoSpace { path, .. } if *path == self.dir => {
+                self.group.poison(error)
+            }
             _ => error,
         }
     }

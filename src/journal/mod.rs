@@ -187,7 +187,8 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`Error::Poisoned`] and [`Error::Io`]; the journal is closed all the same. [`Error::Closed`] when it was.
+    /// [`Error::Poisoned`], [`Error::Io`], and [`Error::Key`] where the current key is missing; the journal is closed all the
+    /// same. [`Error::Closed`] when it was. [`Error::BlockingCallInCallback`] in a durability callback: it stays open.
     pub fn close(&self) -> Result<()> {
         self.core().group.refuse_in_callback("close")?;
         self.core().close()
@@ -267,7 +268,8 @@ impl LogStore for Journal {
         core.check_writable()?;
         match core.noted(core.write_truncation(first_removed))? {
             Some(ticket) => core.group.wait(ticket),
-            None => Ok(()),
+            // Somebody else's removal may still be in flight.
+            None => core.group.sync_all(),
         }
     }
 

@@ -28,8 +28,8 @@ pub enum OnDamage {
     /// Refuse to open; the error says which entries are lost. Nothing is changed.
     #[default]
     Refuse,
-    /// Open without the lost entries: reading one gives [`Error::Damaged`], all others are served. Nothing is removed,
-    /// and the loss is recorded, so that the next open reports it and does not refuse. Lost votes are never accepted. Nor
+    /// Open without the lost entries: reading one gives [`Error::Damaged`], all others are served. No segment is
+    /// removed, and the loss is recorded, so that the next open reports it and does not refuse. Lost votes are never accepted. Nor
     /// is more when 44 losses are recorded already: until the head is truncated beyond some of them, this refuses, too.
     Accept,
 }
@@ -160,7 +160,7 @@ impl OpenOptions {
 
     /// Opens without a lock and without writing, beside a live writer or on a medium that cannot be written. The
     /// journal shows what was there when it was opened; its newest entries may not be durable yet. A segment that the
-    /// writer removes or recycles later reads as damaged: open again.
+    /// writer uses anew later reads as damaged: open again.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self

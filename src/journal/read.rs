@@ -145,11 +145,12 @@ impl Core {
                         break;
                     }
                 }
+                let hits = gathered.entries.len() - before;
+                watch::add(&self.watch.cache_hits, hits as u64);
                 if count == 0 || gathered.full {
                     return Ok(gathered.entries);
                 }
-                if gathered.entries.len() > before {
-                    watch::add(&self.watch.cache_hits, (gathered.entries.len() - before) as u64);
+                if hits > 0 {
                     continue;
                 }
                 view.place(index, count)

@@ -257,7 +257,8 @@ impl<'a> Walk<'a> {
                 segment.check_key()?;
                 Ok(Arc::clone(segment))
             }
-            Opened::Whole(_) | Opened::Unreadable | Opened::Misnamed => Err(FileState::HeaderLost),
+            Opened::Whole(_) | Opened::Misnamed => Err(FileState::Misplaced),
+            Opened::Unreadable => Err(FileState::HeaderLost),
             Opened::Short => Err(FileState::Short),
             &Opened::Foreign(found) => return Err(Error::ForeignFile { path, expected, found }),
             &Opened::Newer(found) => return Err(Error::UnsupportedVersion { path, found, supported: VERSION }),
@@ -414,6 +415,9 @@ impl<'a> Walk<'a> {
         }
         self.report_accepted();
         self.report.reindexed.dedup();
+        let chain = self.sealed.iter().map(|sealed| &sealed.segment).chain(&active);
+        let twins = chain.filter(|segment| segment.is_headed_by_twin).map(|segment| segment.path.clone());
+        self.report.twin_headers = twins.collect();
         self.report.segments = self.sealed.len() + usize::from(active.is_some());
         Ok(Recovered {
             sealed: self.sealed,

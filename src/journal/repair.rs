@@ -88,7 +88,8 @@ impl Journal {
     ///
     /// [`Error::NotDamaged`], [`Error::RepairRefused`], [`Error::RepairsFull`], [`Error::BeforeFirst`],
     /// [`Error::AfterLast`] and [`Error::NoSpace`]: nothing was written. [`Error::Io`]: nothing was repaired.
-    /// [`Error::Poisoned`], [`Error::Closed`], [`Error::ReadOnly`] and [`Error::BlockingCallInCallback`] as for appends.
+    /// [`Error::BatchTooLarge`], [`Error::Key`], [`Error::Poisoned`], [`Error::Closed`], [`Error::ReadOnly`] and
+    /// [`Error::BlockingCallInCallback`] as for appends.
     pub fn repair(&self, entries: &[Entry]) -> Result<()> {
         self.core().group.refuse_in_callback("repair")?;
         self.core().check_writable()?;
@@ -153,6 +154,10 @@ impl Core {
                 Some(last) => last.indexes.end = damage.indexes.end,
                 None => joined.push(damage),
             }
+        }
+        let view = self.view.read();
+        for damage in joined.iter_mut().filter(|damage| damage.term.is_none()) {
+            damage.term = view.term_around(&damage.indexes);
         }
         joined
     }

@@ -25,12 +25,17 @@ pub struct RecoveryReport {
     pub suspect: Option<Suspect>,
     /// One copy of a `meta` slot was unreadable; its twin served, and all copies were written anew.
     pub meta_healed: bool,
+    /// Segments of which the first copy of the header cannot be read; the one at the file's end served. Nothing is lost,
+    /// and nothing is written: a sealed file is not edited. The second copy is not looked at while the first one is good;
+    /// [`verify`](crate::Journal::verify) looks at both.
+    pub twin_headers: Vec<PathBuf>,
     /// Damage that was accepted, by this open or by an earlier one: these entries are lost.
     pub damaged: Vec<Arc<Damage>>,
     /// Segments whose batches were read one by one although they have an index: it was damaged, or a crash came before
     /// anything proved it.
     pub reindexed: Vec<PathBuf>,
-    /// Files with a segment's name that are not this journal's, or of which nothing can be read. Left alone.
+    /// Files with a segment's name that are not this journal's, or of which nothing can be read; or that are, hold batches,
+    /// and nothing leads to them. Left alone.
     pub foreign: Vec<PathBuf>,
     /// Files that a finished head truncation, or an interrupted preparation, had left; they were removed.
     pub leftover: Vec<PathBuf>,

@@ -260,6 +260,13 @@ impl View {
         }
     }
 
+    /// The term of entries that are lost, where those on both sides of them have the same: terms never fall.
+    pub(crate) fn term_around(&self, lost: &DamagedRange) -> Option<u64> {
+        let before = self.known_term(lost.first.checked_sub(1)?)?;
+        let behind = lost.end.filter(|&end| end < self.next()).and_then(|end| self.known_term(end));
+        behind.filter(|&behind| behind == before)
+    }
+
     /// Where the entry at `index` is.
     pub(crate) fn spot(&self, index: u64) -> Spot {
         if let Some(sealed) = self.sealed_at(index) {

@@ -234,6 +234,22 @@ impl Watch {
         seldom.mended.push(entries);
     }
 
+    /// Notes that the log goes on with other entries from this index on: what was lost of the old ones is missed no more.
+    pub(crate) fn replaced_from(&self, first: u64) {
+        let mut seldom = self.seldom();
+        let gone = DamagedRange { first, end: None };
+        seldom.given_up.retain(|range| !is_within(range, &gone));
+        for range in seldom.given_up.iter_mut().filter(|range| range.end.is_none_or(|end| end > first)) {
+            range.end = Some(first);
+        }
+        seldom.damaged = seldom.damaged.filter(|(_, range)| !is_within(range, &gone));
+        let pass = seldom.pass.as_ref().map(|(_, report)| Arc::clone(report));
+        let mut found = pass.iter().flat_map(|report| report.losses()).filter_map(|fault| fault.indexes);
+        if found.any(|range| is_within(&range, &gone)) && !seldom.mended.contains(&gone) {
+            seldom.mended.push(gone);
+        }
+    }
+
     /// The first losses that are known and still in the log.
     fn losses(&self, is_live: impl Fn(&DamagedRange) -> bool) -> Option<DamagedRange> {
         let seldom = self.seldom();

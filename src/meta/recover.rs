@@ -2,6 +2,7 @@
 
 use super::State;
 use super::format::CopyFault;
+use crate::error::JournalId;
 
 /// One copy, read and verified.
 pub(crate) type Copy = Result<State, CopyFault>;
@@ -13,7 +14,8 @@ pub(crate) enum Health {
     Sound,
     /// One copy of a slot was unreadable; its twin served.
     Healed,
-    /// A whole slot was unreadable. It may have held a newer state: a torn commit, or a lost vote.
+    /// A whole slot was unreadable. It may have held a newer state: a torn commit, or a lost vote. Or its two copies are of
+    /// two commits of one generation, and nothing tells which.
     SlotLost,
 }
 
@@ -30,10 +32,20 @@ pub(crate) enum Decision {
 
 /// What one slot's two copies come to.
 enum Slot {
-    /// Readable from at least one copy; `true` when both say the same.
-    Read(Box<State>, bool),
+    /// Readable from at least one copy.
+    Read(Box<State>, Twins),
     Newer(u32),
     Lost,
+}
+
+/// How the two copies of a slot go together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Twins {
+    Same,
+    /// One cannot be read, or is older.
+    One,
+    /// Two commits of one generation: of them, one was refused or cut short, or belongs elsewhere.
+    Doubtful,
 }
 
 /// The slot that a generation is written to.
@@ -47,18 +59,33 @@ pub(crate) fn slot_of(generation: u64) -> usize {
 
 /// Decides from the copies of slot 0 and of slot 1.
 pub(crate) fn decide(copies: [[Copy; 2]; 2]) -> Decision {
-    let [zero, one] = copies;
+    let [zero, one] = ours(copies);
     match (slot(0, zero), slot(1, one)) {
         (Slot::Newer(version), _) | (_, Slot::Newer(version)) => Decision::Newer(version),
         (Slot::Lost, Slot::Lost) => Decision::Lost,
         (Slot::Read(state, _), Slot::Lost) | (Slot::Lost, Slot::Read(state, _)) => {
             Decision::Adopt(state, Health::SlotLost)
         }
-        (Slot::Read(a, a_whole), Slot::Read(b, b_whole)) => {
-            let health = if a_whole && b_whole { Health::Sound } else { Health::Healed };
-            Decision::Adopt(if a.generation > b.generation { a } else { b }, health)
+        (Slot::Read(a, a_twins), Slot::Read(b, b_twins)) => {
+            let (state, twins) = if a.generation > b.generation { (a, a_twins) } else { (b, b_twins) };
+            let health = match twins {
+                Twins::Doubtful => Health::SlotLost,
+                _ if a_twins == Twins::Same && b_twins == Twins::Same => Health::Sound,
+                _ => Health::Healed,
+            };
+            Decision::Adopt(state, health)
         }
     }
+}
+
+/// The copies without those of another journal, which a misdirected write brought: fewer than the others.
+fn ours(copies: [[Copy; 2]; 2]) -> [[Copy; 2]; 2] {
+    let ids: Vec<JournalId> = copies.iter().flatten().flatten().map(|state| state.journal_id).collect();
+    let count = |id: JournalId| ids.iter().filter(|&&other| other == id).count();
+    let is_foreign = |state: &State| ids.iter().any(|&other| count(other) > count(state.journal_id));
+    let check =
+        |copy: Copy| copy.and_then(|state| if is_foreign(&state) { Err(CopyFault::Unreadable) } else { Ok(state) });
+    copies.map(|slot| slot.map(check))
 }
 
 fn slot(number: usize, copies: [Copy; 2]) -> Slot {
@@ -66,11 +93,17 @@ fn slot(number: usize, copies: [Copy; 2]) -> Slot {
     match copies.map(|copy| copy.and_then(|state| placed(number, state))) {
         [Err(CopyFault::Version(version)), _] | [_, Err(CopyFault::Version(version))] => Slot::Newer(version),
         [Ok(first), Ok(second)] => {
-            let is_whole = first == second;
-            Slot::Read(Box::new(if first.generation > second.generation { first } else { second }), is_whole)
+            let twins = match () {
+                () if first == second => Twins::Same,
+                () if first.generation == second.generation => Twins::Doubtful,
+                () => Twins::One,
+            };
+            // Of two that differ in more, the one that says less: a checkpoint's is of a journal that was closed.
+            let rank = |state: &State| (state.generation, !state.clean, state.life, state.mark.place());
+            Slot::Read(Box::new(if rank(&first) > rank(&second) { first } else { second }), twins)
         }
         [Ok(state), Err(CopyFault::Unreadable)] | [Err(CopyFault::Unreadable), Ok(state)] => {
-            Slot::Read(Box::new(state), false)
+            Slot::Read(Box::new(state), Twins::One)
         }
         [Err(CopyFault::Unreadable), Err(CopyFault::Unreadable)] => Slot::Lost,
     }
@@ -118,6 +151,18 @@ mod tests {
             }
         }
         assert_eq!(adopted, 9 * 9 - 1);
+    }
+
+    #[test]
+    fn two_commits_of_one_generation_are_told_where_they_are_the_newest() {
+        let other = |generation| State { life: 77, ..state(generation) };
+        let health = |copies| match decide(copies) {
+            Decision::Adopt(state, health) => (state.generation, health),
+            other => panic!("{other:?}"),
+        };
+        let older = || Ok(state(11));
+        assert_eq!(health([[Ok(state(12)), Ok(other(12))], [older(), older()]]), (12, Health::SlotLost));
+        assert_eq!(health([[Ok(state(10)), Ok(other(10))], [older(), older()]]), (11, Health::Healed));
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub(crate) struct Segment {
     pub(crate) cipher: Option<Arc<SegmentCipher>>,
     /// Why it cannot be read with the keys that were given.
     pub(crate) key_fault: Option<KeyFault>,
+    /// The first copy of its header could not be read when it was opened; the one at its end served.
+    pub(crate) is_headed_by_twin: bool,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn File>,
 }
@@ -130,8 +132,20 @@ impl Segment {
         let align = Self::align_for(header.flags & FLAG_ALIGNED != 0);
         let (sequence, salt_value, key_id) = (header.sequence, header.salt, header.key_id);
         let cipher = secret.map(|secret| Arc::new(SegmentCipher::new(secret, sequence, salt_value)));
-        let (salt, key_fault) = (Salted::new(salt_value), None);
-        Segment { sequence, salt_value, salt, size_bytes, align, key_id, cipher, key_fault, path, file }
+        let (salt, key_fault, is_headed_by_twin) = (Salted::new(salt_value), None, false);
+        Segment {
+            sequence,
+            salt_value,
+            salt,
+            size_bytes,
+            align,
+            key_id,
+            cipher,
+            key_fault,
+            is_headed_by_twin,
+            path,
+            file,
+        }
     }
 
     /// The same segment, through another handle on its file.
@@ -291,35 +305,41 @@ impl Segment {
     ) -> Result<Opened> {
         let file = fs.open(&path, mode).map_err(|error| Error::io("open", &path, None, error))?;
         let len = file.len().map_err(|error| Error::io("size", &path, None, error))?;
-        let (mut newer, mut misnamed) = (None, false);
+        let (mut newer, mut foreign, mut misnamed) = (None, None, false);
         let edges = [EDGE_BYTES, ALIGN_BYTES_ALIGNED].map(|edge| len.checked_sub(u64::from(edge)));
         for at in [Some(0)].into_iter().chain(edges).flatten() {
             let mut bytes = Vec::with_capacity(HEADER_BYTES);
             io::read_up_to(&*file, &mut bytes, HEADER_BYTES, at)
                 .map_err(|error| Error::io("read", &path, Some(at), error))?;
             match Header::parse(&bytes) {
-                Ok(header) if header.journal_id != id => return Ok(Opened::Foreign(header.journal_id)),
-                Ok(header) if header.sequence == sequence => return Self::sized(&header, len, path, file, keys),
+                // Perhaps a misdirected write, and the other copy is ours.
+                Ok(header) if header.journal_id != id => foreign = Some(header.journal_id),
+                Ok(header) if header.sequence == sequence => {
+                    let segment = |size| Segment::new(&header, size, path, file, None);
+                    let whole = |size| Segment { is_headed_by_twin: at > 0, ..segment(size) };
+                    return Self::sized(&header, len, whole, keys);
+                }
                 // Perhaps an old copy, in a file that was recycled with other edges.
                 Ok(_) => misnamed = true,
                 Err(HeaderFault::Unreadable) => {}
                 Err(HeaderFault::Version(found)) => newer = Some(found),
             }
         }
-        Ok(match newer {
-            Some(version) => Opened::Newer(version),
-            None if misnamed => Opened::Misnamed,
-            None => Opened::Unreadable,
+        Ok(match (foreign, newer) {
+            (Some(found), _) => Opened::Foreign(found),
+            (None, Some(version)) => Opened::Newer(version),
+            (None, None) if misnamed => Opened::Misnamed,
+            (None, None) => Opened::Unreadable,
         })
     }
 
-    fn sized(header: &Header, len: u64, path: PathBuf, file: Arc<dyn File>, keys: Option<&Keys>) -> Result<Opened> {
+    fn sized(header: &Header, len: u64, whole: impl FnOnce(u32) -> Segment, keys: Option<&Keys>) -> Result<Opened> {
         // Shorter than its own edges, it is none of ours.
         let edges = 3 * Self::edge_bytes(Self::align_for(header.flags & FLAG_ALIGNED != 0));
         Ok(match u32::try_from(header.size_bytes) {
             Ok(size) if size < edges => Opened::Unreadable,
             Ok(size) if len >= header.size_bytes => {
-                let mut segment = Segment::new(header, size, path, file, None);
+                let mut segment = whole(size);
                 segment.unlock(header.journal_id, keys)?;
                 Opened::Whole(Arc::new(segment))
             }

@@ -477,6 +477,8 @@ pub(crate) enum FileState {
     Whole,
     Short,
     Missing,
+    /// Another file of the journal's stands in its place.
+    Misplaced,
     HeaderLost,
 }
 
@@ -498,6 +500,7 @@ pub(crate) fn verdict(evidence: Evidence) -> Verdict {
         (true, _, _, _) => Verdict::MetaOutdated,
         (false, FileState::Missing, _, _) => Verdict::Damaged(DamageKind::MissingFile),
         (false, FileState::Short, _, _) => Verdict::Damaged(DamageKind::ShortFile),
+        (false, FileState::Misplaced, _, _) => Verdict::Damaged(DamageKind::Misplaced),
         (false, FileState::HeaderLost, _, _) => Verdict::Damaged(DamageKind::Header),
         (false, FileState::Whole, true, true | false) => Verdict::Damaged(DamageKind::Checksum),
         (false, FileState::Whole, false, true) => Verdict::Damaged(DamageKind::Checksum),
@@ -514,10 +517,11 @@ mod tests {
     type Row = (fn(&Evidence) -> bool, &'static str, Verdict);
 
     /// The rows, in their order, but for the first: a read that failed is no evidence.
-    const ROWS: [Row; 7] = [
+    const ROWS: [Row; 8] = [
         (|evidence| evidence.meta_is_behind, "`MetaOutdated`", Verdict::MetaOutdated),
         (|evidence| evidence.file == FileState::Missing, "damaged: `MissingFile`", Damaged(DamageKind::MissingFile)),
         (|evidence| evidence.file == FileState::Short, "damaged: `ShortFile`", Damaged(DamageKind::ShortFile)),
+        (|evidence| evidence.file == FileState::Misplaced, "damaged: `Misplaced`", Damaged(DamageKind::Misplaced)),
         (|evidence| evidence.file == FileState::HeaderLost, "damaged: `Header`", Damaged(DamageKind::Header)),
         (|evidence| evidence.batch_mark_beyond, "damaged: `Checksum`", Damaged(DamageKind::Checksum)),
         (|evidence| evidence.meta_mark_beyond, "damaged: `Checksum`", Damaged(DamageKind::Checksum)),
@@ -527,7 +531,8 @@ mod tests {
     #[test]
     fn the_verdict_is_that_of_the_first_row_that_applies_for_every_combination_of_evidence() {
         let mut met = [0; ROWS.len()];
-        for file in [FileState::Whole, FileState::Short, FileState::Missing, FileState::HeaderLost] {
+        use FileState::{HeaderLost, Misplaced, Missing, Short, Whole};
+        for file in [Whole, Short, Missing, Misplaced, HeaderLost] {
             for bits in 0..8 {
                 let [meta_is_behind, batch_mark_beyond, meta_mark_beyond] = [1, 2, 4].map(|bit| bits & bit != 0);
                 let evidence = Evidence { meta_is_behind, file, batch_mark_beyond, meta_mark_beyond };
@@ -536,7 +541,7 @@ mod tests {
                 met[row] += 1;
             }
         }
-        assert_eq!(met, [16, 4, 4, 4, 2, 1, 1]);
+        assert_eq!(met, [20, 4, 4, 4, 4, 2, 1, 1]);
     }
 
     #[test]

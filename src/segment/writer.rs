@@ -29,10 +29,15 @@ pub enum Compression {
     },
 }
 
+/// What an entry takes in a file besides its payload, bytes.
+pub(crate) fn overhead_bytes(is_encrypted: bool) -> u64 {
+    (ENTRY_BYTES + if is_encrypted { ENCRYPTED_BYTES } else { 0 }) as u64
+}
+
 /// The most bytes that the entries' body takes in a file: compression only ever makes it smaller.
 pub(crate) fn body_bytes_max(entries: &[Entry], is_encrypted: bool) -> u64 {
-    let head = ENTRY_BYTES + if is_encrypted { ENCRYPTED_BYTES } else { 0 };
-    entries.iter().map(|entry| (head + entry.data.len()) as u64).sum()
+    let overhead = overhead_bytes(is_encrypted);
+    entries.iter().map(|entry| overhead + entry.data.len() as u64).sum()
 }
 
 /// Encodes a batch of entries for this segment into the empty `buffer`, padded, and puts term and slot of each into the

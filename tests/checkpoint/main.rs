@@ -1,10 +1,13 @@
 //! Checkpoints: whole, apart from the journal that they are of, and refused until they are finished.
 
+mod clones;
 #[path = "../common/mod.rs"]
 mod common;
 mod copies;
 mod gate;
 mod names;
+#[path = "../common/pass_on.rs"]
+mod pass_on;
 mod power;
 mod readers;
 mod targets;

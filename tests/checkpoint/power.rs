@@ -1,10 +1,13 @@
 //! Power lost at every operation of a checkpoint: the journal loses nothing, and the copy is whole or refused.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
-use raft_journal::io::sim::{Fault, OperationKind, Survival};
+use raft_journal::io::Fs;
+use raft_journal::io::sim::{Fault, OperationKind, SimFs, Survival};
 use raft_journal::{Entry, Error, Journal, LogStore, Position};
 
+use crate::clones::Cloning;
 use crate::common::{Disk, append_each, entries, log};
 use crate::filled;
 
@@ -28,15 +31,20 @@ const SURVIVALS: [Survival; 6] = [
 /// Cuts the power at each mutation of a checkpoint that is taken on copies of a disk. Returns how often the copy was
 /// refused, and how often it opened.
 fn cut_at_each(disk: &Disk, allowed: &[Held]) -> (usize, usize) {
+    cut_at_each_on(disk, allowed, |sim| Arc::new(sim))
+}
+
+fn cut_at_each_on(disk: &Disk, allowed: &[Held], fs: fn(SimFs) -> Arc<dyn Fs>) -> (usize, usize) {
     let (mut refused, mut opened) = (0, 0);
     for cut in 0.. {
-        let disk = disk.killed();
+        let mut disk = disk.killed();
+        disk.fs = fs(disk.sim().clone());
         let journal = disk.open();
         let expected = held(&journal);
         disk.sim().cut_power_at(disk.sim().mutations() + cut);
         let done = journal.checkpoint(disk.beside("backup").dir);
         if let Ok(made) = done {
-            assert!(made.linked > 0 || made.kept > 0, "{made:?}");
+            assert!(made.linked + made.cloned + made.kept > 0, "{made:?}");
             return (refused, opened);
         }
         for survival in SURVIVALS {
@@ -68,6 +76,15 @@ fn a_first_checkpoint_is_whole_or_refused() {
     let journal = filled(&disk);
     let now = held(&journal);
     let (refused, opened) = cut_at_each(&disk, &[now]);
+    assert!(refused > 20 && opened > 0, "{refused} refused, {opened} opened");
+}
+
+#[test]
+fn a_first_checkpoint_of_clones_is_whole_or_refused() {
+    let disk = Disk::simulated();
+    let journal = filled(&disk);
+    let now = held(&journal);
+    let (refused, opened) = cut_at_each_on(&disk, &[now], |sim| Arc::new(Cloning(sim)));
     assert!(refused > 20 && opened > 0, "{refused} refused, {opened} opened");
 }
 

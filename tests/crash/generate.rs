@@ -118,6 +118,7 @@ pub fn history(seed: u64, trouble: Trouble) -> History {
         match trouble {
             Trouble::CrashLoop if random.below(2) == 0 => ops.push(crash(&mut random)),
             Trouble::Faults if random.below(3) == 0 => ops.push(fault(&mut random)),
+            Trouble::Faults if random.below(8) == 0 => ops.extend(refused_half_way(&mut random)),
             _ => {}
         }
     }
@@ -201,6 +202,15 @@ fn crash(random: &mut Random) -> Op {
         1 => Op::Kill,
         _ => Op::Crash { seed: random.bits() },
     }
+}
+
+/// A write that stops, and one or several behind it that find no space: what is to make it void may be refused as well.
+fn refused_half_way(random: &mut Random) -> Vec<Op> {
+    let nth = random.byte_below(4);
+    let bytes = if random.below(2) == 0 { 1 + random.below(80) } else { 1 + random.below(1200) } as u16;
+    let full = |more| Op::Fail { kind: OperationKind::Write, nth: nth + more, error: ErrorKind::StorageFull };
+    let stop = Op::Shorten { kind: OperationKind::Write, nth, bytes };
+    std::iter::once(stop).chain((1..=1 + random.byte_below(3)).map(full)).collect()
 }
 
 fn fault(random: &mut Random) -> Op {

@@ -504,10 +504,10 @@ impl Run {
     }
 
     fn truncate_tail(&mut self, journal: &Journal, from: u64) -> Result<(), Error> {
-        if from == self.next_index() {
-            return journal.truncate_tail(from);
+        // Where nothing is left to remove, it waits for all that was written.
+        if from < self.next_index() {
+            self.push(|model| model.log.truncate_tail(from));
         }
-        self.push(|model| model.log.truncate_tail(from));
         journal.truncate_tail(from)?;
         self.acknowledged();
         Ok(())

@@ -30,7 +30,9 @@ impl Run {
         }
         let entries = &self.log().entries;
         let chosen = entries.len().checked_sub(2 + usize::from(back)).map(|at| entries[at].clone());
-        let Some(wound) = chosen.filter(|wound| !wound.data.is_empty()) else { return Ok(()) };
+        // What was put back before stands elsewhere.
+        let is_unhurt = |entry: &Entry| self.wounds.iter().all(|wound| wound.position() != entry.position());
+        let Some(wound) = chosen.filter(|entry| !entry.data.is_empty() && is_unhurt(entry)) else { return Ok(()) };
         let Some((path, at)) = self.place_of(&wound) else { return Ok(()) };
         self.fs.damage(&AtRest::FlipBit { path, bit: at * 8 }).expect("the file was just read");
         self.wounds.push(wound.clone());

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use raft_journal::{Damage, Error, Journal, LogStore, OnDamage, StableStore};
+use raft_journal::layout::segment::HEADER_BYTES;
+use raft_journal::{Damage, Error, Journal, LogStore, OnDamage, SegmentRole, StableStore};
 
 use crate::common::Disk;
 use crate::subject::{Model, Subject};
@@ -131,6 +132,7 @@ impl<'a> Case<'a> {
                 (model.ok_or(why)?, Outcome::Suspect)
             }
         };
+        self.check_headers(journal)?;
         if told.is_empty() {
             return Ok(outcome);
         }
@@ -138,6 +140,19 @@ impl<'a> Case<'a> {
             self.go_on(journal, model, &told)?;
         }
         Ok(Outcome::ToldAtOpen)
+    }
+
+    /// Where the first copy of a header was hit, in a file that the log is in, the report says that its twin served.
+    fn check_headers(&self, journal: &Journal) -> Result<(), String> {
+        let segments = journal.segments().map_err(|error| format!("no segments: {error}"))?;
+        let is_used = |role| matches!(role, SegmentRole::Active | SegmentRole::Sealed);
+        let Place { offset, bytes } = self.place;
+        let before = &self.subject.files[self.path][*offset..];
+        let is_changed = before.iter().zip(bytes).take(HEADER_BYTES.saturating_sub(*offset)).any(|(was, is)| was != is);
+        let is_hit = is_changed && segments.iter().any(|segment| segment.path == *self.path && is_used(segment.role));
+        let told = &journal.recovery_report().twin_headers;
+        let is_right = told.iter().map(PathBuf::as_path).eq(is_hit.then_some(self.path));
+        if is_right { Ok(()) } else { Err(format!("{told:?} have a header that is served by its twin")) }
     }
 
     /// Appends behind accepted damage, closes, and opens again: reported, not refused, and nothing more is lost.

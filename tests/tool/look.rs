@@ -177,7 +177,9 @@ fn a_journal_that_is_open_is_read_beside_its_writer() {
     }
     let (text, code) = on(&dir, "dump", &["80"]);
     assert_eq!((code, text.as_str()), (0, "80\t4\t4\tlive\n"));
-    assert_eq!(on(&dir, "ls", &[]).1, 0);
+    for command in [&["ls"] as &[&str], &["verify"], &["recover", "--dry-run"]] {
+        assert_eq!(on(&dir, command[0], &command[1..]).1, 0, "{command:?}");
+    }
     journal.append(&[Entry::new(81, 4, "undisturbed")]).unwrap();
     journal.close().unwrap();
 }

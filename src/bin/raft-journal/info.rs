@@ -121,6 +121,7 @@ pub(super) fn document(report: &RecoveryReport) -> Value {
         })),
         "suspect": report.suspect.map(|suspect| json!({ "vote": suspect.vote })),
         "meta_healed": report.meta_healed,
+        "twin_headers": paths(&report.twin_headers),
         "damaged": report.damaged.iter().map(|damage| output::damage(damage)).collect::<Vec<_>>(),
         "reindexed": paths(&report.reindexed),
         "foreign": paths(&report.foreign),
@@ -141,6 +142,9 @@ pub(super) fn say(out: &mut Output, report: &RecoveryReport) -> Result<(), Failu
     }
     if report.meta_healed {
         out.field("meta", "one copy is unreadable; its twin serves")?;
+    }
+    for path in &report.twin_headers {
+        out.field("header", format_args!("{}: one copy is unreadable; its twin serves", path.display()))?;
     }
     for damage in &report.damaged {
         out.field("damaged", styled(BAD, damage))?;

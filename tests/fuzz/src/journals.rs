@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use raft_journal::io::Fs;
 use raft_journal::io::sim::SimFs;
-use raft_journal::{Changes, Compression, Entry, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore};
+use raft_journal::{
+    Changes, Compression, Entry, Journal, Key, KeyRing, LogStore, OnDamage, OpenOptions, Position, StableStore,
+};
 
 use crate::Files;
 
@@ -16,6 +18,11 @@ pub const DIR: &str = "/journal";
 pub fn options(disk: &SimFs) -> OpenOptions {
     let fs: Arc<dyn Fs> = Arc::new(disk.clone());
     OpenOptions::new().segment_bytes(8 << 10).meta_bytes_max(512).tail_cache_bytes(0).file_system(fs)
+}
+
+/// The same with keys: the journal is encrypted.
+pub fn with_keys(options: OpenOptions) -> OpenOptions {
+    options.encryption(Arc::new(KeyRing::new(2, Key::new([7; 32])).with(1, Key::new([9; 32]))))
 }
 
 /// A disk with these files.
@@ -36,7 +43,8 @@ pub fn files(disk: &SimFs) -> Files {
 
 /// The journals, and files that can be mixed in.
 pub struct Beginnings {
-    pub journals: Vec<Files>,
+    /// Each with whether it is encrypted.
+    pub journals: Vec<(Files, bool)>,
     pub strangers: Vec<(String, Vec<u8>)>,
 }
 
@@ -47,9 +55,12 @@ pub fn beginnings() -> &'static Beginnings {
         let [early, late, closed] = long();
         let stranger = |files: &Files| files.clone().into_iter().collect::<Vec<_>>();
         let strangers = [stranger(&early), stranger(&one_batch(9, false))].concat();
-        let journals =
-            vec![golden(), closed, late, fresh(), one_batch(3, false), one_batch(4, true), aligned(), accepted()];
-        Beginnings { journals, strangers }
+        let (aligned, accepted) = (aligned(), accepted());
+        let plain =
+            [golden(), closed, late, fresh(), one_batch(3, false), one_batch(4, true), aligned, accepted, repaired()];
+        let plain = plain.into_iter().map(|files| (files, false));
+        let encrypted = [encrypted(false), encrypted(true)].into_iter().map(|files| (files, true));
+        Beginnings { journals: plain.chain(encrypted).collect(), strangers }
     })
 }
 
@@ -109,9 +120,29 @@ fn aligned() -> Files {
     files(&disk)
 }
 
-/// Some entries are lost, and the loss accepted.
+/// Some entries are lost, and the loss accepted; the log goes on.
 fn accepted() -> Files {
-    let disk = SimFs::with_seed(6);
+    let (disk, journal) = accepting(6);
+    append(&journal, 21..=22, 1, 10);
+    drop(journal);
+    files(&disk)
+}
+
+/// Some entries were lost, and put back.
+fn repaired() -> Files {
+    let (disk, journal) = accepting(7);
+    let lost: Vec<u64> = (1..=20).filter(|&index| journal.entry(index).is_err()).collect();
+    assert!(!lost.is_empty());
+    let put_back: Vec<Entry> = lost.iter().map(|&index| Entry::new(index, 1, vec![index as u8; 900])).collect();
+    journal.repair(&put_back).expect("a repair");
+    append(&journal, 21..=22, 1, 10);
+    drop(journal);
+    files(&disk)
+}
+
+/// A journal whose loss of some of twenty entries was accepted, open.
+fn accepting(seed: u64) -> (SimFs, Journal) {
+    let disk = SimFs::with_seed(seed);
     let journal = open(&disk);
     append(&journal, 1..=20, 1, 900);
     journal.close().expect("a close");
@@ -120,9 +151,23 @@ fn accepted() -> Files {
     files.entry(name).and_modify(|file| file[2000..3000].fill(0xa5));
     let disk = crate::journals::disk(&files);
     let journal = options(&disk).on_damage(OnDamage::Accept).open(DIR).expect("an open that accepts");
-    append(&journal, 21..=22, 1, 10);
+    (disk, journal)
+}
+
+/// A journal with keys: several segments, or what is left of them in one that was written anew.
+fn encrypted(is_rewritten: bool) -> Files {
+    let disk = SimFs::with_seed(8);
+    let journal = with_keys(options(&disk)).open(DIR).expect("a sound journal");
+    append(&journal, 1..=10, 1, 900);
+    journal.set_u64(b"vote", 5).expect("a vote");
+    if is_rewritten {
+        journal.truncate_head(Position::new(6, 1)).expect("a truncation");
+        journal.rewrite().expect("all of it in one file");
+    }
+    append(&journal, 11..=12, 2, 10);
+    let killed = files(&disk);
     drop(journal);
-    self::files(&disk)
+    if is_rewritten { killed } else { files(&disk) }
 }
 
 macro_rules! golden_files {

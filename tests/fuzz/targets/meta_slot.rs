@@ -31,7 +31,7 @@ enum File {
 fuzz_target!(|case: Case| {
     let journals = &journals::beginnings().journals;
     let number = if let File::Journal(number) = case.file { usize::from(number) } else { 0 };
-    let mut files = journals[number % journals.len()].clone();
+    let (mut files, is_encrypted) = journals[number % journals.len()].clone();
     let mut file = match &case.file {
         File::Any(bytes) => bytes.clone(),
         File::Journal(_) => files["meta"].clone(),
@@ -57,5 +57,9 @@ fuzz_target!(|case: Case| {
     files.insert("meta".into(), file);
     let disk = journals::disk(&files);
     _ = open_meta(&disk, Path::new(journals::DIR));
-    open(disk, journals::options, case.is_mended, &case.way);
+    let options = |disk: &_| {
+        let options = journals::options(disk);
+        if is_encrypted { journals::with_keys(options) } else { options }
+    };
+    open(disk, options, case.is_mended, &case.way);
 });

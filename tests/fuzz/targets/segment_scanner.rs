@@ -47,7 +47,7 @@ impl File {
             File::Simple(batches) => plan(16, batches.clone()).file(),
             File::Real(journal, file) => {
                 let journals = &journals::beginnings().journals;
-                let files = &journals[usize::from(*journal) % journals.len()];
+                let (files, _) = &journals[usize::from(*journal) % journals.len()];
                 let segments: Vec<_> = files.iter().filter(|(name, _)| sequence_of(name).is_some()).collect();
                 let mut file = segments[usize::from(*file) % segments.len()].1.clone();
                 use raft_journal::layout::segment as format;
