@@ -98,9 +98,7 @@ fn slot(number: usize, copies: [Copy; 2]) -> Slot {
                 () if first.generation == second.generation => Twins::Doubtful,
                 () => Twins::One,
             };
-            // Of two that differ in more, the one that says less: a checkpoint's is of a journal that was closed.
-            let rank = |state: &State| (state.generation, !state.clean, state.life, state.mark.place());
-            Slot::Read(Box::new(if rank(&first) > rank(&second) { first } else { second }), twins)
+            Slot::Read(Box::new(if first.generation > second.generation { first } else { second }), twins)
         }
         [Ok(state), Err(CopyFault::Unreadable)] | [Err(CopyFault::Unreadable), Ok(state)] => {
             Slot::Read(Box::new(state), Twins::One)
