@@ -148,7 +148,7 @@ fn files_that_changed_places_are_no_part_of_the_chain() {
     // As they are; and with the sequence that the name asks for.
     for _ in 0..2 {
         let Err(Error::Damaged(damage)) = open(&disk, ring(1)) else { panic!("opened") };
-        assert_eq!((damage.why, &damage.path), (DamageKind::Header, &disk.path(&chain[1])));
+        assert_eq!((damage.why, &damage.path), (DamageKind::Misplaced, &disk.path(&chain[1])));
         for name in &chain[1..3] {
             let sequence: u64 = name.strip_suffix(".seg").unwrap().parse().unwrap();
             let at = s::HEADER_SEQUENCE_AT;
