@@ -3,11 +3,12 @@
 mod common;
 
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use common::{Disk, append_each, entries, entry, log};
-use raft_journal::io::sim::{Fault, Kinds, OperationKind, SimFs, Survival};
-use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, OnDamage, Position, StableStore};
+use raft_journal::io::sim::{AtRest, Fault, Kinds, OperationKind, SimFs, Survival};
+use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, OnDamage, Position, StableStore, VerifyOptions};
 
 /// The next write to a segment stops after so many bytes, and this many further ones find no space.
 fn stop_write(disk: &Disk, bytes: usize, nth: u64, refusals: u64) {
@@ -61,14 +62,14 @@ fn a_refused_truncation_of_which_only_zeros_are_missing_does_not_come_back() {
     }
 }
 
-/// An aligned journal of so many entries whose rotation was refused when its seal was written but for the padding.
-fn seal_refused_in_its_padding(count: u64) -> (Disk, Journal, Error) {
+/// An aligned journal of so many entries whose rotation was refused when so much of its seal was written.
+fn refused_at_its_seal(count: u64, bytes: usize) -> (Disk, Journal, Error) {
     let disk = Disk::simulated();
     let journal = disk.options().align_4k(true).segment_bytes(32 << 10).open(&disk.dir).unwrap();
     append_each(&journal, &entries(1..=count, 1));
     // The trailer is the first write, the seal the second.
     let first = disk.segments().remove(0);
-    disk.sim().inject(Fault::short(OperationKind::Write, 512).nth(1).in_path(&first));
+    disk.sim().inject(Fault::short(OperationKind::Write, bytes).nth(1).in_path(&first));
     disk.sim().inject(Fault::new(OperationKind::Write, ErrorKind::StorageFull).nth(2).in_path(&first));
     let refused = journal.append(&[entry(count + 1, 1, 12_000)]).unwrap_err();
     assert_eq!(disk.sim().faults_left(), 0);
@@ -80,7 +81,7 @@ fn seal_refused_in_its_padding(count: u64) -> (Disk, Journal, Error) {
 #[test]
 fn a_seal_that_was_refused_in_its_padding_brings_nothing_back_after_a_snapshot() {
     for snapshot in [Position::new(2, 9), Position::new(1000, 9)] {
-        let (disk, journal, refused) = seal_refused_in_its_padding(3);
+        let (disk, journal, refused) = refused_at_its_seal(3, 512);
         assert!(refused.is_no_space(), "{refused}");
         journal.truncate_head(snapshot).unwrap();
         let next = entry(snapshot.index + 1, 9, 100);
@@ -97,7 +98,12 @@ fn a_seal_that_was_refused_in_its_padding_brings_nothing_back_after_a_snapshot()
 // Guards: the same in a file that has no room for anything but its seal.
 #[test]
 fn a_seal_that_was_refused_in_a_full_file_poisons_and_is_believed_by_the_next_open() {
-    let (disk, journal, refused) = seal_refused_in_its_padding(4);
+    // Of less than its header zeros are enough.
+    let (_, journal, refused) = refused_at_its_seal(4, 40);
+    assert!(refused.is_no_space(), "{refused}");
+    journal.append(&[entry(5, 1, 12_000)]).unwrap();
+
+    let (disk, journal, refused) = refused_at_its_seal(4, 512);
     assert!(matches!(refused, Error::Poisoned { .. }), "{refused}");
     assert_eq!(log(&journal), entries(1..=4, 1));
     for stopped in disk.stopped() {
@@ -106,6 +112,37 @@ fn a_seal_that_was_refused_in_a_full_file_poisons_and_is_believed_by_the_next_op
         assert_eq!(log(&journal), entries(1..=4, 1));
         journal.append(&[entry(5, 1, 12_000)]).unwrap();
         assert_eq!(journal.entry(5).unwrap(), entry(5, 1, 12_000));
+    }
+}
+
+// Guards: a seal is refused when its header is written, the log goes on behind the empty batch in its place, and at rest the
+// write of that batch turns out never to have happened: the seal shows again, and what followed was not looked at.
+#[test]
+fn a_refused_seal_that_shows_again_hides_nothing_that_was_appended_behind_it() {
+    // With all of the seal but its padding, and with hardly more than its header.
+    for (is_aligned, written) in [(false, 100), (true, 100), (true, 512)] {
+        for appended in 1..=3 {
+            let disk = Disk::simulated();
+            let (size, large) = if is_aligned { (64 << 10, 48_000) } else { (8 << 10, 6_000) };
+            let options = disk.options().align_4k(is_aligned).segment_bytes(size);
+            let journal = options.clone().open(&disk.dir).unwrap();
+            append_each(&journal, &entries(1..=2, 1));
+            let first = disk.segments().remove(0);
+            disk.sim().inject(Fault::short(OperationKind::Write, written).nth(1).in_path(&first));
+            disk.sim().inject(Fault::new(OperationKind::Write, ErrorKind::StorageFull).nth(2).in_path(&first));
+            let refused = journal.append(&[entry(3, 1, large)]).unwrap_err();
+            assert!(refused.is_no_space() && disk.sim().faults_left() == 0, "{refused}");
+            append_each(&journal, &entries(3..=2 + appended, 1));
+            let damaged = disk.killed();
+            let lost = AtRest::LoseWrite { path: damaged.path(&first), back: appended as usize };
+            damaged.sim().damage(&lost).unwrap();
+            assert_ne!(damaged.bytes(&first), disk.bytes(&first));
+            match options.file_system(Arc::clone(&damaged.fs)).open(&damaged.dir) {
+                Ok(found) => assert_eq!(log(&found), entries(1..=2 + appended, 1), "{is_aligned}, {appended}"),
+                Err(Error::Damaged(_)) => {}
+                Err(error) => panic!("{is_aligned}, {appended}: {error}"),
+            }
+        }
     }
 }
 
@@ -175,6 +212,64 @@ fn a_header_of_another_journal_is_read_from_its_twin_and_told() {
     let journal = one.open();
     assert_eq!(log(&journal), entries(1..=5, 1));
     assert_eq!(journal.recovery_report().twin_headers, [one.path(&name)]);
+    // It is copied as any other, and a pass through a handle that only reads takes it for what it is.
+    let copy = one.beside("copy");
+    journal.checkpoint(&copy.dir).unwrap();
+    assert_eq!(log(&copy.open()), entries(1..=5, 1));
+    let (damaged, at) = one.find(&entry(3, 1, 300).data);
+    one.flip(&damaged, at + 9);
+    let report = one.open_read_only().verify(&VerifyOptions::new(), |_| ControlFlow::Continue(())).unwrap();
+    assert!(report.skipped.is_empty() && report.losses().count() == 1, "{report:?}");
+}
+
+// Guards: a checkpoint is taken again through a handle that only reads, and a file of it is gone.
+#[test]
+fn a_checkpoint_that_is_taken_again_is_looked_at() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=60, 1));
+    journal.close().unwrap();
+    let copy = disk.beside("copy");
+    let first = disk.open_read_only().checkpoint(&copy.dir).unwrap();
+    copy.remove(&copy.segments()[0]);
+    let second = disk.open_read_only().checkpoint(&copy.dir).unwrap();
+    assert_eq!((second.segments, second.kept), (first.segments, first.segments - 2), "{second:?}");
+    let (newest, at) = copy.find(&entry(60, 1, 300).data);
+    copy.flip(&newest, at + 9);
+    disk.open_read_only().checkpoint(&copy.dir).unwrap();
+    assert_eq!(log(&copy.open()), entries(1..=60, 1));
+}
+
+// Guards: the newest `meta` of a journal that was closed is lost, and the open that finds it rewrites the file for another bound
+// and is cut short.
+#[test]
+fn a_lost_vote_is_told_again_after_an_open_that_was_cut_short_while_it_rewrote_meta() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    journal.append(&entries(1..=5, 1)).unwrap();
+    journal.set_u64(b"vote", 7).unwrap();
+    journal.close().unwrap();
+    drop(journal);
+    let quarter = disk.bytes("meta").len() / raft_journal::layout::meta::COPIES;
+    for slot in 0..2 {
+        let damaged = disk.killed();
+        (0..2).for_each(|copy| damaged.flip("meta", (2 * slot + copy) * quarter + 20));
+        for cut in 0.. {
+            let disk = damaged.killed();
+            disk.sim().cut_power_at(disk.sim().mutations() + cut);
+            let opened = disk.options().meta_bytes_max(40 << 10).open(&disk.dir).is_ok();
+            for survival in [Survival::Everything, Survival::Nothing] {
+                let after = disk.after_power_cut(survival);
+                let report =
+                    after.options().meta_bytes_max(40 << 10).open(&after.dir).unwrap().recovery_report().clone();
+                let is_told = !report.clean && report.suspect.is_some_and(|suspect| suspect.vote);
+                assert!(is_told, "slot {slot}, cut {cut}: {report:?}");
+            }
+            if opened {
+                break;
+            }
+        }
+    }
 }
 
 // Guards: the same of a copy of `meta`, whose other journal has committed more often.

@@ -376,18 +376,17 @@ impl Core {
         // No entry, nothing to encrypt.
         let empty = writer::encode_entries(segment, header, &[], Compression::None, 0, &mut bytes, &mut slots);
         let Ok(header) = empty else { return false };
+        // Zeros are enough where what is there of the refused header is not all of it.
+        let is_short = !is_completed(segment, refused, written, header.offset);
         if !self.leaves_room(&header) {
-            return false;
+            return is_short && self.void(segment, written, header.offset);
         }
         // Its padding needs no room that the batch did not get either.
         bytes.truncate(BATCH_BYTES);
         bytes.resize(written.max(BATCH_BYTES), 0);
         if let Err((more, error)) = io::write_all_at(&*segment.file, &bytes, u64::from(header.offset)) {
-            // Where not even a header was written there may be no room for one: zeros it is, unless what was there before
-            // made it whole.
-            let is_short = io::is_no_space(&error)
-                && !is_completed(segment, refused, written, header.offset)
-                && !is_completed(segment, &bytes, more, header.offset);
+            // Where not even a header was written there may be no room for one.
+            let is_short = is_short && io::is_no_space(&error) && !is_completed(segment, &bytes, more, header.offset);
             return is_short && self.void(segment, written.max(more), header.offset);
         }
         let settled = {

@@ -178,7 +178,10 @@ impl Core {
         // Again, now that nobody else can change it.
         let older = target.check()?;
         let cut = self.cut()?;
-        if self.looked_at.is_some() && older.as_ref().is_some_and(|older| is_same(older, &cut.state)) {
+        if self.looked_at.is_some()
+            && older.as_ref().is_some_and(|older| is_same(older, &cut.state))
+            && target.has_all(&cut)?
+        {
             // It may be this very directory, which a handle that only reads does not lock: nothing of it is touched.
             return Ok(Checkpoint { last: cut.last, segments: cut.segments(), kept: cut.segments(), ..target.made });
         }
@@ -405,6 +408,14 @@ impl Target<'_> {
         }
     }
 
+    /// Whether a file of each name is there, and the source a checkpoint itself: perhaps this one.
+    fn has_all(&self, cut: &Cut) -> Result<bool> {
+        let own = self.core.fs.list(&self.core.dir).map_err(|error| Error::io("list", &self.core.dir, None, error))?;
+        let names = self.names()?;
+        let is_checkpoint = own.iter().any(|name| name == MARKER_NAME);
+        Ok(is_checkpoint && cut.pieces.iter().all(|piece| names.contains(&piece.name())))
+    }
+
     /// Whether the file is there already: the same one, and sealed with the same seal.
     fn has(&self, piece: &Piece) -> Result<bool> {
         let (ours, core) = (&*piece.segment, self.core);
@@ -521,9 +532,11 @@ impl Target<'_> {
     /// Beside another process that writes: whether the file was still the same one when it had been read. Its header is
     /// the first that changes when it is recycled.
     fn check_identity(&self, segment: &Segment) -> Result<()> {
+        let [first, twin] = segment.headers_at();
+        let at = if segment.is_headed_by_twin { twin } else { first };
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
-        io::read_up_to(&*segment.file, &mut bytes, HEADER_BYTES, 0)
-            .map_err(|error| Error::io("read", &segment.path, Some(0), error))?;
+        io::read_up_to(&*segment.file, &mut bytes, HEADER_BYTES, at)
+            .map_err(|error| Error::io("read", &segment.path, Some(at), error))?;
         match Header::parse(&bytes) {
             Ok(header) if header.salt != segment.salt_value => Err(Error::Overtaken { path: segment.path.clone() }),
             // A damaged header is damage, there as here.

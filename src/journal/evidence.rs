@@ -35,11 +35,11 @@ pub(super) struct Beyond {
 }
 
 impl Beyond {
-    /// Whether a batch of a later life begins within this one: this one was cut, and written over, but for what never
-    /// reached the disk.
+    /// Whether a batch that is not of an earlier life begins within this one: this one was cut, or refused by a full disk, and
+    /// written over, but for what never reached the disk.
     fn is_over(&self, header: &BatchHeader, align: u32) -> bool {
         let end = header.end(align);
-        self.first.is_some_and(|y| y.life > header.life && end.is_none_or(|end| y.offset < end))
+        self.first.is_some_and(|y| y.life >= header.life && end.is_none_or(|end| y.offset < end))
     }
 }
 

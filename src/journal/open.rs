@@ -157,6 +157,8 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let Found { recovered, mut repairs, next_sequence, mut report, outside, is_checkpoint } = found;
     report.describe(&state, health, created);
     state.suspect |= health == Health::SlotLost;
+    // A copy of elsewhere may say so; and until this life has begun, nothing else says that it is in doubt.
+    state.clean &= health != Health::SlotLost;
     if is_checkpoint {
         let marker = dir.join(MARKER_NAME);
         fs.remove(&marker).map_err(|error| Error::io("remove", &marker, None, error))?;

@@ -431,12 +431,14 @@ pub(crate) fn scan(
         if seen.mark.0 == sequence {
             unproven.prove(seen.mark.1);
         }
+        // The log went on in this file: the seal was void by then, and shows again.
+        let is_over = |next: Option<Contradiction>| matches!(next, Some(Contradiction::Batch(_)));
+        let goes_on = header.kind == Kind::Seal
+            && (lives.go_on_behind(&header, end)
+                || is_over(window.contradiction((end, header.check, header.life), lives)?));
         match body {
             Body::Entries(entries) => fold.apply(&header, end, &entries),
-            // The log went on in this file: the seal was void by then, and shows again.
-            Body::Index(..) if header.kind == Kind::Seal && lives.go_on_behind(&header, end) => {
-                return Ok(Stop::End(AtEnd::Nothing));
-            }
+            Body::Index(..) if goes_on => return Ok(Stop::End(AtEnd::Nothing)),
             Body::Index(summary, _) if header.kind == Kind::Seal => {
                 fold.apply(&header, end, &[]);
                 return Ok(Stop::Sealed(header, summary));

@@ -274,6 +274,7 @@ impl Core {
         let mut faults = Vec::new();
         let opened = self.verify_header(&walk.segment, &mut faults);
         let is_other = |fault: &Fault| matches!(fault.cause, FaultCause::Damaged(DamageKind::Misplaced));
-        opened.is_some() && !faults.iter().any(is_other)
+        // Where it was used anew, both copies are; one alone is damage.
+        opened.is_some() && faults.iter().filter(|fault| is_other(fault)).count() < 2
     }
 }
