@@ -302,10 +302,8 @@ impl Core {
         let run = &view.fold.run;
         let kept = usize::try_from(first_index.saturating_sub(run.first)).unwrap_or(usize::MAX).min(run.slots.len());
         let (slots, runs) = (kept + entries.len(), run.terms.len() + term_runs(entries));
-        let align = u64::from(view.active.align);
-        let batch = (BATCH_BYTES as u64 + body_bytes).next_multiple_of(align);
-        let seal = (BATCH_BYTES as u64 + index::body_bytes(slots, runs)).next_multiple_of(align);
-        u64::from(view.fold.end) + batch + seal <= u64::from(view.active.data_end())
+        let batch = (BATCH_BYTES as u64 + body_bytes).next_multiple_of(u64::from(view.active.align));
+        seal_fits(&view.active, u64::from(view.fold.end) + batch, slots, runs)
     }
 
     /// The header of the batch that comes next, and the segment it goes to. Without a first index it replaces nothing.
@@ -403,9 +401,8 @@ impl Core {
     fn leaves_room(&self, batch: &BatchHeader) -> bool {
         let view = self.view.read();
         let run = &view.fold.run;
-        let seal = BATCH_BYTES as u64 + index::body_bytes(run.slots.len(), run.terms.len());
-        let seal = seal.next_multiple_of(u64::from(view.active.align));
-        batch.end(view.active.align).is_some_and(|end| u64::from(end) + seal <= u64::from(view.active.data_end()))
+        let end = batch.end(view.active.align);
+        end.is_some_and(|end| seal_fits(&view.active, u64::from(end), run.slots.len(), run.terms.len()))
     }
 
     /// Seals the active segment, durably, and goes on in the next one, which has room for a batch like this.
@@ -503,6 +500,12 @@ impl Core {
         self.group.wrote(written, None);
         Ok(())
     }
+}
+
+/// Whether the seal of so many slots and runs of terms fits into a segment behind batches that end there.
+fn seal_fits(segment: &Segment, end: u64, slots: usize, runs: usize) -> bool {
+    let seal = (BATCH_BYTES as u64 + index::body_bytes(slots, runs)).next_multiple_of(u64::from(segment.align));
+    end + seal <= u64::from(segment.data_end())
 }
 
 /// Whether the header of a batch is whole, of which so many bytes were written: what was there before may be the rest.

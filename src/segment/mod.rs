@@ -315,8 +315,10 @@ impl Segment {
                 // Perhaps a misdirected write, and the other copy is ours.
                 Ok(header) if header.journal_id != id => foreign = Some(header.journal_id),
                 Ok(header) if header.sequence == sequence => {
-                    let segment = |size| Segment::new(&header, size, path, file, None);
-                    let whole = |size| Segment { is_headed_by_twin: at > 0, ..segment(size) };
+                    let whole = |size| {
+                        let segment = Segment::new(&header, size, path, file, None);
+                        Segment { is_headed_by_twin: at > 0, ..segment }
+                    };
                     return Self::sized(&header, len, whole, keys);
                 }
                 // Perhaps an old copy, in a file that was recycled with other edges.

@@ -432,10 +432,9 @@ pub(crate) fn scan(
             unproven.prove(seen.mark.1);
         }
         // The log went on in this file: the seal was void by then, and shows again.
-        let is_over = |next: Option<Contradiction>| matches!(next, Some(Contradiction::Batch(_)));
         let goes_on = header.kind == Kind::Seal
             && (lives.go_on_behind(&header, end)
-                || is_over(window.contradiction((end, header.check, header.life), lives)?));
+                || window.contradiction((end, header.check, header.life), lives)?.is_some());
         match body {
             Body::Entries(entries) => fold.apply(&header, end, &entries),
             Body::Index(..) if goes_on => return Ok(Stop::End(AtEnd::Nothing)),
