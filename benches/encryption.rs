@@ -1,5 +1,5 @@
 //! What encryption costs: the same calls on a journal with keys and on one without, in turn, round by round, in one
-//! process. All but what is durable on a disk in memory, so that what is timed is the crate's own.
+//! process: on the disk under the temporary directory, and on a disk in memory, where what is timed is the crate's own.
 //!
 //! ```text
 //! cargo bench --bench encryption --features encryption [-- --rounds 15]
@@ -8,6 +8,8 @@
 #[path = "../tests/common/memory_disk.rs"]
 mod memory_disk;
 
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,23 +30,14 @@ fn main() {
     println!("| | plain, quickest | encrypted beside it, quickest | median |");
     println!("|---|---|---|---|");
     durable(rounds, times);
+    reads_on_disk(rounds, times);
     for (name, count, bytes) in [("append, 1 x 256 B", 1, 256), ("append, 64 x 1 KiB", 64, 1024)] {
         let mut journals = pair(|options| Appended::new(options, count, bytes));
         compare(&format!("{name}, not yet durable"), rounds, |at| journals[at].run(times));
     }
     for bytes in [256, 1024] {
-        let journals = pair(|options| filled(options, bytes));
-        let mut indexes = [scattered(), scattered()];
-        compare(&format!("point read, {bytes} B"), rounds, |at| {
-            let begun = Instant::now();
-            (0..10 * times).for_each(|_| drop(journals[at].entry(indexes[at]()).expect("an entry")));
-            begun.elapsed() / (10 * times) as u32
-        });
-        compare(&format!("scan, {bytes} B, an entry"), rounds, |at| {
-            let begun = Instant::now();
-            (1..ENTRIES).step_by(500).for_each(|index| drop(journals[at].entries(index..index + 500, u64::MAX)));
-            begun.elapsed() / ENTRIES as u32
-        });
+        let journals = pair(|(disk, options)| filled(&options, "/journal".as_ref(), bytes, || _ = disk.run_jobs()));
+        reads(&format!("{bytes} B"), &journals, rounds, times);
     }
 }
 
@@ -52,12 +45,16 @@ fn keys() -> Arc<KeyRing> {
     Arc::new(KeyRing::new(1, Key::new([7; 32])))
 }
 
-/// The same with plain options and with encrypting ones, each on a disk of its own.
+/// The same with plain options and with encrypting ones.
+fn both<T>(mut make: impl FnMut(&str, OpenOptions) -> T) -> [T; 2] {
+    [make("plain", OpenOptions::new()), make("encrypted", OpenOptions::new().encryption(keys()))]
+}
+
+/// The same, each on a disk of its own in memory.
 fn pair<T>(make: impl Fn((MemoryDisk, OpenOptions)) -> T) -> [T; 2] {
-    [false, true].map(|encrypted| {
+    both(|_, options| {
         let disk = MemoryDisk::new(|_| {});
-        let options = OpenOptions::new().segment_bytes(4 << 20).file_system(Arc::new(disk.clone()));
-        make((disk, if encrypted { options.encryption(keys()) } else { options }))
+        make((disk.clone(), options.segment_bytes(4 << 20).file_system(Arc::new(disk))))
     })
 }
 
@@ -82,8 +79,7 @@ fn compare(name: &str, rounds: usize, mut time: impl FnMut(usize) -> Duration) {
 /// Durable appends and votes, on the disk under the temporary directory.
 fn durable(rounds: usize, times: u64) {
     let temporary = tempfile::tempdir().expect("a temporary directory");
-    let open = |name, options: OpenOptions| options.open(temporary.path().join(name)).expect("a new journal");
-    let journals = [open("plain", OpenOptions::new()), open("encrypted", OpenOptions::new().encryption(keys()))];
+    let journals = both(|name, options| options.open(temporary.path().join(name)).expect("a new journal"));
     let median = |mut calls: Vec<Duration>| {
         calls.sort_unstable();
         calls[calls.len() / 2]
@@ -192,20 +188,66 @@ impl Appended {
 }
 
 /// A journal whose first entries are all in sealed segments, and in no cache.
-fn filled((disk, options): (MemoryDisk, OpenOptions), bytes: usize) -> Journal {
-    let journal = options.segment_bytes(256 << 10).tail_cache_bytes(0).open("/journal").expect("a new journal");
+fn filled(options: &OpenOptions, dir: &Path, bytes: usize, rest: impl Fn()) -> Journal {
+    let options = options.clone().segment_bytes(256 << 10).tail_cache_bytes(0);
+    let journal = options.open(dir).expect("a new journal");
     for first in (1..2 * ENTRIES + (1 << 20) / bytes as u64).step_by(100) {
         journal.append(&batch(first, 100, bytes)).expect("an append");
-        disk.run_jobs();
+        rest();
     }
     journal
 }
 
+/// Reads of what is in the system's page cache, by one thread, and by four beside one that appends.
+fn reads_on_disk(rounds: usize, times: u64) {
+    let temporary = tempfile::tempdir().expect("a temporary directory");
+    let journals = both(|name, options| filled(&options, &temporary.path().join(name), 1024, || ()));
+    reads("1024 B, on the disk", &journals, rounds, times);
+    compare("point read, 1024 B, on the disk, four readers beside a writer", rounds, |at| {
+        let (journal, readers_left) = (&journals[at], AtomicUsize::new(4));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while readers_left.load(Ordering::Relaxed) > 0 {
+                    let next = journal.state().next_index().unwrap_or(1);
+                    journal.append(&batch(next, 1, 256)).expect("an append");
+                }
+            });
+            let read = |_| {
+                let begun = Instant::now();
+                read_scattered(journal, 10 * times);
+                readers_left.fetch_sub(1, Ordering::Relaxed);
+                begun.elapsed()
+            };
+            let readers: Vec<_> = (0..4).map(|reader| scope.spawn(move || read(reader))).collect();
+            let took = readers.into_iter().map(|reader| reader.join().expect("nobody panics")).max();
+            took.unwrap_or_default() / (40 * times) as u32
+        })
+    });
+}
+
+/// Point reads all over the sealed segments, and a scan of them.
+fn reads(what: &str, journals: &[Journal; 2], rounds: usize, times: u64) {
+    compare(&format!("point read, {what}"), rounds, |at| {
+        let begun = Instant::now();
+        read_scattered(&journals[at], 10 * times);
+        begun.elapsed() / (10 * times) as u32
+    });
+    compare(&format!("scan, {what}, an entry"), rounds, |at| {
+        let begun = Instant::now();
+        (1..ENTRIES).step_by(500).for_each(|index| drop(journals[at].entries(index..index + 500, u64::MAX)));
+        begun.elapsed() / ENTRIES as u32
+    });
+}
+
+fn read_scattered(journal: &Journal, times: u64) {
+    scattered().take(times as usize).for_each(|index| drop(journal.entry(index).expect("an entry")));
+}
+
 /// Indexes all over a log, the same in every run.
-fn scattered() -> impl FnMut() -> u64 {
+fn scattered() -> impl Iterator<Item = u64> {
     let mut state = 1u64;
-    move || {
+    std::iter::repeat_with(move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         1 + (state >> 33) % ENTRIES
-    }
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Core;
 use super::monitor::Monitor;
@@ -88,6 +89,10 @@ impl Files {
 /// A sync begins in the background once so many bytes of the log are not durable: what nobody waits for must not grow
 /// without bound. A crash loses no more of it, the next open reads no more from the disk, and a rotation syncs no more.
 const BEHIND_BYTES_MAX: u32 = 4 << 20;
+
+/// How long files that nobody needs are left alone: a thread that was woken to remove them may be given the processor
+/// of the one that truncated the log, whose call would last until they are gone, milliseconds each.
+const RETURN_FIRST: Duration = Duration::from_millis(1);
 
 impl Core {
     /// Begins a sync of everything up to `ticket` where the durable mark has fallen far behind. Called without locks.
@@ -234,6 +239,9 @@ impl Core {
             let mut state = self.files.state.lock();
             std::iter::from_fn(|| state.take_unused(|_| true)).collect()
         };
+        if !unused.is_empty() {
+            self.tasks.sleep(RETURN_FIRST);
+        }
         for segment in unused {
             // A file that stays is removed by the next open: its sequence is below the chain's start, or unreached.
             let _ = self.fs.remove(&segment.path);

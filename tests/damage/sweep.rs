@@ -29,14 +29,26 @@ impl Tally {
         }
     }
 
-    /// Flips bytes of a subject, each opened in the usual manner and in another one, from byte to byte the next.
+    /// Flips bytes of a subject, each opened in the usual manner and in another one, from byte to byte the next. Of a
+    /// piece in which nothing was ever written one byte, from piece to piece another one.
     fn flip(&mut self, subject: &Subject, last: Last, turn: usize, is_meant: impl Fn(&Path, usize) -> bool) {
         check_whole(subject);
         for (path, bytes) in &subject.files {
-            for place in every_byte(bytes, turn).into_iter().filter(|place| is_meant(path, place.offset)) {
+            let is_taken = |at: usize| is_sample(at, turn) || !is_blank(bytes, at);
+            for at in (0..bytes.len()).filter(|&at| is_taken(at) && is_meant(path, at)) {
                 self.places += 1;
-                let other = MANNERS[1 + (place.offset + turn) % (MANNERS.len() - 1)];
+                let (place, other) = (flipped(bytes, at, turn), MANNERS[1 + (at + turn) % (MANNERS.len() - 1)]);
                 [Manner::Usual, other].into_iter().for_each(|manner| self.check(subject, last, manner, path, &place));
+            }
+        }
+    }
+
+    /// Flips the bytes that [`flip`](Self::flip) leaves out, each opened in the usual manner.
+    fn flip_blank(&mut self, subject: &Subject, last: Last, turn: usize) {
+        for (path, bytes) in &subject.files {
+            for at in (0..bytes.len()).filter(|&at| is_blank(bytes, at) && !is_sample(at, turn)) {
+                self.places += 1;
+                self.check(subject, last, Manner::Usual, path, &flipped(bytes, at, turn));
             }
         }
     }
@@ -88,13 +100,19 @@ fn piece(bytes: &[u8], at: usize) -> &[u8] {
     bytes.chunks(PIECE_BYTES).nth(at / PIECE_BYTES).unwrap_or_default()
 }
 
-/// Every byte, with one bit of it flipped: along eight words, each byte of a word has all of its bits in turn, and with
-/// another `turn` another one. Of a piece in which nothing was ever written one byte, from piece to piece another one.
-fn every_byte(bytes: &[u8], turn: usize) -> Vec<Place> {
-    let flip = |offset: usize| Place { offset, bytes: vec![bytes[offset] ^ 1 << ((offset + offset / 8 + turn) % 8)] };
-    let is_blank = |at: usize| piece(bytes, at).iter().all(|&byte| byte == 0);
-    let is_sample = |at: usize| at % PIECE_BYTES == (at / PIECE_BYTES * 37 + turn) % PIECE_BYTES;
-    (0..bytes.len()).filter(|&at| is_sample(at) || !is_blank(at)).map(flip).collect()
+fn is_blank(bytes: &[u8], at: usize) -> bool {
+    piece(bytes, at).iter().all(|&byte| byte == 0)
+}
+
+/// Whether a byte stands for its piece.
+fn is_sample(at: usize, turn: usize) -> bool {
+    at % PIECE_BYTES == (at / PIECE_BYTES * 37 + turn) % PIECE_BYTES
+}
+
+/// A byte with one bit of it flipped: along eight words, each byte of a word has all of its bits in turn, and with another
+/// `turn` another one.
+fn flipped(bytes: &[u8], at: usize, turn: usize) -> Place {
+    Place { offset: at, bytes: vec![bytes[at] ^ 1 << ((at + at / 8 + turn) % 8)] }
 }
 
 /// Every stretch of so many bytes, each as zeros, as ones, as noise, and as the stretch before it.
@@ -125,14 +143,18 @@ fn every_two_sectors(bytes: &[u8]) -> Vec<Place> {
     offsets.map(|offset| Place { offset, bytes: vec![0x5a; 1024] }).collect()
 }
 
-/// Flips every byte of a journal that was closed and of one that was not; with the other endings, every byte of what stands
-/// in neither of these two.
+/// Flips every byte of a journal that was closed and, samples of what was never written, of one that was not; with the other
+/// endings, every byte of what stands in neither of these two.
 fn flip_every_byte(form: Form) {
     let mut tally = Tally::default();
     let common = [Last::Closed, Last::Append];
     let known = common.map(|last| Subject::new(form, last));
     for (turn, (subject, last)) in known.iter().zip(common).enumerate() {
         tally.flip(subject, last, turn, |_, _| true);
+        // The padding of an aligned journal is most of it.
+        if last == Last::Closed && form != Form::Aligned {
+            tally.flip_blank(subject, last, turn);
+        }
     }
     for (turn, last) in LASTS.into_iter().enumerate().filter(|(_, last)| !common.contains(last)) {
         let subject = Subject::new(form, last);

@@ -207,6 +207,8 @@ fn an_encrypted_journal_is_verified_and_its_segments_tell_their_keys() {
     });
 }
 
+// Guards: two sectors of two files swapped, the random bits in front of an entry are another's; what they would make of the
+// right entry's checksum said nothing, and it was refused (the hunt: damage at rest, seed 96000029).
 #[test]
 fn bits_that_swapped_sectors_brought_refute_nothing() {
     let disk = Disk::simulated();
