@@ -183,7 +183,8 @@ fn damage_is_over_once_the_tail_is_replaced() {
         let options = options(&disk).segment_bytes(64 << 10).tail_cache_bytes(0).on_damage(OnDamage::Accept);
         if met == Met::AtOpen {
             disk.flip(&name, at - FIRST_PAYLOAD_AT + 30);
-            return options.open(&disk.dir).unwrap();
+            let journal = options.open(&disk.dir).unwrap();
+            return (disk, journal);
         }
         let journal = options.open(&disk.dir).unwrap();
         disk.flip(&name, at);
@@ -191,17 +192,21 @@ fn damage_is_over_once_the_tail_is_replaced() {
             Met::ByPass => verify(&journal),
             _ => _ = journal.entry(12).unwrap_err(),
         }
-        journal
+        (disk, journal)
     };
     for met in [Met::AtOpen, Met::ByReader, Met::ByPass] {
         for first in [12, 5] {
-            let journal = damaged(met);
+            let (disk, journal) = damaged(met);
             let is_damaged = || matches!(journal.health(), Health::Damaged { indexes } if indexes.contains(12));
             assert!(is_damaged(), "{met:?}: {}", journal.health());
             journal.replace_tail(&entries(13..=13, 2)).unwrap();
             assert!(is_damaged(), "{met:?}: {}", journal.health());
             journal.truncate_tail(first).unwrap();
             journal.append(&entries(first..=20, 3)).unwrap();
+            assert!(journal.health().is_healthy(), "{met:?}: {}", journal.health());
+            journal.close().unwrap();
+            let journal = options(&disk).open(&disk.dir).unwrap();
+            assert_eq!(journal.entry(12).unwrap().term, 3);
             assert!(journal.health().is_healthy(), "{met:?}: {}", journal.health());
         }
     }

@@ -401,7 +401,6 @@ fn assemble(
     let tasks = fs.tasks();
     let looked_at = store.is_none().then(|| state.clone());
     let watch = Watch::new(Arc::clone(&tasks), options.slow_sync_after, dir);
-    watch.gave_up(report.damaged.iter().map(|damage| damage.indexes).collect());
     Ok(Arc::new(Core {
         options: options.clone(),
         dir: dir.to_path_buf(),
@@ -431,14 +430,20 @@ fn assemble(
 }
 
 impl Core {
-    /// Finds the last position, which may only stand in the entry itself.
+    /// Finds the last position, which may only stand in the entry itself, and what is lost now.
     fn settle_end(&self) -> Result<()> {
         let end = self.view.read().next();
         let has_entries = self.view.read().first().is_some();
         let last = if has_entries { self.position_before(end)? } else { None };
-        let mut view = self.view.write();
-        view.last = last;
-        self.group.settle(view.written());
+        {
+            let mut view = self.view.write();
+            view.last = last;
+            self.group.settle(view.written());
+        }
+        if !self.report.damaged.is_empty() {
+            // Looked for anew: of a loss that was accepted earlier, all may have been replaced since.
+            self.watch.gave_up(self.damaged().into_iter().map(|damage| damage.indexes).collect());
+        }
         Ok(())
     }
 

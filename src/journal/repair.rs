@@ -137,7 +137,8 @@ impl Core {
         }
     }
 
-    fn damaged(&self) -> Vec<Damage> {
+    /// What is lost now of what is known to be damaged.
+    pub(super) fn damaged(&self) -> Vec<Damage> {
         let mut found = BTreeMap::new();
         let accepted = self.view.read().repairs.accepted.clone();
         accepted.iter().for_each(|lost| self.look_through(lost, &mut found));

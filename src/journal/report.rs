@@ -29,7 +29,8 @@ pub struct RecoveryReport {
     /// and nothing is written: a sealed file is not edited. The second copy is not looked at while the first one is good;
     /// [`verify`](crate::Journal::verify) looks at both.
     pub twin_headers: Vec<PathBuf>,
-    /// Damage that was accepted, by this open or by an earlier one: these entries are lost.
+    /// Damage that was accepted, by this open or by an earlier one: these entries are lost. Of an earlier one, what was
+    /// replaced since is named until its segment is purged; [`Journal::damaged`](crate::Journal::damaged) has what is lost now.
     pub damaged: Vec<Arc<Damage>>,
     /// Segments whose batches were read one by one although they have an index: it was damaged, or a crash came before
     /// anything proved it.
