@@ -130,6 +130,21 @@ fn removing_truncated_segments_costs_no_sync_and_no_write() {
     assert_eq!(counts, Counts { writes: 2, syncs: 1, removes: removed, bytes_written, ..Counts::default() });
 }
 
+// Guards: the thread that removes files took the processor of the one that had truncated and woken it.
+#[test]
+fn truncated_segments_are_removed_a_moment_after_the_truncation() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=60, 1));
+    let (segments, now) = (disk.segments().len(), disk.sim().tasks().now());
+    disk.sim().queue_tasks(true);
+    journal.truncate_head(Position::new(50, 1)).unwrap();
+    assert_eq!((disk.segments().len(), disk.sim().tasks().now()), (segments, now));
+    disk.sim().run_tasks();
+    assert!(disk.segments().len() < segments);
+    assert!(disk.sim().tasks().now() > now, "nobody waited for the truncation to return");
+}
+
 #[test]
 fn a_rotation_with_the_spare_ready_is_one_more_sync() {
     let disk = Disk::simulated();
