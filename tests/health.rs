@@ -260,6 +260,9 @@ fn damage_is_over_once_it_is_put_back() {
     spoil(7);
     verify(&journal);
     assert!(matches!(journal.health(), Health::Damaged { indexes } if indexes.contains(7)));
+    // Nobody has read it.
+    let named: Vec<_> = journal.damaged().iter().map(|damage| (damage.indexes.first, damage.indexes.end)).collect();
+    assert_eq!(named, [(7, Some(8))]);
     journal.repair(&held[6..7]).unwrap();
     assert!(journal.health().is_healthy(), "{}", journal.health());
     // One that is purged does not hide the next one.

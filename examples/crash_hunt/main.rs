@@ -63,31 +63,33 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Explores what crashes, damage and threads leave of a journal.
 #[derive(Parser)]
 struct Arguments {
-    /// Stops after so many different states.
-    #[arg(long, default_value_t = 1_000_000)]
-    states: u64,
+    /// Stops after so many different states: a million, unless another end is given.
+    #[arg(long)]
+    states: Option<u64>,
     /// The first seed; the next ones follow. To each belongs a history of every class of faults.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Stops after so many seeds, too.
-    #[arg(long, default_value_t = u64::MAX)]
-    histories: u64,
-    /// Stops after so many minutes, too; 0 for no end.
-    #[arg(long, default_value_t = 0.0)]
-    minutes: f64,
+    /// Stops after so many seeds.
+    #[arg(long)]
+    histories: Option<u64>,
+    /// Stops after so many minutes; 0 for no end.
+    #[arg(long)]
+    minutes: Option<f64>,
 }
 
 fn main() -> ExitCode {
     let Arguments { states, seed, histories, minutes } = Arguments::parse();
     let begun = Instant::now();
+    let states = states.or((histories.is_none() && minutes.is_none()).then_some(1_000_000));
     // Too long for a clock is no end.
-    let until = Duration::try_from_secs_f64(minutes * 60.0).ok().filter(|time| !time.is_zero());
-    let seen = Seen::new(states, until.and_then(|time| begun.checked_add(time)));
+    let until = minutes.and_then(|minutes| Duration::try_from_secs_f64(minutes * 60.0).ok());
+    let until = until.filter(|time| !time.is_zero());
+    let seen = Seen::new(states.unwrap_or(u64::MAX), until.and_then(|time| begun.checked_add(time)));
     let mut classes = hunt::power_cuts(&hunt::plain());
     classes.push(Box::new(AtRest { wrap: random_damage::run::plain }) as Box<dyn Faults>);
     let around = Around { thread: threads::quiet_thread, ..Around::NOTHING };
     classes.push(Box::new(Threads { around }) as Box<dyn Faults>);
-    let seeds = seed..seed.saturating_add(histories);
+    let seeds = seed..seed.saturating_add(histories.unwrap_or(u64::MAX));
     let caught = progress::watched(states, || seen.count(), || hunt::hunt(seeds, &classes, &seen));
     println!("{caught}");
     let (found, seconds) = (caught.distinct(), begun.elapsed().as_secs_f64());

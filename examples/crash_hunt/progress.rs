@@ -10,8 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 const WATCHED: Duration = Duration::from_millis(200);
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Runs `work`, and tells meanwhile how many states there were, of at most so many.
-pub fn watched<T>(states_max: u64, states: impl Fn() -> u64 + Send, work: impl FnOnce() -> T) -> T {
+/// Runs `work`, and tells meanwhile how many states there were, of so many if that is its end.
+pub fn watched<T>(states_max: Option<u64>, states: impl Fn() -> u64 + Send, work: impl FnOnce() -> T) -> T {
     let (end, is_over) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
         scope.spawn(move || tell(states_max, states, &is_over));
@@ -21,10 +21,14 @@ pub fn watched<T>(states_max: u64, states: impl Fn() -> u64 + Send, work: impl F
     })
 }
 
-fn tell(states_max: u64, states: impl Fn() -> u64, is_over: &mpsc::Receiver<()>) {
+fn tell(states_max: Option<u64>, states: impl Fn() -> u64, is_over: &mpsc::Receiver<()>) {
     let begun = Instant::now();
-    let bar = std::io::stderr().is_terminal().then(|| ProgressBar::new(states_max));
-    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} states, {per_sec}, {eta} left");
+    let bar = states_max.map_or_else(ProgressBar::no_length, ProgressBar::new);
+    let bar = std::io::stderr().is_terminal().then_some(bar);
+    let style = ProgressStyle::with_template(match states_max {
+        Some(_) => "{wide_bar} {pos}/{len} states, {per_sec}, {eta} left",
+        None => "{spinner} {pos} states, {per_sec}, {elapsed} so far",
+    });
     if let (Some(bar), Ok(style)) = (&bar, style) {
         bar.set_style(style);
     }

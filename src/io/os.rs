@@ -301,7 +301,10 @@ impl Tasks for OsTasks {
 
     fn after(&self, delay: Duration, lane: Lane, job: Job) {
         static TIMERS: Timers = Timers { state: Mutex::new(TimersState::NEW), changed: Condvar::new() };
-        TIMERS.add(Instant::now() + delay, lane, job);
+        // A time that the clock cannot name never comes.
+        if let Some(due) = Instant::now().checked_add(delay) {
+            TIMERS.add(due, lane, job);
+        }
     }
 }
 
@@ -479,6 +482,11 @@ fn run(job: Job) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_delay_without_an_end_is_one_that_never_ends() {
+        OsFs.tasks().after(Duration::MAX, Lane::Housekeeping, Box::new(|| unreachable!("no clock goes so far")));
+    }
 
     #[test]
     fn a_panic_in_a_job_costs_no_thread() {

@@ -148,7 +148,7 @@ impl Journal {
     /// # Errors
     ///
     /// [`Error::CheckpointTarget`], [`Error::NotAJournal`] and [`Error::Locked`] when the directory cannot take it, which
-    /// is then as it was; [`Error::Poisoned`], [`Error::NoSpace`] and [`Error::Io`]; [`Error::Closed`], also when the
+    /// is then as it was, and [`Error::Key`] where the current key is missing; [`Error::Poisoned`], [`Error::NoSpace`] and [`Error::Io`]; [`Error::Closed`], also when the
     /// journal is closed meanwhile; [`Error::Overtaken`].
     pub fn checkpoint(&self, dir: impl AsRef<Path>) -> Result<Checkpoint> {
         let core = self.core();
@@ -164,6 +164,8 @@ impl Journal {
 
 impl Core {
     fn checkpoint(&self, dir: &Path) -> Result<Checkpoint> {
+        // The copy's `meta` needs it: asked for before anything is given up.
+        self.options.current_key(&self.dir, self.journal_id)?;
         let mut target = Target { core: self, dir, made: Checkpoint::default() };
         // Looked at before anything is made: what cannot take it stays as it is.
         let kind = target.kind()?;
@@ -224,7 +226,9 @@ impl Core {
                 self.group.sync_all()?;
                 let (last, mark) = self.group.durable();
                 let committed = meta.state.mark.sequence;
-                (State { mark, pairs, clean: true, ..meta.state.clone() }, last, committed)
+                // A newest vote that may be lost is so in the copy, too.
+                let clean = !meta.state.suspect;
+                (State { mark, pairs, clean, ..meta.state.clone() }, last, committed)
             }
             (None, Some(state)) => {
                 let view = self.view.read();

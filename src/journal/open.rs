@@ -156,10 +156,10 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     let found = find(options, dir, &state, health, Mode::Write)?;
     let Found { recovered, mut repairs, next_sequence, mut report, outside, is_checkpoint } = found;
     report.describe(&state, health, created);
-    state.suspect |= health == Health::SlotLost;
-    // A copy of elsewhere may say so; and until this life has begun, nothing else says that it is in doubt.
-    state.clean &= health != Health::SlotLost;
+    doubt(&mut state, health);
     if is_checkpoint {
+        // Without the key for what is written, this open fails, and the checkpoint stays one.
+        options.current_key(dir, state.journal_id)?;
         let marker = dir.join(MARKER_NAME);
         fs.remove(&marker).map_err(|error| Error::io("remove", &marker, None, error))?;
         // Without this, power loss could bring it back, and a later checkpoint would replace what is written now.
@@ -187,6 +187,13 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
         let _ = fs.remove(path);
     }
     Ok(core)
+}
+
+/// Has the state say itself that a newer one may be lost: until a life has begun nothing else does, nor in a checkpoint.
+fn doubt(state: &mut State, health: Health) {
+    state.suspect |= health == Health::SlotLost;
+    // A copy of elsewhere may say so.
+    state.clean &= health != Health::SlotLost;
 }
 
 /// The sequence of the next file: behind every one that is there, and every one that anything names.
@@ -442,7 +449,7 @@ impl Core {
         }
         if !self.report.damaged.is_empty() {
             // Looked for anew: of a loss that was accepted earlier, all may have been replaced since.
-            self.watch.gave_up(self.damaged().into_iter().map(|damage| damage.indexes).collect());
+            self.watch.gave_up(self.damaged(Vec::new()).into_iter().map(|damage| damage.indexes).collect());
         }
         Ok(())
     }
@@ -527,10 +534,11 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
     let fs = &*options.file_system;
     let not_yet = |why: &str| Error::NotAJournal { dir: dir.to_path_buf(), why: why.into() };
     match survey(fs, dir)? {
-        Survey::Fresh => return Err(not_yet("it is empty, and a read-only open makes nothing")),
+        Survey::Fresh => return Err(not_yet("there is nothing, and a read-only open makes nothing")),
         Survey::Existing => {}
     }
     let Loaded { mut state, health, .. } = MetaStore::open(fs, dir, Mode::Read, options.keys.as_ref())?;
+    doubt(&mut state, health);
     let names = fs.list(dir).map_err(|error| Error::io("list", dir, None, error))?;
     let (mut repairs, unmended) = Repairs::load(options, dir, &state, Mode::Read)?;
     let recovered = recover(options, dir, (&state, health), &names, Mode::Read, &repairs)?;
@@ -541,6 +549,8 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
     };
     state.accepted.clone_from(&accepted);
     repairs.accept(accepted);
+    // A checkpoint takes the state over: not what was put back and is lost again, which was accepted.
+    state.repaired = repairs.records();
     report.describe(&state, health, false);
     report.damaged.extend(unmended.into_iter().map(Arc::new));
     report.life = state.life;

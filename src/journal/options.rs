@@ -181,7 +181,7 @@ impl OpenOptions {
     }
 
     /// With less free room than this, [`health`](Journal::health) says that the file system is nearly full; twice
-    /// [`segment_bytes`](Self::segment_bytes) unless set, 0 for never.
+    /// [`segment_bytes`](Self::segment_bytes) unless set. With 0, only once a write has found no room.
     pub fn nearly_full_bytes(mut self, bytes: u64) -> Self {
         self.nearly_full_bytes = Some(bytes);
         self

@@ -62,7 +62,7 @@ impl SealedFile {
         let end = indexes.end.min(self.end());
         while index < end {
             let at = (index - self.first) as usize;
-            let page_end = index - (at % PAGE_SLOTS) as u64 + PAGE_SLOTS as u64;
+            let page_end = (index - (at % PAGE_SLOTS) as u64).saturating_add(PAGE_SLOTS as u64);
             if let Some(page) = self.read_page((at / PAGE_SLOTS) as u32)? {
                 let its = page.slots().skip(at % PAGE_SLOTS).zip(index..end);
                 lost.extend(its.filter(|(slot, _)| slot.is_lost()).map(|(_, index)| index));

@@ -28,15 +28,16 @@ struct Planned {
 
 impl Journal {
     /// The entries that are in the log and cannot be read, as far as anything has met them: those whose loss was accepted
-    /// when the journal was opened, then or earlier, and those that a read has found damaged since. Each range comes with
-    /// the file, the offset and the reason, and with the term where that is known. In order of the indexes.
+    /// when the journal was opened, then or earlier, and those that a read, or the last pass of [`verify`](Journal::verify) or
+    /// of a [scrub](crate::OpenOptions::scrub), has found damaged since. Each range comes with the file, the offset and the
+    /// reason, and with the term where that is known. In order of the indexes.
     ///
     /// Each is looked at again, so this reads from the disk; what has been [repaired](Journal::repair), truncated or
     /// replaced meanwhile is not told any more. A read meets damage when it asks for the entry itself: sealed segments
-    /// are not read through when a journal is opened. Of what reads have met, the first 1024 entries are remembered, in
-    /// memory alone.
+    /// are not read through when a journal is opened. Of what reads have met, the first 1024 entries are remembered; that,
+    /// and what a pass has found, in memory alone.
     pub fn damaged(&self) -> Vec<Damage> {
-        self.core().damaged()
+        self.core().damaged(self.core().watch.found_by_pass())
     }
 
     /// Puts damaged entries back, as a peer has them: they are read as before from now on, and
@@ -101,7 +102,7 @@ impl Journal {
         let repaired = self.core().repair(entries);
         if let (Ok(()), Some(first), Some(last)) = (&repaired, entries.first(), entries.last()) {
             let indexes = DamagedRange { first: first.index, end: Some(last.index + 1) };
-            let still_lost = self.core().damaged().into_iter().map(|damage| damage.indexes).collect();
+            let still_lost = self.core().damaged(Vec::new()).into_iter().map(|damage| damage.indexes).collect();
             self.core().watch.mended(indexes, still_lost);
         }
         drop(pin);
@@ -137,8 +138,8 @@ impl Core {
         }
     }
 
-    /// What is lost now of what is known to be damaged.
-    pub(super) fn damaged(&self) -> Vec<Damage> {
+    /// What is lost now of what was accepted, of what reads have met, and of `others`.
+    pub(super) fn damaged(&self, others: Vec<DamagedRange>) -> Vec<Damage> {
         let mut found = BTreeMap::new();
         let accepted = self.view.read().repairs.accepted.clone();
         accepted.iter().for_each(|lost| self.look_through(lost, &mut found));
@@ -149,6 +150,12 @@ impl Core {
                 None => _ = self.met.lock().remove(&index),
             }
         }
+        let (first, next) = {
+            let view = self.view.read();
+            (view.first().unwrap_or(view.next()), view.next())
+        };
+        let others = others.into_iter().flat_map(|range| range.first.max(first)..range.end.unwrap_or(next).min(next));
+        others.filter_map(|index| self.look_at(index)).for_each(|damage| insert(&mut found, damage));
         let mut joined: Vec<Damage> = Vec::new();
         for damage in found.into_values() {
             match joined.last_mut().filter(|last| joins(last, &damage)) {
@@ -273,8 +280,16 @@ impl Core {
         let mut meta = self.meta_for_writing()?;
         let meta: &mut Meta = meta.as_mut().ok_or_else(|| self.read_only_error())?;
         // Anew: the head may have been truncated meanwhile.
-        let before = Arc::clone(&self.view.read().repairs);
-        let after = before.only(kept, &before.accepted).with(records, file);
+        let (before, records) = {
+            let view = self.view.read();
+            let needed = records.iter().filter(|record| view.needs(record, 0, 0));
+            (Arc::clone(&view.repairs), needed.copied().collect::<Vec<Repaired>>())
+        };
+        if let (true, Some(entry)) = (records.is_empty(), entries.first()) {
+            // Truncated or replaced since it was planned.
+            return self.read_entry(entry.index).and(Err(Error::NotDamaged { index: entry.index }));
+        }
+        let after = before.only(kept, &before.accepted).with(&records, file);
         self.commit_state(meta, &Changes::new(), |state| state.repaired = after.records())?;
         self.show_repairs(after);
         self.settle_last(entries);

@@ -345,21 +345,24 @@ impl View {
     /// The records of repairs that are needed by a log that begins at `least` or later, and its chain in the segment with
     /// this sequence or a later one.
     pub(crate) fn needed(&self, least: u64, sequence_min: u64) -> Vec<Repaired> {
+        let records = self.repairs.list.iter().map(|(record, _)| record);
+        records.filter(|record| self.needs(record, least, sequence_min)).copied().collect()
+    }
+
+    /// Whether such a log needs this record.
+    pub(crate) fn needs(&self, record: &Repaired, least: u64, sequence_min: u64) -> bool {
         let (first, next) = (self.first().unwrap_or(u64::MAX).max(least), self.next());
-        let is_needed = |record: &&Repaired| {
-            let (start, end) = (record.first.max(first), record.end.min(next));
-            let is_active = self.active.sequence == record.sequence;
-            let mut of_sealed = self.sealed.iter().filter(|sealed| sealed.segment.sequence == record.sequence);
-            if record.place <= Repaired::SEALED {
-                // A segment that has to be scanned is whole with it alone, be its entries part of the log or not.
-                return record.sequence >= sequence_min && (is_active || of_sealed.next().is_some());
-            }
-            let overlaps = |held: Range<u64>| start.max(held.start) < end.min(held.end);
-            of_sealed.any(|sealed| overlaps(sealed.first..sealed.live_end))
-                || is_active && overlaps(self.fold.run.first..self.fold.run.end())
-                || start < end && self.has_gap(start..end)
-        };
-        self.repairs.list.iter().map(|(record, _)| record).filter(is_needed).copied().collect()
+        let (start, end) = (record.first.max(first), record.end.min(next));
+        let is_active = self.active.sequence == record.sequence;
+        let mut of_sealed = self.sealed.iter().filter(|sealed| sealed.segment.sequence == record.sequence);
+        if record.place <= Repaired::SEALED {
+            // A segment that has to be scanned is whole with it alone, be its entries part of the log or not.
+            return record.sequence >= sequence_min && (is_active || of_sealed.next().is_some());
+        }
+        let overlaps = |held: Range<u64>| start.max(held.start) < end.min(held.end);
+        of_sealed.any(|sealed| overlaps(sealed.first..sealed.live_end))
+            || is_active && overlaps(self.fold.run.first..self.fold.run.end())
+            || start < end && self.has_gap(start..end)
     }
 
     /// Whether some index of the range stands in no segment.

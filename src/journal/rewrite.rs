@@ -16,7 +16,7 @@ impl Journal {
     /// small state under it, too. When this returns, no other key is needed to open the journal.
     ///
     /// One batch replaces the whole log by itself, so a crash leaves the old segments or the new one. The log is in
-    /// memory meanwhile, twice, and appends wait; reads do not. A log that is too large for one file is refused before
+    /// memory meanwhile, twice, and appends and repairs wait; reads do not. A log that is too large for one file is refused before
     /// anything is written: truncate its head first, which gets rid of older segments as well.
     ///
     /// # Errors
@@ -34,6 +34,8 @@ impl Journal {
 
 impl Core {
     fn rewrite(self: &Arc<Self>) -> Result<()> {
+        // A repair that was planned before would be stored under the older key behind it.
+        let _repairs = self.repairing.lock();
         let mut writer = self.writer.lock();
         self.check_writable()?;
         let entries = self.all_entries()?;

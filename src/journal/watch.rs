@@ -250,12 +250,17 @@ impl Watch {
         }
     }
 
+    /// The losses that the last pass found, but for those that were put back or replaced since.
+    pub(crate) fn found_by_pass(&self) -> Vec<DamagedRange> {
+        let seldom = self.seldom();
+        let pass = seldom.pass.iter().flat_map(|(_, report)| report.losses()).filter_map(|fault| fault.indexes);
+        pass.filter(|range| !seldom.mended.iter().any(|mended| is_within(range, mended))).collect()
+    }
+
     /// The first losses that are known and still in the log.
     fn losses(&self, is_live: impl Fn(&DamagedRange) -> bool) -> Option<DamagedRange> {
+        let pass = self.found_by_pass();
         let seldom = self.seldom();
-        let pass = seldom.pass.as_ref().map(|(_, report)| report.losses().filter_map(|fault| fault.indexes));
-        let pass =
-            pass.into_iter().flatten().filter(|range| !seldom.mended.iter().any(|mended| is_within(range, mended)));
         let met = seldom.damaged.map(|(_, range)| range);
         let given_up = seldom.given_up.iter().copied();
         given_up.chain(pass).chain(met).filter(is_live).min_by_key(|range| range.first)

@@ -1,6 +1,6 @@
 //! What is in a copy, and what becomes of it.
 
-use raft_journal::{Error, Journal, LogStore, Position, StableStore};
+use raft_journal::{Error, Journal, LogStore, OnDamage, Position, StableStore};
 
 use crate::common::{Disk, append_each, entries, log, on_both};
 use crate::{assert_same, churn, filled};
@@ -187,6 +187,67 @@ fn what_is_lost_and_accepted_here_is_lost_and_accepted_there() {
             for index in 6..next + 4 {
                 assert_eq!(copy.entry(index).ok(), journal.entry(index).ok(), "entry {index}");
             }
+        }
+    });
+}
+
+// Guards: the newest `meta` was lost, the journal said that a vote may be missing, and its copy did not, for good.
+#[test]
+fn a_vote_that_may_be_lost_here_may_be_lost_there() {
+    on_both(|disk| {
+        let journal = filled(disk);
+        journal.set(b"vote", b"node-3").unwrap();
+        drop(journal);
+        let disk = disk.killed();
+        let meta = disk.bytes("meta");
+        let copy_bytes = meta.len() / 4;
+        let generation = |copy: usize| meta[copy * copy_bytes + 24];
+        let newest = [0, 2].into_iter().max_by_key(|copy| generation(*copy)).unwrap();
+        (newest..newest + 2).for_each(|copy| disk.flip("meta", copy * copy_bytes + 100));
+        let in_doubt = |journal: &Journal| journal.recovery_report().suspect.is_some_and(|suspect| suspect.vote);
+        let assert_in_doubt = |journal: &Journal, name: &str| {
+            assert!(in_doubt(journal), "{name}: {:?}", journal.recovery_report());
+            let copy = disk.beside(name);
+            journal.checkpoint(&copy.dir).unwrap();
+            assert!(in_doubt(&copy.open_read_only()), "{name}: {:?}", copy.open_read_only().recovery_report());
+            assert!(in_doubt(&copy.open()));
+        };
+        assert_in_doubt(&disk.open_read_only(), "of-a-reader");
+        let journal = disk.open();
+        assert_in_doubt(&journal, "of-a-writer");
+        // Until the next vote.
+        journal.set(b"vote", b"node-4").unwrap();
+        let copy = disk.beside("later");
+        journal.checkpoint(&copy.dir).unwrap();
+        assert_eq!(copy.open().recovery_report().suspect, None);
+    });
+}
+
+// Guards: a reader that had accepted the loss of a repair file copied `meta` with the record of it, and the copy was refused.
+#[test]
+fn a_repair_that_is_lost_and_accepted_here_is_so_there() {
+    on_both(|disk| {
+        let journal = filled(disk);
+        let (name, at) = disk.find(&entries(20..=20, 1)[0].data);
+        journal.close().unwrap();
+        drop(journal);
+        disk.flip(&name, at);
+        let journal = disk.open();
+        journal.entry(20).unwrap_err();
+        journal.repair(&entries(20..=20, 1)).unwrap();
+        journal.close().unwrap();
+        drop(journal);
+        let repair = disk.names().into_iter().find(|name| name.ends_with(".rep")).unwrap();
+        disk.remove(&repair);
+        disk.try_open().unwrap_err();
+        let options = disk.options().on_damage(OnDamage::Accept);
+        for (read_only, name) in [(true, "of-a-reader"), (false, "of-a-writer")] {
+            let journal = options.clone().read_only(read_only).open(&disk.dir).unwrap();
+            let copy = disk.beside(name);
+            journal.checkpoint(&copy.dir).unwrap();
+            let copy = copy.open();
+            assert!(copy.entry(20).is_err());
+            assert_eq!(copy.entries(21..61, u64::MAX).unwrap(), entries(21..=60, 1));
         }
     });
 }

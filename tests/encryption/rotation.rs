@@ -22,6 +22,19 @@ impl KeyProvider for Turning {
     }
 }
 
+/// Key 1, and a current one that comes later.
+struct Late(AtomicU32);
+
+impl KeyProvider for Late {
+    fn current(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn key(&self, id: u32) -> Option<Key> {
+        (id == 1).then(|| key(1))
+    }
+}
+
 fn both(current: u32) -> KeyRing {
     KeyRing::new(current, key(current as u8)).with(3 - current, key(3 - current as u8))
 }
@@ -109,16 +122,6 @@ fn what_was_rewritten_needs_the_current_key_alone() {
 
 #[test]
 fn a_provider_without_its_current_key_fails_what_needs_it_and_nothing_else() {
-    /// Key 1, and a current one that comes later.
-    struct Late(AtomicU32);
-    impl KeyProvider for Late {
-        fn current(&self) -> u32 {
-            self.0.load(Ordering::Relaxed)
-        }
-        fn key(&self, id: u32) -> Option<Key> {
-            (id == 1).then(|| key(1))
-        }
-    }
     let disk = Disk::simulated();
     let keys = Arc::new(Late(AtomicU32::new(1)));
     let journal = disk.options().encryption(Arc::clone(&keys) as _).open(&disk.dir).unwrap();
@@ -139,6 +142,31 @@ fn a_provider_without_its_current_key_fails_what_needs_it_and_nothing_else() {
     assert_eq!(log(&journal), entries(1..=next + 20, 1));
     let counts: BTreeMap<u32, usize> = journal.segments_by_key();
     assert_eq!(counts.keys().copied().collect::<Vec<_>>(), [1]);
+}
+
+// Guards: without the current key a checkpoint failed when the older one in its place was gone, and an open of a checkpoint when
+// it was none any more.
+#[test]
+fn without_its_current_key_a_checkpoint_stays_what_it_was() {
+    on_both(|disk| {
+        let keys = Arc::new(Late(AtomicU32::new(1)));
+        let of = |disk: &Disk| disk.options().encryption(Arc::clone(&keys) as _);
+        let journal = of(disk).open(&disk.dir).unwrap();
+        append_each(&journal, &entries(1..=50, 1));
+        let copy = disk.beside("copy");
+        journal.checkpoint(&copy.dir).unwrap();
+        append_each(&journal, &entries(51..=60, 1));
+        keys.0.store(2, Ordering::Relaxed);
+        let before = copy.contents();
+        assert_eq!(fault(journal.checkpoint(&copy.dir)).1, KeyFault::Unknown);
+        assert_eq!(fault(of(&copy).open(&copy.dir)).1, KeyFault::Unknown);
+        assert!(copy.contents() == before);
+        let fresh = disk.beside("fresh");
+        assert_eq!(fault(journal.checkpoint(&fresh.dir)).1, KeyFault::Unknown);
+        keys.0.store(1, Ordering::Relaxed);
+        assert!(journal.checkpoint(&copy.dir).unwrap().kept > 0);
+        assert_eq!(log(&open(&copy, ring(1)).unwrap()), entries(1..=60, 1));
+    });
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! Appends, reads and truncations beside a repair.
 
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-use raft_journal::io::sim::Schedule;
+use raft_journal::io::sim::{Schedule, SimFs};
+use raft_journal::io::{File, Fs, Mode};
 use raft_journal::{Entry, Error, Journal, LogStore, OnDamage, Position};
 
 use crate::common::{Disk, append_each, entries, entry, log, on_both};
+use crate::pass_on::pass_on;
 
 fn cold(disk: &Disk) -> Journal {
     disk.options().tail_cache_bytes(0).on_damage(OnDamage::Accept).open(&disk.dir).unwrap()
@@ -160,4 +163,58 @@ fn a_repaired_entry_that_was_truncated_meanwhile_does_not_make_the_next_open_ref
             assert_eq!(log(&left.killed().open()), entries(7..=9, 2));
         }
     });
+}
+
+/// A disk on which something else happens when a repair file is made.
+#[derive(Debug)]
+struct Meanwhile {
+    below: SimFs,
+    call: Mutex<Option<Call>>,
+}
+
+struct Call(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Call")
+    }
+}
+
+impl Fs for Meanwhile {
+    fn open(&self, path: &Path, mode: Mode) -> std::io::Result<Arc<dyn File>> {
+        if mode == Mode::Create && path.to_string_lossy().contains(".rep") {
+            let call = self.call.lock().unwrap().take();
+            call.into_iter().for_each(|Call(call)| call());
+        }
+        self.below.open(path, mode)
+    }
+
+    pass_on!(below: create_dir kind list rename remove sync_dir lock entropy tasks);
+}
+
+// Guards: the log was truncated while a repair wrote its file, and `meta` named that file for entries that were gone: without it,
+// a later open refused the journal.
+#[test]
+fn what_is_purged_while_it_is_put_back_needs_no_repair() {
+    let held = entries(1..=60, 1);
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &held);
+    journal.close().unwrap();
+    let (name, at) = disk.find(&held[4].data);
+    disk.flip(&name, at + 50);
+    let fs = Arc::new(Meanwhile { below: disk.sim().clone(), call: Mutex::default() });
+    let options = disk.options().tail_cache_bytes(0).file_system(Arc::clone(&fs) as Arc<dyn Fs>);
+    let journal = Arc::new(options.open(&disk.dir).unwrap());
+    journal.entry(5).unwrap_err();
+    let other = Arc::clone(&journal);
+    let call = move || other.truncate_head(Position::new(20, 1)).unwrap();
+    *fs.call.lock().unwrap() = Some(Call(Box::new(call)));
+    let repaired = journal.repair(&held[4..5]);
+    assert!(matches!(repaired, Err(Error::BeforeFirst { index: 5, first: 21 })), "{repaired:?}");
+    assert!(fs.call.lock().unwrap().is_none());
+    assert_eq!(journal.damaged(), []);
+    journal.close().unwrap();
+    assert!(disk.names().iter().all(|name| !name.ends_with(".rep")), "{:?}", disk.names());
+    assert_eq!(log(&disk.open()), held[20..]);
 }

@@ -1,9 +1,10 @@
 //! A repair that power loss, or a failing disk, interrupts: nothing of it, or all of it.
 
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 
 use raft_journal::io::sim::{Fault, OperationKind, Survival};
-use raft_journal::{Entry, Error, Journal, LogStore, OnDamage, Position, StableStore};
+use raft_journal::{Entry, Error, FaultCause, Journal, LogStore, OnDamage, Position, StableStore, VerifyOptions};
 
 use crate::common::{Disk, FIRST_PAYLOAD_AT, append_each, entries, log};
 
@@ -213,4 +214,23 @@ fn a_file_that_cannot_be_read_is_not_a_damaged_one() {
     killed.sim().inject(Fault::new(OperationKind::Read, ErrorKind::Other).in_path(".rep"));
     assert!(matches!(killed.options().on_damage(OnDamage::Accept).open(&killed.dir), Err(Error::Io { .. })));
     assert_eq!(log(&killed.open()), held()[3..]);
+}
+
+// Guards: what was put back and could not be read was told as damage of the segment, or not at all.
+#[test]
+fn verify_tells_of_a_repair_file_that_cannot_be_read() {
+    for place in ["payload, sealed", "payload, active"] {
+        let (disk, lost) = wounded(place);
+        let journal = open(&disk);
+        read(&journal);
+        journal.repair(&lost).unwrap();
+        disk.sim().inject(Fault::new(OperationKind::Read, ErrorKind::Other).in_path(".rep").always());
+        let report = journal.verify(&VerifyOptions::new(), |_| ControlFlow::Continue(())).unwrap();
+        let (unread, others): (Vec<_>, Vec<_>) =
+            report.losses().partition(|fault| matches!(fault.cause, FaultCause::Unreadable(_)));
+        let named = |entry: &Entry| unread.iter().any(|fault| fault.indexes.unwrap().contains(entry.index));
+        assert!(lost.iter().all(named) && others.is_empty(), "{place}: {report:#?}");
+        disk.sim().clear_faults();
+        assert_eq!(log(&journal), held()[3..]);
+    }
 }

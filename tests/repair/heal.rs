@@ -444,3 +444,23 @@ fn what_is_left_of_a_loss_is_told_though_its_batch_is_whole_with_what_was_put_ba
         });
     }
 }
+
+// Guards: looking for what is lost in a sealed segment, an open counted beyond the last number that there is.
+#[test]
+fn what_is_put_back_among_the_last_indexes_is_found_again() {
+    on_both(|disk| {
+        let first = u64::MAX - 60;
+        let held = entries(first..=u64::MAX - 1, 1);
+        let journal = disk.open();
+        append_each(&journal, &held[..40]);
+        let disk = disk.killed();
+        let (name, at) = disk.find(&held[38].data);
+        disk.flip(&name, at);
+        let journal = disk.open_accepting();
+        journal.repair(&held[38..39]).unwrap();
+        append_each(&journal, &held[40..]);
+        journal.close().unwrap();
+        let journal = disk.open();
+        assert_eq!(journal.entries(first..u64::MAX, u64::MAX).unwrap(), held);
+    });
+}

@@ -2,6 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/pass_on.rs"]
+mod pass_on;
 
 mod beside;
 mod cuts;

@@ -198,7 +198,7 @@ fn what_is_no_journal_is_refused_and_left_alone() {
     assert!(!missing.exists());
     assert_eq!(std::fs::read_dir(&empty).unwrap().count(), 0);
     let (told, code) = json(&missing, "recover", &["--dry-run"]);
-    assert_eq!((code, &told["report"]["created"]), (0, &json!(true)));
+    assert_eq!((code, &told["report"]["created"]), (1, &json!(true)));
     let (text, code) = complaint(&["info", path(&missing), "--json"]);
     let error: Value = serde_json::from_str(&text).unwrap();
     assert!(code == 3 && error["error"].as_str().unwrap().contains("is not a journal"));

@@ -101,9 +101,12 @@ fn pair_line((key, value): &(Bytes, Bytes)) -> String {
     }
 }
 
-/// A report's losses, and what it asks an operator to look at.
+/// A report's losses, and what it asks an operator to look at: a journal that is not there was meant to be.
 pub(super) fn is_bad(report: &RecoveryReport) -> bool {
-    !report.damaged.is_empty() || !report.foreign.is_empty() || report.suspect.is_some_and(|suspect| suspect.vote)
+    report.created
+        || !report.damaged.is_empty()
+        || !report.foreign.is_empty()
+        || report.suspect.is_some_and(|suspect| suspect.vote)
 }
 
 pub(super) fn document(report: &RecoveryReport) -> Value {

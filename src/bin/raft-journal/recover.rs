@@ -6,7 +6,7 @@ use serde_json::json;
 use super::arguments::Recover;
 use super::failure::{self, Failure, Outcome};
 use super::info;
-use super::output::{BAD, GOOD, Output, styled};
+use super::output::{BAD, FAINT, GOOD, Output, styled};
 
 pub(super) fn run(out: &mut Output, recover: &Recover) -> Result<Outcome, Failure> {
     let on_damage = if recover.accept_damage { OnDamage::Accept } else { OnDamage::Refuse };
@@ -40,7 +40,10 @@ fn say(out: &mut Output, report: &RecoveryReport) -> Result<(), Failure> {
         out.field("closed", closed)?;
     }
     info::say(out, report)?;
-    let verdict = if info::is_bad(report) { styled(BAD, "see above") } else { styled(GOOD, "nothing is lost") };
-    out.field("verdict", verdict)?;
+    if info::is_bad(report) {
+        return Ok(out.field("verdict", styled(BAD, "see above"))?);
+    }
+    let more = "(`verify` reads everything)";
+    out.field("verdict", format_args!("{} {FAINT}{more}{FAINT:#}", styled(GOOD, "nothing is lost by it")))?;
     Ok(())
 }

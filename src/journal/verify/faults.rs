@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::segment::Walk;
 use super::{Core, Fault, FaultCause, FaultPart, cause};
-use crate::error::{DamagedRange, Result};
+use crate::error::{DamagedRange, Error, Result};
 use crate::journal::read::read_slot;
 use crate::journal::repairs::{self, Site};
 use crate::journal::view::{Sealed, Slots, TermAt};
@@ -50,11 +50,15 @@ impl Core {
         for (number, &(index, slot)) in standing.iter().enumerate() {
             let limit = standing.get(number + 1).map_or(to, |(_, next)| next.offset);
             let Err(error) = read_slot(walk.opened(), slot, limit, index) else { continue };
-            if let Ok(Some(_)) = repairs.stand_in(index, Site::In(walk.opened(), repairs::Known::of(slot))) {
-                put_back = true;
-                continue;
-            }
-            let (cause, term) = (cause(error), self.known_term(index));
+            let (cause, term) = match repairs.stand_in(index, Site::In(walk.opened(), repairs::Known::of(slot))) {
+                Ok(Some(_)) => {
+                    put_back = true;
+                    continue;
+                }
+                Ok(None) | Err(Error::Damaged(_)) => (cause(error), self.known_term(index)),
+                // It was put back, and what cannot be read is where it is now.
+                Err(unread) => (cause(unread), self.known_term(index)),
+            };
             let goes_on = |last: &&mut Fault| last.indexes.and_then(|range| range.end) == Some(index);
             match faults.last_mut().filter(goes_on) {
                 Some(last) => {

@@ -1,6 +1,7 @@
 //! Repair files: what was put back must be whole in its turn.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Core, Fault, FaultPart, VerifyReport, cause};
@@ -29,18 +30,21 @@ impl Core {
                         report.entries += 1;
                         report.bytes += entry.data.len() as u64;
                     }
-                    Err(error) => report.faults.extend(self.repair_fault(index, error)),
+                    Err(error) => report.faults.push(self.repair_fault(index, &file.segment.path, error)),
                 }
             }
         }
     }
 
     /// The fault of an entry that was put back: it costs the entry, unless that was truncated or put back once more.
-    fn repair_fault(&self, index: u64, error: Error) -> Option<Fault> {
-        let Error::Damaged(damage) = &error else { return None };
-        let is_lost = matches!(self.read_entry(index), Err(Error::Damaged(_)));
+    fn repair_fault(&self, index: u64, path: &Path, error: Error) -> Fault {
+        let is_lost = matches!(self.read_entry(index), Err(Error::Damaged(_) | Error::Io { .. }));
         let indexes = is_lost.then_some(DamagedRange { first: index, end: Some(index + 1) });
-        let (path, offset, term) = (damage.path.clone(), damage.offset, damage.term);
-        Some(Fault { path, offset, part: FaultPart::Entry, indexes, term, cause: cause(error) })
+        let (offset, term) = match &error {
+            Error::Damaged(damage) => (damage.offset, damage.term),
+            Error::Io { offset, .. } => (offset.unwrap_or(0), None),
+            _ => (0, None),
+        };
+        Fault { path: path.to_path_buf(), offset, part: FaultPart::Entry, indexes, term, cause: cause(error) }
     }
 }

@@ -162,7 +162,11 @@ impl Core {
         match body {
             Body::Entries(entries) => report.entries += entries.len() as u64,
             Body::Index(..) => {}
-            Body::Broken(Some(parts)) => self.lose_entries(walk, header, &parts),
+            Body::Broken(Some(parts)) => {
+                report.entries += parts.iter().filter(|&&(_, _, is_right)| is_right).count() as u64;
+                self.lose_entries(walk, header, &parts);
+                return walk.pass(header);
+            }
             Body::Broken(None) => return self.lose(walk, header, FaultCause::Damaged(DamageKind::Checksum)),
         }
         report.batches += 1;
