@@ -29,8 +29,8 @@
 //! - [`LogStore`] and [`StableStore`] are the traits, both object-safe; [`MemoryStore`] implements them for tests of
 //!   nodes.
 //! - [`Pending`] is a write that is readable and not yet durable: wait for it, await it, or give it a callback.
-//! - [`Stats`] counts and measures; [`Health`] says when a node had better step down. The features `metrics` and `tracing`
-//!   export them.
+//! - [`Stats`] counts and measures; [`Health`] says when a node had better step down. The feature `metrics` exports
+//!   them, `tracing` has spans.
 //! - [`Journal::verify`] checks every checksum of every file; [`RangeDigest`] holds one replica against another.
 //! - [`Error`] says where something went wrong and what to do about it.
 //! - [`io`] is the one door to the disk. With the feature `sim` it has a simulated disk that loses power on demand, for

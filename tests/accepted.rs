@@ -309,3 +309,28 @@ fn entries_that_an_accepted_loss_may_have_superseded_do_not_come_back() {
         }
     }
 }
+
+// Guards: a snapshot of another term than a lost entry can have had kept what followed that: terms fell along the log.
+#[test]
+fn a_snapshot_that_those_around_a_lost_entry_contradict_empties_the_log() {
+    for (term, kept) in [(1, 1), (2, 4), (3, 0), (0, 0)] {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        let held = [entries(1..=5, 1), entries(6..=10, 2)].concat();
+        append_each(&journal, &held);
+        let disk = disk.killed();
+        let lost = if kept == 1 { 5 } else { 6 };
+        let (name, at) = disk.find(&held[lost - 1].data);
+        disk.flip(&name, at - FIRST_PAYLOAD_AT + 30);
+        let journal = disk.open_accepting();
+        journal.entry(lost as u64).unwrap_err();
+        journal.truncate_head(Position::new(lost as u64, term)).unwrap();
+        let expected = if kept > 0 { &held[lost..] } else { &[] };
+        assert_eq!(log(&journal), expected, "term {term}");
+        assert_eq!(log(&disk.killed().open()), expected, "term {term}");
+        if kept == 0 {
+            journal.append(&entries(7..=9, 3)).unwrap();
+            assert_eq!(log(&disk.killed().open()), entries(7..=9, 3));
+        }
+    }
+}

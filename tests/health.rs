@@ -7,10 +7,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Disk, FIRST_PAYLOAD_AT, append_each, entries, on_both};
+use common::{Disk, FIRST_PAYLOAD_AT, append_each, entries, entry, on_both};
 use raft_journal::io::sim::{Fault, OperationKind, Schedule, SimFs};
 use raft_journal::io::{Fs, Lane};
-use raft_journal::{Error, Health, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore, VerifyOptions};
+use raft_journal::{
+    Error, Health, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore, VerifyOptions, VerifyProgress,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -388,4 +390,66 @@ fn a_scrub_runs_on_the_operating_systems_threads() {
     let tasks: Arc<dyn raft_journal::io::Tasks> = disk.fs.tasks();
     tasks.submit(Lane::Housekeeping, Box::new(move || sender.send(()).unwrap()));
     receiver.recv().unwrap();
+}
+
+// Guards: what a pass had found in one piece and was put back piece by piece, or while the next pass went on, stayed damage.
+#[test]
+fn damage_is_over_once_all_its_pieces_are_put_back_also_while_a_pass_goes_on() {
+    for meanwhile in [false, true] {
+        let disk = Disk::simulated();
+        let held = entries(1..=60, 1);
+        let journal = options(&disk).tail_cache_bytes(0).open(&disk.dir).unwrap();
+        held.chunks(6).for_each(|batch| _ = journal.append(batch).unwrap());
+        // With the batch's header: they are found in one piece.
+        let (name, at) = disk.find(&held[6].data);
+        disk.flip(&name, at - FIRST_PAYLOAD_AT + 30);
+        for entry in &held[6..10] {
+            let (name, at) = disk.find(&entry.data);
+            disk.flip(&name, at + 20);
+        }
+        let heal = || {
+            let damaged = journal.damaged();
+            assert_eq!(damaged.iter().map(|damage| damage.indexes.end.unwrap() - damage.indexes.first).sum::<u64>(), 4);
+            held[6..10].iter().for_each(|entry| journal.repair(std::slice::from_ref(entry)).unwrap());
+        };
+        verify(&journal);
+        assert!(matches!(journal.health(), Health::Damaged { .. }), "{}", journal.health());
+        if meanwhile {
+            let mut healed = false;
+            let look = |progress: &VerifyProgress| {
+                // Behind what the pass has read.
+                if progress.faults > 0 && !std::mem::replace(&mut healed, true) {
+                    heal();
+                }
+                ControlFlow::Continue(())
+            };
+            journal.verify(&VerifyOptions::new(), look).unwrap();
+            assert!(healed);
+        } else {
+            heal();
+        }
+        assert!(journal.health().is_healthy(), "{meanwhile}: {}", journal.health());
+        assert_eq!(journal.damaged(), []);
+    }
+}
+
+// Guards: of a segment without index and with a bad batch, each entry was looked for in all of its batches.
+#[test]
+fn a_segment_of_which_nobody_knows_the_places_is_named_without_reading_it_for_each_entry() {
+    let disk = Disk::simulated();
+    let journal = options(&disk).segment_bytes(64 << 10).tail_cache_bytes(0).open(&disk.dir).unwrap();
+    let held: Vec<_> = (1..=2000).map(|index| entry(index, 1, 60)).collect();
+    held.chunks(20).for_each(|batch| _ = journal.append(batch).unwrap());
+    let (name, end) = (disk.chain()[0].clone(), journal.segments().unwrap()[0].indexes.end);
+    let (_, at) = disk.find(&held[300].data);
+    disk.flip(&name, at - 2);
+    // All of the index.
+    let (_, after) = disk.find(&held[end as usize - 2].data);
+    (after + 100..disk.bytes(&name).len() - 600).step_by(64).for_each(|at| disk.flip(&name, at));
+    verify(&journal);
+    let before = disk.sim().counts().bytes_read;
+    let damaged = journal.damaged();
+    let read = disk.sim().counts().bytes_read - before;
+    assert!(!damaged.is_empty() && damaged.iter().all(|damage| damage.indexes.first < end), "{damaged:#?}");
+    assert!(read < 20 * (64 << 10), "{read} bytes for {} ranges", damaged.len());
 }

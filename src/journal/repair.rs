@@ -150,12 +150,7 @@ impl Core {
                 None => _ = self.met.lock().remove(&index),
             }
         }
-        let (first, next) = {
-            let view = self.view.read();
-            (view.first().unwrap_or(view.next()), view.next())
-        };
-        let others = others.into_iter().flat_map(|range| range.first.max(first)..range.end.unwrap_or(next).min(next));
-        others.filter_map(|index| self.look_at(index)).for_each(|damage| insert(&mut found, damage));
+        self.look_among(others, &mut found);
         let mut joined: Vec<Damage> = Vec::new();
         for damage in found.into_values() {
             match joined.last_mut().filter(|last| joins(last, &damage)) {
@@ -168,6 +163,38 @@ impl Core {
             damage.term = view.term_around(&damage.indexes);
         }
         joined
+    }
+
+    /// What is damaged of these ranges, each looked at once: no more than so many, but for those of which no index says where
+    /// they stand.
+    fn look_among(&self, mut ranges: Vec<DamagedRange>, found: &mut BTreeMap<u64, Damage>) {
+        ranges.sort_unstable_by_key(|range| range.first);
+        let (mut at, next) = {
+            let view = self.view.read();
+            (view.first().unwrap_or(view.next()), view.next())
+        };
+        let mut left = MET_MAX;
+        for range in ranges {
+            at = at.max(range.first);
+            while at < range.end.unwrap_or(next).min(next) && left > 0 {
+                let before = found.range(..=at).next_back().map(|(_, damage)| damage.indexes);
+                if let Some(known) = before.filter(|known| known.contains(at)) {
+                    at = known.end.unwrap_or(next);
+                    continue;
+                }
+                let end = match self.read_entry(at) {
+                    Err(Error::Damaged(damage)) => {
+                        left -= 1;
+                        let end = self.view.read().end_of_unplaced(at, &damage.indexes).unwrap_or(at + 1);
+                        let indexes = DamagedRange { first: at, end: Some(end) };
+                        found.insert(at, Damage { indexes, ..Damage::clone(&damage) });
+                        end
+                    }
+                    _ => at + 1,
+                };
+                at = end;
+            }
+        }
     }
 
     /// The damage of the log's entry at `index`, if there is such an entry and it is damaged. What cannot be read is not
@@ -286,7 +313,7 @@ impl Core {
             (Arc::clone(&view.repairs), needed.copied().collect::<Vec<Repaired>>())
         };
         if let (true, Some(entry)) = (records.is_empty(), entries.first()) {
-            // Truncated or replaced since it was planned.
+            // Purged, or another one's now, since it was planned.
             return self.read_entry(entry.index).and(Err(Error::NotDamaged { index: entry.index }));
         }
         let after = before.only(kept, &before.accepted).with(&records, file);
@@ -395,7 +422,7 @@ impl Core {
     }
 
     /// The greatest term that is known below `index`.
-    fn term_below(&self, index: u64) -> Result<u64> {
+    pub(super) fn term_below(&self, index: u64) -> Result<u64> {
         let mut at = index;
         loop {
             let Some(before) = at.checked_sub(1) else { return Ok(0) };
@@ -411,7 +438,7 @@ impl Core {
     }
 
     /// The smallest term that is known above `index`.
-    fn term_above(&self, index: u64) -> Result<Option<u64>> {
+    pub(super) fn term_above(&self, index: u64) -> Result<Option<u64>> {
         let mut at = index + 1;
         loop {
             match self.read_term(at) {

@@ -11,7 +11,7 @@ use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
 use crate::io::Mode;
 use crate::meta::{Accepted, Repaired, State};
-use crate::segment::format::Kind;
+use crate::segment::format::{Kind, PAGE_SLOTS};
 use crate::segment::index::Slot;
 use crate::segment::recover::{Body, Window};
 use crate::segment::repair::{self, Patch, RepairFile, Stood};
@@ -317,6 +317,20 @@ impl View {
             .sealed_at(index)
             .map_or((self.active.sequence, self.next()), |sealed| (sealed.segment.sequence, sealed.live_end));
         Some(if sequence == lost.sequence { Piece::Here } else { Piece::Elsewhere(end) })
+    }
+
+    /// Where the entries end that share a page of a sealed segment's index with `index`, if what is `lost` is the whole segment:
+    /// neither its index nor its batches say where any of them stands.
+    pub(crate) fn end_of_unplaced(&self, index: u64, lost: &DamagedRange) -> Option<u64> {
+        let sealed = self.sealed_at(index)?;
+        let is_all = lost.first == sealed.first && lost.end == Some(sealed.end());
+        let page = (index - sealed.first) / PAGE_SLOTS as u64 + 1;
+        let end = sealed.first.saturating_add(page * PAGE_SLOTS as u64).min(sealed.live_end);
+        let put_back = |&index: &u64| {
+            let found = self.repairs.stand_in(index, Site::In(&sealed.segment, Known::Nothing));
+            matches!(found, Ok(Some(_)))
+        };
+        is_all.then(|| (index + 1..end).find(put_back).unwrap_or(end))
     }
 
     /// Whether the entry at `index` is the one that stands there.

@@ -227,8 +227,11 @@ impl Core {
     fn plan_head_by_entry(&self, position: Position) -> Result<Head> {
         let matches = match self.read_entry(position.index) {
             Ok(entry) => entry.term == position.term,
-            // A lost entry contradicts nobody, and its truncation is how it is got rid of.
-            Err(Error::Damaged(_)) => true,
+            // A lost entry contradicts nobody, and its truncation is how it is got rid of. Those around it may: terms never fall.
+            Err(Error::Damaged(_)) => {
+                let above = self.term_above(position.index)?;
+                self.term_below(position.index)? <= position.term && above.is_none_or(|above| position.term <= above)
+            }
             Err(error) => return Err(error),
         };
         Ok(self.view.read().head(position, matches))

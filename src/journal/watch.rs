@@ -50,8 +50,10 @@ struct Seldom {
     given_up: Vec<DamagedRange>,
     /// What a reader met last, and when; no pass has seen it whole since, and nobody put it back.
     damaged: Option<Met>,
-    /// What was put back since the last pass began.
+    /// What was put back or replaced since the last pass began, as far as it may have found that lost; in no order.
     mended: Vec<DamagedRange>,
+    /// What was put back since the pass began that is under way.
+    mended_meanwhile: Vec<DamagedRange>,
     pass: Option<(Duration, Arc<VerifyReport>)>,
 }
 
@@ -61,6 +63,21 @@ pub(crate) type Met = (Duration, DamagedRange);
 /// Whether all of a range is in another one.
 fn is_within(range: &DamagedRange, other: &DamagedRange) -> bool {
     range.first >= other.first && other.end.is_none_or(|end| range.end.is_some_and(|mine| mine <= end))
+}
+
+/// Takes a range in, in one piece with those that it touches.
+fn join(ranges: &mut Vec<DamagedRange>, new: DamagedRange) {
+    let end_of = |range: &DamagedRange| range.end.unwrap_or(u64::MAX);
+    let mut joined = new;
+    ranges.retain(|range| {
+        let is_apart = end_of(range) < joined.first || end_of(&joined) < range.first;
+        if !is_apart {
+            let end = range.end.zip(joined.end).map(|(one, other)| one.max(other));
+            joined = DamagedRange { first: range.first.min(joined.first), end };
+        }
+        is_apart
+    });
+    ranges.push(joined);
 }
 
 /// A pass over all files that came to its end.
@@ -208,7 +225,7 @@ impl Watch {
         let mut seldom = self.seldom();
         // What readers met before it was somewhere: if nothing is lost now, it was replaced, purged or mended.
         seldom.damaged = seldom.damaged.filter(|_| seldom.damaged != met);
-        seldom.mended.clear();
+        seldom.mended = std::mem::take(&mut seldom.mended_meanwhile);
         seldom.pass = Some((now, report));
     }
 
@@ -216,9 +233,11 @@ impl Watch {
         add(&self.verify_bytes, bytes);
     }
 
-    /// What a reader met last, if no pass has seen it whole since.
-    pub(crate) fn met(&self) -> Option<Met> {
-        self.seldom().damaged
+    /// Notes that a pass begins; what a reader met last, if no pass has seen it whole since.
+    pub(crate) fn begins_pass(&self) -> Option<Met> {
+        let mut seldom = self.seldom();
+        seldom.mended_meanwhile.clear();
+        seldom.damaged
     }
 
     /// Notes what an open gave up.
@@ -231,7 +250,8 @@ impl Watch {
         let mut seldom = self.seldom();
         seldom.given_up = still_lost;
         seldom.damaged = seldom.damaged.filter(|(_, range)| !is_within(range, &entries));
-        seldom.mended.push(entries);
+        join(&mut seldom.mended, entries);
+        join(&mut seldom.mended_meanwhile, entries);
     }
 
     /// Notes that the log goes on with other entries from this index on: what was lost of the old ones is missed no more.
@@ -245,8 +265,8 @@ impl Watch {
         seldom.damaged = seldom.damaged.filter(|(_, range)| !is_within(range, &gone));
         let pass = seldom.pass.as_ref().map(|(_, report)| Arc::clone(report));
         let mut found = pass.iter().flat_map(|report| report.losses()).filter_map(|fault| fault.indexes);
-        if found.any(|range| is_within(&range, &gone)) && !seldom.mended.contains(&gone) {
-            seldom.mended.push(gone);
+        if found.any(|range| is_within(&range, &gone)) {
+            join(&mut seldom.mended, gone);
         }
     }
 

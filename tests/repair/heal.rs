@@ -1,7 +1,10 @@
 //! What can be healed, on both file systems: each kind of damage, and what becomes of the repaired entries afterwards.
 
+use std::ops::ControlFlow;
+
 use raft_journal::{
     Compression, Damage, DamageKind, Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore,
+    VerifyOptions,
 };
 
 use crate::common::{DATA_AT, Disk, FIRST_PAYLOAD_AT, append_each, entries, entry, log, on_both};
@@ -167,6 +170,9 @@ fn what_a_sealed_segment_holds_whose_index_and_batch_are_damaged_is_put_back() {
         let lost: Vec<u64> = (1..=60).filter(|&index| journal.entry(index).is_err()).collect();
         assert!(lost.len() > 10 && lost[0] == 1, "{lost:?}");
         heal(&journal, &held);
+        // What is damaged stays so, and costs nothing any more.
+        let report = journal.verify(&VerifyOptions::new(), |_| ControlFlow::Continue(())).unwrap();
+        assert!(!report.faults.is_empty() && report.losses().count() == 0, "{report:#?}");
         assert_stays_whole(disk, journal, &held);
     });
 }

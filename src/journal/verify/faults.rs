@@ -32,8 +32,11 @@ impl Core {
             Ok(standing) => self.unreadable(walk, &standing, to),
             // Nothing says any more where which entry stands.
             Err(indexes) => {
-                let part = FaultPart::Entry;
-                return walk.faults.push(Fault { path, offset: from.into(), part, indexes, term: None, cause: why });
+                let rest = indexes.map_or_else(Vec::new, |indexes| self.not_put_back(walk, indexes));
+                let each = if rest.is_empty() { vec![None] } else { rest.into_iter().map(Some).collect() };
+                let (part, offset, term) = (FaultPart::Entry, from.into(), None);
+                let fault = |indexes| Fault { path: path.clone(), offset, part, indexes, term, cause: why.clone() };
+                return walk.faults.extend(each.into_iter().map(fault));
             }
         };
         // A batch whose header is right is known by its entries, and what was put back is whole.
@@ -41,6 +44,21 @@ impl Core {
             walk.faults.push(Fault { path, offset: from.into(), part, indexes: None, term: None, cause: why });
         }
         walk.faults.extend(lost);
+    }
+
+    /// What of a range nobody has put back.
+    fn not_put_back(&self, walk: &Walk, range: DamagedRange) -> Vec<DamagedRange> {
+        let (repairs, site) = (self.repairs(), Site::In(walk.opened(), repairs::Known::Nothing));
+        let mut rest: Vec<DamagedRange> = Vec::new();
+        for index in range.first..range.end.unwrap_or(range.first) {
+            let end = Some(index + 1);
+            match (repairs.stand_in(index, site), rest.last_mut().filter(|last| last.end == Some(index))) {
+                (Ok(Some(_)), _) => {}
+                (_, Some(last)) => last.end = end,
+                (_, None) => rest.push(DamagedRange { first: index, end }),
+            }
+        }
+        rest
     }
 
     /// Those entries that cannot be read, neighbours together; and whether there are others that were put back.

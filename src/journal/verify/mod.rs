@@ -154,7 +154,7 @@ impl Core {
         let sealed: u64 = view.sealed.iter().map(|sealed| u64::from(sealed.data_end - sealed.start.offset)).sum();
         let active = u64::from(view.fold.end - view.active_start.offset);
         let (stage, begun, report) = (Stage::Meta { tries: 0 }, self.tasks.now(), VerifyReport::default());
-        Verifier { stage, begun, met: self.watch.met(), bytes_total: sealed + active, report }
+        Verifier { stage, begun, met: self.watch.begins_pass(), bytes_total: sealed + active, report }
     }
 
     /// Notes what a pass found.
