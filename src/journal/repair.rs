@@ -34,8 +34,9 @@ impl Journal {
     ///
     /// Each is looked at again, so this reads from the disk; what has been [repaired](Journal::repair), truncated or
     /// replaced meanwhile is not told any more. A read meets damage when it asks for the entry itself: sealed segments
-    /// are not read through when a journal is opened. Of what reads have met, the first 1024 entries are remembered; that,
-    /// and what a pass has found, in memory alone.
+    /// are not read through when a journal is opened. Of what reads have met, the first 1024 entries are remembered, and as
+    /// many more of what a pass has found are named at a time: once they are put back, ask again. Both are known in memory
+    /// alone.
     pub fn damaged(&self) -> Vec<Damage> {
         self.core().damaged(self.core().watch.found_by_pass())
     }
