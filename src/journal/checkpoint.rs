@@ -148,8 +148,8 @@ impl Journal {
     /// # Errors
     ///
     /// [`Error::CheckpointTarget`], [`Error::NotAJournal`] and [`Error::Locked`] when the directory cannot take it, which
-    /// is then as it was, and [`Error::Key`] where the current key is missing; [`Error::Poisoned`], [`Error::NoSpace`] and [`Error::Io`]; [`Error::Closed`], also when the
-    /// journal is closed meanwhile; [`Error::Overtaken`].
+    /// is then as it was, and [`Error::Key`] where the current key is missing; [`Error::Poisoned`], [`Error::NoSpace`] and
+    /// [`Error::Io`]; [`Error::Closed`], also when the journal is closed meanwhile; [`Error::Overtaken`].
     pub fn checkpoint(&self, dir: impl AsRef<Path>) -> Result<Checkpoint> {
         let core = self.core();
         core.group.refuse_in_callback("checkpoint")?;

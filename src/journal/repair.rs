@@ -183,19 +183,27 @@ impl Core {
                     at = known.end.unwrap_or(next);
                     continue;
                 }
-                let end = match self.read_entry(at) {
-                    Err(Error::Damaged(damage)) => {
-                        left -= 1;
-                        let end = self.view.read().end_of_unplaced(at, &damage.indexes).unwrap_or(at + 1);
-                        let indexes = DamagedRange { first: at, end: Some(end) };
-                        found.insert(at, Damage { indexes, ..Damage::clone(&damage) });
-                        end
-                    }
-                    _ => at + 1,
-                };
-                at = end;
+                let first = at;
+                at += 1;
+                if let Err(Error::Damaged(damage)) = self.read_entry(first) {
+                    left -= 1;
+                    at = self.end_of_loss(first, &damage);
+                    let indexes = DamagedRange { first, end: Some(at) };
+                    found.insert(first, Damage { indexes, ..Damage::clone(&damage) });
+                }
             }
         }
+    }
+
+    /// How far what a read of `index` has met goes without reading each: to the next entry, or, where nobody knows where
+    /// anything stands, along a page of the index to what was put back.
+    fn end_of_loss(&self, index: u64, met: &Damage) -> u64 {
+        let (unplaced, repairs) = {
+            let view = self.view.read();
+            (view.unplaced(index, &met.indexes), Arc::clone(&view.repairs))
+        };
+        let Some((segment, end)) = unplaced else { return index + 1 };
+        (index + 1..end).find(|&index| repairs.has_unplaced(&segment, index)).unwrap_or(end)
     }
 
     /// The damage of the log's entry at `index`, if there is such an entry and it is damaged. What cannot be read is not

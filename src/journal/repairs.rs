@@ -150,6 +150,11 @@ impl Repairs {
         self.accepted.iter().filter(covers).max_by_key(|lost| (lost.sequence, lost.offset))
     }
 
+    /// Whether an entry was put back in a segment of which nobody knows where anything stands.
+    pub(crate) fn has_unplaced(&self, segment: &Segment, index: u64) -> bool {
+        matches!(self.stand_in(index, Site::In(segment, Known::Nothing)), Ok(Some(_)))
+    }
+
     /// The entry that was put back for the one that stands there; nothing if there is none.
     pub(crate) fn stand_in(&self, index: u64, site: Site<'_>) -> Result<Option<Entry>> {
         let owner = match site {
@@ -319,18 +324,14 @@ impl View {
         Some(if sequence == lost.sequence { Piece::Here } else { Piece::Elsewhere(end) })
     }
 
-    /// Where the entries end that share a page of a sealed segment's index with `index`, if what is `lost` is the whole segment:
-    /// neither its index nor its batches say where any of them stands.
-    pub(crate) fn end_of_unplaced(&self, index: u64, lost: &DamagedRange) -> Option<u64> {
+    /// The sealed segment that has `index`, and where the entries end that share a page of its index, if what is `lost` is all of
+    /// it: neither its index nor its batches say where any of them stands.
+    pub(crate) fn unplaced(&self, index: u64, lost: &DamagedRange) -> Option<(Arc<Segment>, u64)> {
         let sealed = self.sealed_at(index)?;
         let is_all = lost.first == sealed.first && lost.end == Some(sealed.end());
         let page = (index - sealed.first) / PAGE_SLOTS as u64 + 1;
         let end = sealed.first.saturating_add(page * PAGE_SLOTS as u64).min(sealed.live_end);
-        let put_back = |&index: &u64| {
-            let found = self.repairs.stand_in(index, Site::In(&sealed.segment, Known::Nothing));
-            matches!(found, Ok(Some(_)))
-        };
-        is_all.then(|| (index + 1..end).find(put_back).unwrap_or(end))
+        is_all.then(|| (Arc::clone(&sealed.segment), end))
     }
 
     /// Whether the entry at `index` is the one that stands there.

@@ -16,8 +16,8 @@ impl Journal {
     /// small state under it, too. When this returns, no other key is needed to open the journal.
     ///
     /// One batch replaces the whole log by itself, so a crash leaves the old segments or the new one. The log is in
-    /// memory meanwhile, twice, and appends and repairs wait; reads do not. A log that is too large for one file is refused before
-    /// anything is written: truncate its head first, which gets rid of older segments as well.
+    /// memory meanwhile, twice, and appends and repairs wait; reads do not. A log that is too large for one file is
+    /// refused before anything is written: truncate its head first, which gets rid of older segments as well.
     ///
     /// # Errors
     ///

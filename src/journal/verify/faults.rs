@@ -48,14 +48,14 @@ impl Core {
 
     /// What of a range nobody has put back.
     fn not_put_back(&self, walk: &Walk, range: DamagedRange) -> Vec<DamagedRange> {
-        let (repairs, site) = (self.repairs(), Site::In(walk.opened(), repairs::Known::Nothing));
+        let repairs = self.repairs();
         let mut rest: Vec<DamagedRange> = Vec::new();
-        for index in range.first..range.end.unwrap_or(range.first) {
+        let indexes = range.first..range.end.unwrap_or(range.first);
+        for index in indexes.filter(|&index| !repairs.has_unplaced(walk.opened(), index)) {
             let end = Some(index + 1);
-            match (repairs.stand_in(index, site), rest.last_mut().filter(|last| last.end == Some(index))) {
-                (Ok(Some(_)), _) => {}
-                (_, Some(last)) => last.end = end,
-                (_, None) => rest.push(DamagedRange { first: index, end }),
+            match rest.last_mut().filter(|last| last.end == Some(index)) {
+                Some(last) => last.end = end,
+                None => rest.push(DamagedRange { first: index, end }),
             }
         }
         rest
