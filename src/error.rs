@@ -437,9 +437,16 @@ pub enum DamageKind {
     #[error("the entry has flags that this build does not know: use a newer build")]
     UnknownFlags,
     /// The entry's checksum is right, but it is not what was encrypted for this place under this key: it was changed on
-    /// purpose, or moved from elsewhere.
+    /// purpose, or belongs to another file or a time before.
     #[error("the entry is not what was encrypted for this place")]
     NotAuthentic,
+    /// The entry's checksum is right, but it was encrypted for another index of this file: it was moved here on purpose.
+    /// Looked for among the thousand indexes on either side; from further away, it is [`NotAuthentic`](Self::NotAuthentic).
+    #[error("the entry was encrypted for index {from}, and moved here")]
+    Moved {
+        /// The index that it was encrypted for.
+        from: u64,
+    },
     /// The entry was lost earlier, and its loss accepted.
     #[error("the entry was lost earlier and its loss was accepted")]
     Accepted,

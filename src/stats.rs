@@ -27,7 +27,7 @@ use crate::histogram::Histogram;
 /// # journal.close()
 /// # }
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stats {
     /// Appends and replacements of the tail that held entries.
@@ -62,9 +62,10 @@ pub struct Stats {
     pub index_hits: u64,
     /// Looks into a sealed segment's index that had to read it.
     pub index_misses: u64,
-    /// Failures of the disk that the journal met, in the background, too. [`Journal::last_error`](crate::Journal::last_error)
-    /// has the last one.
+    /// Failures of the disk that the journal met, in the background, too.
     pub errors: u64,
+    /// The last of them, as [`Journal::last_error`](crate::Journal::last_error) has it.
+    pub last_error: Option<LastError>,
     /// Passes over all files that came to their end: by [`Journal::verify`](crate::Journal::verify) and in the background.
     pub verify_passes: u64,
     /// Bytes that were read for verifying.

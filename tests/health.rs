@@ -39,7 +39,8 @@ fn a_journal_without_trouble_is_healthy() {
         journal.append(&entries(90..=90, 1)).unwrap_err();
         journal.entry(70).unwrap_err();
         assert!(journal.health().is_healthy(), "{}", journal.health());
-        assert!(journal.last_error().is_none() && journal.stats().errors == 0);
+        let stats = journal.stats();
+        assert!(journal.last_error().is_none() && stats.last_error.is_none() && stats.errors == 0);
         let beside = options(disk).read_only(true).open(&disk.dir).unwrap();
         assert!(beside.health().is_healthy());
     });
@@ -148,6 +149,8 @@ fn a_failed_sync_is_poisoned_with_its_cause() {
     assert_eq!(journal.stats().errors, 1);
     disk.sim().advance_clock(7 * SECOND);
     let last = journal.last_error().unwrap();
+    assert!(matches!(last.error, Error::Io { op: "sync", .. }) && last.age == 7 * SECOND, "{last:?}");
+    let last = journal.stats().last_error.unwrap();
     assert!(matches!(last.error, Error::Io { op: "sync", .. }) && last.age == 7 * SECOND, "{last:?}");
 }
 

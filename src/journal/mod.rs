@@ -12,6 +12,7 @@ mod housekeeping;
 mod idle;
 mod inspect;
 pub(crate) mod monitor;
+mod moved;
 mod open;
 mod options;
 mod read;

@@ -15,7 +15,7 @@ use crate::io;
 use crate::meta::Accepted;
 use crate::segment::Segment;
 use crate::segment::fold::Fold;
-use crate::segment::format::{BATCH_BYTES, PAGE_SLOTS};
+use crate::segment::format::{BATCH_BYTES, ENTRY_BYTES, PAGE_SLOTS};
 use crate::segment::index::{self, IndexId, Page, Slot};
 use crate::segment::reader;
 use crate::segment::recover::{self, Lives, Seen, Stop, Window};
@@ -217,7 +217,11 @@ impl Core {
                 if !is_there {
                     return self.read_entry(index);
                 }
-                self.located(index, site, &damage).into()
+                let mut damage = self.located(index, site, &damage);
+                if let (DamageKind::NotAuthentic, Site::In(segment, Known::Slot(slot))) = (damage.why, site) {
+                    damage.why = self.moved(segment, index, slot);
+                }
+                damage.into()
             }
             Err(error) => error,
         };
@@ -243,7 +247,7 @@ impl Core {
     }
 
     /// Slots of a sealed segment from `index` on, as many as one page has, and the offset that bounds the last one.
-    fn sealed_slots(&self, sealed: &Arc<SealedFile>, index: u64, count: usize) -> Result<(Vec<Slot>, u32)> {
+    pub(super) fn sealed_slots(&self, sealed: &Arc<SealedFile>, index: u64, count: usize) -> Result<(Vec<Slot>, u32)> {
         let at = usize::try_from(index - sealed.first).unwrap_or(usize::MAX);
         match &sealed.slots {
             Slots::Scanned(slots) => {
@@ -368,7 +372,7 @@ pub(super) fn read_slot(segment: &Segment, slot: Slot, limit: u32, index: u64) -
 }
 
 /// Where the entry before `slots` ends at the latest.
-fn bound(mut slots: impl Iterator<Item = Slot>, limit: u32) -> u32 {
+pub(super) fn bound(mut slots: impl Iterator<Item = Slot>, limit: u32) -> u32 {
     slots.find(|slot| !slot.is_lost()).map_or(limit, |slot| slot.offset)
 }
 
@@ -382,17 +386,23 @@ fn read(segment: &Segment, offset: u64, len: usize) -> Result<Vec<u8>> {
 /// The entry at the start of `bytes`; reads on where the entry turns out longer than what was asked for.
 fn parse(segment: &Segment, index: u64, slot: Slot, bytes: Bytes) -> Result<Entry> {
     let fail = |why| damage(segment, slot, index, why);
-    match reader::announced_bytes(&bytes) {
-        Some(announced) if announced > bytes.len() => {
-            // No checksum has seen this length yet: it must not reach beyond the file's data.
-            let room = segment.data_end().saturating_sub(slot.offset) as usize;
-            if announced > room {
-                return Err(fail(DamageKind::Checksum));
-            }
-            let bytes = read(segment, u64::from(slot.offset), announced)?;
-            reader::parse_entry(segment, index, slot, bytes.into()).map_err(fail)
-        }
-        _ => reader::parse_entry(segment, index, slot, bytes).map_err(fail),
+    let is_longer = reader::announced_bytes(&bytes).is_some_and(|announced| announced > bytes.len());
+    let bytes = if is_longer {
+        read_announced(segment, slot)?.ok_or_else(|| fail(DamageKind::Checksum))?.into()
+    } else {
+        bytes
+    };
+    reader::parse_entry(segment, index, slot, bytes).map_err(fail)
+}
+
+/// An entry with its header, as long as that says; nothing where this is too long. No checksum has seen the length: it
+/// must not reach beyond the file's data.
+pub(super) fn read_announced(segment: &Segment, slot: Slot) -> Result<Option<Vec<u8>>> {
+    let header = read(segment, u64::from(slot.offset), ENTRY_BYTES)?;
+    let room = segment.data_end().saturating_sub(slot.offset) as usize;
+    match reader::announced_bytes(&header).filter(|&announced| announced <= room) {
+        Some(announced) => read(segment, u64::from(slot.offset), announced).map(Some),
+        None => Ok(None),
     }
 }
 

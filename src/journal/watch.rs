@@ -291,6 +291,11 @@ impl Watch {
         Some(self.since(Duration::from_nanos(since)))
     }
 
+    fn last_error(&self) -> Option<LastError> {
+        let (at, error) = self.seldom().error.clone()?;
+        Some(LastError { error, age: self.since(at) })
+    }
+
     fn count(&self, stats: &mut Stats) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         stats.appends = read(&self.appends);
@@ -304,6 +309,7 @@ impl Watch {
         stats.index_hits = read(&self.index_hits);
         stats.index_misses = read(&self.index_misses);
         stats.errors = read(&self.errors);
+        stats.last_error = self.last_error();
         stats.verify_passes = read(&self.verify_passes);
         stats.verify_bytes = read(&self.verify_bytes);
         stats.verify_faults = self.seldom().pass.as_ref().map_or(0, |(_, report)| report.faults.len() as u64);
@@ -344,9 +350,7 @@ impl Journal {
 
     /// The last failure of the disk that the journal met, in a call or in the background.
     pub fn last_error(&self) -> Option<LastError> {
-        let watch = &self.core().watch;
-        let (at, error) = watch.seldom().error.clone()?;
-        Some(LastError { error, age: watch.since(at) })
+        self.core().watch.last_error()
     }
 
     /// The last pass over all files that came to its end since the journal was opened, by [`verify`](Self::verify) or in the

@@ -122,9 +122,15 @@ impl Keys {
     }
 }
 
-/// A journal's part of a key: HKDF-SHA256, extracted with the journal's id as the salt.
+/// A journal's part of a key: HKDF-SHA256, extracted with the journal's id as the salt. Overwritten when it is dropped.
 #[derive(Clone)]
 pub(crate) struct Secret(hkdf::Prk);
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        overwrite(&mut self.0, hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, &[0; KEY_BYTES]));
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,8 +163,24 @@ impl Secret {
     }
 }
 
-/// AES-256-GCM under one key.
+/// AES-256-GCM under one key. Overwritten when it is dropped.
 pub(crate) struct Cipher(LessSafeKey);
+
+impl Drop for Cipher {
+    fn drop(&mut self) {
+        if let Ok(nothing) = UnboundKey::new(&aead::AES_256_GCM, &[0; KEY_BYTES]) {
+            overwrite(&mut self.0, LessSafeKey::new(nothing));
+        }
+    }
+}
+
+/// Puts what is nobody's secret in the place of what is. The library that made both leaves its keys where they were when
+/// they are dropped; one that is made of zeros has the same shape, and so covers all of the other.
+fn overwrite<T>(secret: &mut T, nothing: T) {
+    *secret = nothing;
+    // What nobody reads any more would not have to be written.
+    std::hint::black_box(secret);
+}
 
 impl fmt::Debug for Cipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -241,6 +263,40 @@ mod tests {
         let cipher = secret.cipher(&[b"a"]).expect("a key is derived");
         let shown = format!("{ring:?} {keys:?} {secret:?} {cipher:?}");
         assert!(!shown.contains("171") && !shown.to_lowercase().contains("ab"), "{shown}");
+    }
+
+    /// What two values, made with two keys, leave in memory when they are dropped, at the places that tell the keys apart.
+    #[cfg(target_os = "linux")]
+    fn left_of<T>(one: T, other: T) -> [Vec<u8>; 2] {
+        use std::os::unix::fs::FileExt;
+
+        let mut held = [Some(one), Some(other)].map(Box::new);
+        let memory = std::fs::File::open("/proc/self/mem").expect("the memory of this process");
+        let look = |held: &Option<T>| {
+            let mut bytes = vec![0; size_of::<Option<T>>()];
+            memory.read_exact_at(&mut bytes, std::ptr::from_ref(held).addr() as u64).expect("memory that is there");
+            bytes
+        };
+        let [before, other] = held.each_ref().map(|held| look(held));
+        let telling: Vec<usize> = (0..before.len()).filter(|&at| before[at] != other[at]).collect();
+        assert!(telling.len() >= KEY_BYTES, "{telling:?}");
+        held.iter_mut().for_each(|held| **held = None);
+        held.each_ref().map(|held| {
+            let bytes = look(held);
+            telling.iter().map(|&at| bytes[at]).collect()
+        })
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_dropped_leaves_no_key() {
+        let [one, other] = left_of(secret(1, 1), secret(2, 1));
+        assert_eq!(one, other);
+        let cipher = |key| secret(key, 1).cipher(&[b"a"]).expect("a key is derived");
+        let [one, other] = left_of(cipher(1), cipher(2));
+        assert_eq!(one, other);
+        let [one, other] = left_of(Key::new([1; KEY_BYTES]), Key::new([2; KEY_BYTES]));
+        assert_eq!(one, other);
     }
 
     #[test]

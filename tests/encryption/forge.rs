@@ -44,18 +44,57 @@ impl Segment<'_> {
         self.entries().into_iter().find(|(found, _)| *found == index).unwrap().1
     }
 
+    /// Lets two entries of one length change places.
+    pub fn swap(&mut self, one: u64, other: u64) {
+        let (from, to) = (self.entry(one), self.entry(other));
+        let (a, b) = (self.bytes[from.clone()].to_vec(), self.bytes[to.clone()].to_vec());
+        self.bytes[from].copy_from_slice(&b);
+        self.bytes[to].copy_from_slice(&a);
+    }
+
+    /// Makes the checksums of a batch's entries right.
+    fn check_entries(&mut self, batch: usize) -> Vec<(usize, u32)> {
+        let salt = self.salt();
+        let entries = walk::entries_of(&self.bytes, batch).into_iter();
+        let checked = entries.map(|walk::Stored { position, bytes }| {
+            let rest = &self.bytes[bytes.start + s::ENTRY_LEN_AT..bytes.end];
+            let check = salted_check(&salt, &[&position.index.to_le_bytes(), rest]);
+            put(&mut self.bytes, bytes.start, check);
+            (bytes.start, check)
+        });
+        checked.collect()
+    }
+
+    /// Makes the checksums right that a reader of a sealed file sees: those of the entries, and of the index's one page.
+    /// Puts the file back.
+    pub fn put_sealed(mut self) {
+        let batches = walk::batches(&self.bytes);
+        let checks: Vec<_> = batches.iter().flat_map(|&batch| self.check_entries(batch)).collect();
+        let seal = *batches.last().unwrap();
+        let index = seal + s::BATCH_BYTES;
+        let count = u32_at(&self.bytes, index + s::SUMMARY_COUNT_AT) as usize;
+        assert!((1..=s::PAGE_SLOTS).contains(&count));
+        let runs = u32_at(&self.bytes, index + s::SUMMARY_RUNS_AT) as usize;
+        let page = index + s::SUMMARY_BYTES + runs * s::RUN_BYTES;
+        let end = page + s::PAGE_HEAD_BYTES + count * s::SLOT_BYTES;
+        for slot in (page + s::PAGE_HEAD_BYTES..end).step_by(s::SLOT_BYTES) {
+            let offset = u32_at(&self.bytes, slot) as usize;
+            let (_, check) = checks.iter().find(|(start, _)| *start == offset).unwrap();
+            put(&mut self.bytes, slot + 4, *check);
+        }
+        let life = &self.bytes[seal + s::BATCH_LIFE_AT..seal + s::BATCH_LIFE_AT + 4];
+        let check = salted_check(&self.salt(), &[&(seal as u32).to_le_bytes(), life, &self.bytes[page + 4..end]]);
+        put(&mut self.bytes, page, check);
+        self.disk.put(&self.name, &self.bytes);
+    }
+
     /// Makes every checksum right, from the entries up, and puts the file back.
     pub fn put(mut self) {
         let salt = self.salt();
         let mut chain = u32_at(&self.bytes, 512 + s::BATCH_CHAIN_AT);
         for batch in walk::batches(&self.bytes) {
-            let mut checks = Vec::new();
-            for walk::Stored { position, bytes } in walk::entries_of(&self.bytes, batch) {
-                let rest = &self.bytes[bytes.start + s::ENTRY_LEN_AT..bytes.end];
-                let check = salted_check(&salt, &[&position.index.to_le_bytes(), rest]);
-                put(&mut self.bytes, bytes.start, check);
-                checks.extend(check.to_le_bytes());
-            }
+            let checks: Vec<u8> =
+                self.check_entries(batch).into_iter().flat_map(|(_, check)| check.to_le_bytes()).collect();
             put(&mut self.bytes, batch + s::BATCH_BODY_CHECK_AT, salted_check(&salt, &[&checks]));
             put(&mut self.bytes, batch + s::BATCH_CHAIN_AT, chain);
             chain = salted_check(&salt, &[&self.bytes[batch + s::BATCH_BODY_CHECK_AT..batch + s::BATCH_BYTES]]);

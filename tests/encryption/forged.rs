@@ -1,9 +1,9 @@
 //! Somebody changes the files, who knows every byte of the format, and has no key.
 
 use raft_journal::layout::{meta, segment as s};
-use raft_journal::{DamageKind, Error, Journal, KeyFault, LogStore, StableStore};
+use raft_journal::{DamageKind, Entry, Error, Journal, KeyFault, LogStore, Position, StableStore};
 
-use crate::common::{Disk, append_each, entries, log};
+use crate::common::{Disk, append_each, entries, log, walk};
 use crate::forge::{Segment, change_header, change_meta};
 use crate::{fault, open, ring};
 
@@ -75,18 +75,81 @@ fn a_changed_byte_without_a_right_checksum_is_damage() {
     assert_eq!((2..=4).map(|index| why(&journal, index)).collect::<Vec<_>>(), [None, Some(DamageKind::Checksum), None]);
 }
 
+/// What these entries turn out to be, one by one.
+fn whys(journal: &Journal, indexes: std::ops::RangeInclusive<u64>) -> Vec<(u64, DamageKind)> {
+    indexes.filter_map(|index| Some((index, why(journal, index)?))).collect()
+}
+
+fn moved(from: u64) -> DamageKind {
+    DamageKind::Moved { from }
+}
+
 #[test]
-fn an_entry_at_another_index_is_refused() {
+fn an_entry_at_another_index_is_refused_and_says_where_it_comes_from() {
     // All entries of this test have one length: two of them change places.
     for (one, other) in [(3, 4), (1, 6), (2, 5)] {
         let disk = killed();
         let mut segment = Segment::of(&disk);
-        let (from, to) = (segment.entry(one), segment.entry(other));
-        let (a, b) = (segment.bytes[from.clone()].to_vec(), segment.bytes[to.clone()].to_vec());
-        segment.bytes[from].copy_from_slice(&b);
-        segment.bytes[to].copy_from_slice(&a);
+        segment.swap(one, other);
         segment.put();
-        assert_eq!(refused(&disk), [one, other]);
+        let journal = open(&disk, ring(1)).unwrap();
+        assert_eq!(whys(&journal, 1..=6), [(one, moved(other)), (other, moved(one))]);
+        let told = journal.damaged().into_iter().map(|damage| (damage.indexes.first, damage.why));
+        assert_eq!(told.collect::<Vec<_>>(), [(one, moved(other)), (other, moved(one))]);
+        // In a range, too.
+        assert_eq!(journal.entries(1..7, u64::MAX).map_or(0, |entries| entries.len() as u64), one - 1);
+    }
+}
+
+#[test]
+fn an_entry_that_was_copied_to_another_index_is_refused_there_alone() {
+    let disk = killed();
+    let mut segment = Segment::of(&disk);
+    let (from, to) = (segment.entry(2), segment.entry(5));
+    let copy = segment.bytes[from].to_vec();
+    segment.bytes[to].copy_from_slice(&copy);
+    segment.put();
+    assert_eq!(whys(&open(&disk, ring(1)).unwrap(), 1..=6), [(5, moved(2))]);
+}
+
+#[test]
+fn a_moved_entry_of_a_sealed_file_is_known_where_it_belongs_to_the_same_file() {
+    let disk = Disk::simulated();
+    let journal = open(&disk, ring(1)).unwrap();
+    append_each(&journal, &entries(1..=80, 1));
+    journal.close().unwrap();
+    assert!(disk.chain().len() > 2);
+    let mut segment = Segment::first(&disk);
+    let last = segment.entries().len() as u64;
+    segment.swap(2, last);
+    // And one from the file behind.
+    let next = disk.bytes(&disk.chain()[1]);
+    let (from, to) = (walk::entries(&next).remove(0), segment.entry(4));
+    segment.bytes[to].copy_from_slice(&next[from.bytes]);
+    segment.put_sealed();
+    let journal = open(&disk, ring(1)).unwrap();
+    assert_eq!(whys(&journal, 1..=80), [(2, moved(last)), (4, DamageKind::NotAuthentic), (last, moved(2))]);
+    // The head that is purged is not asked any more.
+    journal.truncate_head(Position::new(3, 1)).unwrap();
+    assert_eq!(whys(&journal, 4..=80), [(4, DamageKind::NotAuthentic), (last, DamageKind::NotAuthentic)]);
+}
+
+#[test]
+fn an_entry_from_far_away_is_refused_without_a_long_search() {
+    let disk = Disk::simulated();
+    let options = || crate::options(&disk, ring(1)).segment_bytes(1 << 20);
+    let journal = options().open(&disk.dir).unwrap();
+    let many: Vec<_> = (1..=1500).map(|index| Entry::new(index, 1, "of one length")).collect();
+    journal.append(&many).unwrap();
+    let rest = disk.killed();
+    for (to, expected) in [(1001, moved(1)), (1002, DamageKind::NotAuthentic)] {
+        let disk = rest.killed();
+        let mut segment = Segment::of(&disk);
+        segment.swap(1, to);
+        segment.put();
+        let journal = open(&disk, ring(1)).unwrap();
+        let Err(Error::Damaged(damage)) = journal.entry(to) else { panic!("read") };
+        assert_eq!(damage.why, expected);
     }
 }
 

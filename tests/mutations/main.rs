@@ -6,6 +6,8 @@
 //! ```text
 //! RUSTFLAGS='--cfg mutate' CARGO_TARGET_DIR=target/mutate cargo test --features encryption --test mutations
 //! ```
+//!
+//! Each has a number, its row in the table; `-- 07-` behind the command runs the seventh alone.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -49,7 +51,7 @@ fn main() {
         }
     }));
     let bugs = TABLE.iter().enumerate().filter(|(_, row)| is_built(row));
-    let bugs = bugs.map(|(at, row)| Trial::test(name(row), move || catch(at, row)));
+    let bugs = bugs.map(|(at, row)| Trial::test(numbered(at, row), move || catch(at, row)));
     let sound = Faults::ALL.into_iter().filter(|faults| faults.are_built());
     let sound = sound.map(|faults| Trial::test(format!("no bug under {faults:?}"), move || find_nothing(faults)));
     let trials: Vec<Trial> = sound.chain(bugs).chain(table_trial()).collect();
@@ -68,6 +70,11 @@ fn name(row: &Row) -> String {
         Switch::Disk(lie) => format!("{lie:?}"),
         Switch::Source(name) => name.to_owned(),
     }
+}
+
+/// What a bug is chosen by.
+fn numbered(at: usize, row: &Row) -> String {
+    format!("{:02}-{}", at + 1, name(row))
 }
 
 #[cfg(mutate)]
@@ -139,10 +146,10 @@ fn print_table() {
     if caught.is_empty() {
         return;
     }
-    println!("\n{:25} | {:14} | {:>19} | bug (who had it)", "mutation", "faults", "states until caught");
+    println!("\n{:28} | {:14} | {:>19} | bug (who had it)", "mutation", "faults", "states until caught");
     for (&at, states) in caught.iter() {
         let Row { bug, peer, faults, .. } = &TABLE[at];
-        println!("{:25} | {:14} | {states:>19} | {bug} ({peer})", name(&TABLE[at]), format!("{faults:?}"));
+        println!("{:28} | {:14} | {states:>19} | {bug} ({peer})", numbered(at, &TABLE[at]), format!("{faults:?}"));
     }
     let unbuilt = TABLE.iter().filter(|row| !is_built(row)).count();
     match (caught.len(), unbuilt) {
