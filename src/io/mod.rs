@@ -334,6 +334,16 @@ pub fn write_all_at(file: &dyn File, bytes: &[u8], offset: u64) -> Result<(), (u
     Ok(())
 }
 
+/// Whether a call did nothing because the process, or the system, has no file descriptor left for it.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    return [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+    #[cfg(not(unix))]
+    return error.raw_os_error() == Some(4);
+}
+
 /// Reads up to `len` bytes from `offset` behind what `buffer` holds, going on after short and interrupted reads;
 /// fewer only at the end of the file.
 ///

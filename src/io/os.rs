@@ -228,8 +228,9 @@ impl File for OsFile {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn allocate(&self, len: u64) -> io::Result<()> {
         use rustix::io::Errno;
+        let reserve = || rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len);
         // What a file system cannot reserve shows when it is written: later, but no worse.
-        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
+        match rustix::io::retry_on_intr(reserve) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -224,7 +224,7 @@ impl Core {
                 // Before the sync: a lazy value that comes later may speak of entries that this sync does not cover.
                 let pairs = pairs();
                 self.group.sync_all()?;
-                let (last, mark) = self.group.durable();
+                let (last, mark) = self.group.cut();
                 let committed = meta.state.mark.sequence;
                 // A newest vote that may be lost is so in the copy, too.
                 let clean = !meta.state.suspect;

@@ -54,6 +54,8 @@ struct State {
     durable_ticket: u64,
     durable: Mark,
     durable_last: Option<Position>,
+    /// The newest entry before the durable mark, be it replaced since or not.
+    cut_last: Option<Position>,
     /// Replacing writes that are not durable yet: what is durable in the log as it is now ends before them.
     replaced: VecDeque<(u64, Option<Position>)>,
     /// Somebody syncs, or is about to. One sync per file at a time: of two concurrent ones the system may tell only one
@@ -85,6 +87,7 @@ impl Group {
             durable_ticket: 0,
             durable,
             durable_last,
+            cut_last: durable_last,
             replaced: VecDeque::new(),
             syncing: false,
             sync_since: None,
@@ -126,7 +129,7 @@ impl Group {
         let mut state = self.state.lock();
         state.durable_ticket = state.ticket;
         state.durable = written.mark;
-        state.durable_last = written.last;
+        (state.durable_last, state.cut_last) = (written.last, written.last);
         state.replaced.clear();
         state.written = written;
         let answers = state.answers();
@@ -159,6 +162,12 @@ impl Group {
         (state.durable_last, state.durable)
     }
 
+    /// What a copy up to the durable mark ends with, be it replaced since or not; and that mark.
+    pub(crate) fn cut(&self) -> (Option<Position>, Mark) {
+        let state = self.state.lock();
+        (state.cut_last, state.durable)
+    }
+
     /// The failure that made the disk's state unknown, if there was one.
     pub(crate) fn check(&self) -> Result<()> {
         self.state.lock().poison.as_ref().map_or(Ok(()), |cause| Err(poisoned(cause)))
@@ -189,7 +198,8 @@ impl Group {
 
     /// Whether this thread runs a callback of this journal.
     pub(crate) fn in_callback(&self) -> bool {
-        DELIVERING.with(|groups| groups.borrow().contains(&self.id))
+        // Where the thread ends, and its own values are dropped, it runs no callback any more.
+        DELIVERING.try_with(|groups| groups.borrow().contains(&self.id)).unwrap_or(false)
     }
 
     /// Refuses a call that would wait inside a callback of this journal.
@@ -309,13 +319,13 @@ impl Group {
             };
             let result = self.reach(first);
             for (callback, result) in self.covered(result) {
-                DELIVERING.with(|groups| groups.borrow_mut().push(self.id));
+                let _ = DELIVERING.try_with(|groups| groups.borrow_mut().push(self.id));
                 // A callback is the caller's code: its panic must strand none of the others.
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(result))) {
                     // The panic's message is out; dropping what it carries could panic again.
                     std::mem::forget(payload);
                 }
-                DELIVERING.with(|groups| groups.borrow_mut().pop());
+                let _ = DELIVERING.try_with(|groups| groups.borrow_mut().pop());
             }
         }
     }
@@ -445,7 +455,7 @@ impl State {
         match result {
             Ok(()) => {
                 self.durable_ticket = self.durable_ticket.max(ticket);
-                self.durable = target.mark;
+                (self.durable, self.cut_last) = (target.mark, target.last);
                 while self.replaced.front().is_some_and(|&(replacing, _)| replacing <= ticket) {
                     self.replaced.pop_front();
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Core;
 use super::monitor::Monitor;
 use crate::error::{Error, Result};
-use crate::io::{Lane, Tasks};
+use crate::io::{self, Lane, Tasks};
 use crate::keys::Keys;
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
@@ -128,15 +128,25 @@ impl Core {
         }
         state.preparing = true;
         drop(state);
-        let result = self.prepare(size, false);
-        self.files.state.lock().preparing = false;
-        self.files.state.notify_all();
-        result
+        let _preparing = Preparing(&self.files);
+        match self.prepare(size, false) {
+            Err(Error::NoSpace { .. }) => {
+                // Perhaps there is room once that is gone which no reader holds any more.
+                let unused = self.files.state.lock().take_all_unused();
+                self.remove(unused);
+                self.prepare(size, false)
+            }
+            result => result,
+        }
     }
 
     /// Takes back a successor that could not be used.
     pub(super) fn give_back(&self, successor: Arc<Segment>) {
-        self.files.state.lock().spare.get_or_insert(successor);
+        let mut state = self.files.state.lock();
+        match state.spare {
+            Some(_) => state.retired.push(successor),
+            None => state.spare = Some(successor),
+        }
     }
 
     /// The size of the next segment: the configured growth, or more for a huge batch.
@@ -149,6 +159,9 @@ impl Core {
 
     /// Makes a segment file, recycling a retired one of the same size where that is allowed.
     fn prepare(&self, size_bytes: u32, recycle: bool) -> Result<Arc<Segment>> {
+        let (salt, journal_id, aligned) = (self.fs.entropy(), self.journal_id, self.options.aligned);
+        // Asked first: without a key, no file is taken.
+        let key = self.options.current_key(&self.dir, journal_id)?;
         let (sequence, recycled) = {
             let mut state = self.files.state.lock();
             let sequence = state.next_sequence;
@@ -157,8 +170,6 @@ impl Core {
             (sequence, recycled)
         };
         let recycled = recycled.filter(|old| self.is_ours_alone(old));
-        let (salt, journal_id, aligned) = (self.fs.entropy(), self.journal_id, self.options.aligned);
-        let key = self.options.current_key(&self.dir, journal_id)?;
         let recipe = Recipe { sequence, size_bytes, salt, journal_id, aligned, key };
         #[cfg(mutate)]
         let recipe = match &recycled {
@@ -170,9 +181,10 @@ impl Core {
     }
 
     /// A directory whose sync failed may forget the names of files that the log is in: that poisons. A file that cannot be
-    /// synced is given up, because nothing refers to it.
+    /// synced is given up, because nothing refers to it; so is one whose directory could not be opened to be synced.
     pub(super) fn mind_names(&self, error: Error) -> Error {
         match &error {
+            Error::Io { source, .. } if io::is_out_of_files(source) => error,
             Error::Io { op: "sync", path, .. } | Error::NoSpace { path, .. } if *path == self.dir => {
                 self.group.poison(error)
             }
@@ -232,22 +244,31 @@ impl Core {
     }
 
     fn housekeep(&self) {
+        let _stranded = Stranded(&self.files);
         if self.wants_spare() && self.group.check().is_ok() {
             self.prepare_spare();
         }
-        let unused: Vec<Arc<Segment>> = {
-            let mut state = self.files.state.lock();
-            std::iter::from_fn(|| state.take_unused(|_| true)).collect()
-        };
-        if !unused.is_empty() {
+        loop {
+            let unused = {
+                let mut state = self.files.state.lock();
+                let unused = state.take_all_unused();
+                // Who retires a file from now on begins another job.
+                state.job = !unused.is_empty();
+                unused
+            };
+            if unused.is_empty() {
+                return self.files.state.notify_all();
+            }
             self.tasks.sleep(RETURN_FIRST);
+            self.remove(unused);
         }
+    }
+
+    fn remove(&self, unused: Vec<Arc<Segment>>) {
         for segment in unused {
             // A file that stays is removed by the next open: its sequence is below the chain's start, or unreached.
             let _ = self.fs.remove(&segment.path);
         }
-        self.files.state.lock().job = false;
-        self.files.state.notify_all();
     }
 
     fn prepare_spare(&self) {
@@ -258,17 +279,16 @@ impl Core {
             }
             state.preparing = true;
         }
+        let _preparing = Preparing(&self.files);
         // A spare that cannot be made is no failure until it is needed: the append that needs it tries again and
         // gets the error.
         let made = self.noted(self.next_size(0).and_then(|size| self.prepare(size, true))).ok();
-        let mut state = self.files.state.lock();
-        state.preparing = false;
         if let Some(made) = made {
             self.watch.found_room(true);
+            let mut state = self.files.state.lock();
             let spare = state.spare.replace(made);
             state.retired.extend(spare);
         }
-        self.files.state.notify_all();
     }
 
     /// Lets no background work and no checkpoint begin any more, and waits until none is under way.
@@ -277,6 +297,28 @@ impl Core {
         state.closed = true;
         while state.is_at_work() {
             self.files.state.wait_for_job(&mut state, "housekeeping", |state| !state.is_at_work());
+        }
+    }
+}
+
+/// While it is there, somebody makes a file: to its end, or until a key provider panics.
+struct Preparing<'a>(&'a Files);
+
+impl Drop for Preparing<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().preparing = false;
+        self.0.state.notify_all();
+    }
+}
+
+/// Ends a background job that panics.
+struct Stranded<'a>(&'a Files);
+
+impl Drop for Stranded<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.state.lock().job = false;
+            self.0.state.notify_all();
         }
     }
 }
@@ -309,6 +351,10 @@ impl State {
     /// Whether some retired file has no reader left.
     fn has_unused(&self) -> bool {
         self.retired.iter().any(|segment| Arc::strong_count(segment) == 1)
+    }
+
+    fn take_all_unused(&mut self) -> Vec<Arc<Segment>> {
+        std::iter::from_fn(|| self.take_unused(|_| true)).collect()
     }
 
     fn take_unused(&mut self, accept: impl Fn(&Segment) -> bool) -> Option<Arc<Segment>> {

@@ -133,6 +133,8 @@ struct Core {
     /// Held by the repair under way.
     repairing: IoLock<()>,
     watch: Arc<Watch>,
+    /// No write begins any more.
+    closing: AtomicBool,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
@@ -318,6 +320,9 @@ impl Core {
 
     fn check_writable(&self) -> Result<()> {
         self.check_open()?;
+        if self.closing.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
         if self.options.read_only {
             return Err(self.read_only_error());
         }
@@ -342,7 +347,9 @@ impl Core {
 
     fn close(self: &Arc<Self>) -> Result<()> {
         self.check_open()?;
-        // Callbacks first: each gets the answer to its own write, not that the journal is closed.
+        // Callbacks first: each gets the answer to its own write, not that the journal is closed. No write may follow from them,
+        // for then this might never end.
+        self.closing.store(true, Ordering::Release);
         let synced = self.group.sync_all();
         self.group.drain_callbacks();
         let result = {

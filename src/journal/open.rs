@@ -429,6 +429,7 @@ fn assemble(
         index_cache: IndexCache::default(),
         met: Mutex::new(met),
         repairing: IoLock::new(Arc::clone(&tasks), "the lock of repairs", ()),
+        closing: AtomicBool::new(false),
         closed: AtomicBool::new(false),
         lock: Mutex::new(None),
         tasks,

@@ -31,6 +31,9 @@ pub enum OnDamage {
     /// Open without the lost entries: reading one gives [`Error::Damaged`], all others are served. No segment is
     /// removed, and the loss is recorded, so that the next open reports it and does not refuse. Lost votes are never accepted. Nor
     /// is more when 44 losses are recorded already: until the head is truncated beyond some of them, this refuses, too.
+    ///
+    /// Of a repair file that is lost, the record goes instead: its entries are damaged in their places as they were before
+    /// they were put back, which the next open reports where it meets it, and readers and passes find elsewhere.
     Accept,
 }
 

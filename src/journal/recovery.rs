@@ -276,7 +276,8 @@ impl<'a> Walk<'a> {
         self.unproven.clear();
         self.searched = None;
         let mark = self.source.meta.mark;
-        if mark.sequence == segment.sequence && mark.index >= self.fold.end && mark.index != 0 {
+        let is_void = self.accepted.iter().any(|lost| lost.spans((segment.sequence, mark.index)));
+        if mark.sequence == segment.sequence && mark.index >= self.fold.end && mark.index != 0 && !is_void {
             if recover::load_index(&mut window, &mut self.fold, mark.index, &mut self.seen)? {
                 self.index_batch = (mark.index, self.fold.end);
             } else {

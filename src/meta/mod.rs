@@ -118,6 +118,11 @@ pub(crate) struct Accepted {
 impl Accepted {
     pub(crate) const UNKNOWN: (u64, u32) = (0, 0);
 
+    /// Whether a place lies where the loss does, before the log goes on in the same segment.
+    pub(crate) fn spans(&self, (sequence, offset): (u64, u32)) -> bool {
+        (self.sequence, self.resume.0) == (sequence, sequence) && (self.offset..self.resume.1).contains(&offset)
+    }
+
     /// Those that begin in one segment: where, and where a batch that stands there would have to end, which is where the chain
     /// goes on. No batch ends at `u32::MAX`, for that is in a later one, nor at 0, for none that stands there counts.
     pub(crate) fn within(all: &[Accepted], sequence: u64) -> Vec<(u32, u32)> {

@@ -254,8 +254,11 @@ impl Segment {
             fs.sync_dir(dir).map_err(|error| Error::io("sync", dir, None, error))
         });
         if let Err(error) = result {
-            // Gives back the space of a file that nothing refers to; if that fails too, the next open does it.
-            let _ = fs.remove(source);
+            // Gives back the space of a file that nothing refers to, be it renamed or not; if that fails too, the next open
+            // does it.
+            for name in [source, &path] {
+                let _ = fs.remove(name);
+            }
             return Err(error);
         }
         let secret = recipe.key.as_ref().map(|(_, secret)| secret.clone());

@@ -109,3 +109,23 @@ fn a_copy_that_is_made_beside_lazy_values_and_rotations_speaks_of_nothing_that_i
     }
     assert!(found > 100, "only {found} in the middle");
 }
+
+// Guards: a replacement in flight beside a checkpoint, which holds what is replaced.
+#[test]
+fn a_copy_ends_where_it_says_it_does_whatever_is_being_replaced_meanwhile() {
+    let mut replaced = 0;
+    for seed in 0..300 {
+        let disk = Disk::simulated();
+        let (journal, backup) = (disk.open(), disk.beside("backup"));
+        let (writer, to) = (journal.clone(), backup.dir.clone());
+        drop(journal.append_pending(&(1..=10).map(|index| entry(index, 1, 100)).collect::<Vec<_>>()).unwrap());
+        let replace = move || drop(writer.replace_tail_pending(&[entry(5, 2, 100)]).unwrap());
+        let copy = move || {
+            let made = journal.checkpoint(&to).unwrap();
+            assert_eq!(made.last, backup.open_read_only().state().last, "seed {seed}");
+        };
+        Schedule::new(seed).thread("replace", replace).thread("copy", copy).run().unwrap();
+        replaced += u64::from(disk.beside("backup").open_read_only().state().last_index() == Some(5));
+    }
+    assert!((1..300).contains(&replaced), "{replaced} of 300");
+}

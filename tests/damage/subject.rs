@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use raft_journal::io::sim::SimFs;
-use raft_journal::{Compression, Entry, Journal, LogStore, OpenOptions, Position, StableStore};
+use raft_journal::{Compression, Entry, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore};
 
 use crate::common::{Disk, LogModel};
 
@@ -38,10 +38,22 @@ pub enum Last {
     TruncateTail,
     Set,
     Reopen,
+    /// Lost entries were put back; then it was closed.
+    Healed,
+    /// Lost entries were put back.
+    Repair,
 }
 
-pub const LASTS: [Last; 6] =
-    [Last::Closed, Last::Append, Last::ReplaceTail, Last::TruncateTail, Last::Set, Last::Reopen];
+pub const LASTS: [Last; 8] = [
+    Last::Closed,
+    Last::Append,
+    Last::ReplaceTail,
+    Last::TruncateTail,
+    Last::Set,
+    Last::Reopen,
+    Last::Healed,
+    Last::Repair,
+];
 
 /// What a journal must hold.
 #[derive(Clone, Default)]
@@ -58,6 +70,7 @@ struct Group {
 }
 
 /// Bytes of a file.
+#[derive(Clone)]
 struct Stretch {
     path: PathBuf,
     bytes: Range<usize>,
@@ -171,6 +184,26 @@ impl Script {
         Group { before, place: Stretch { path: path.clone(), bytes: offset..offset + 72 + body_bytes } }
     }
 
+    /// Loses entries of the first file and of the last, and puts them back.
+    fn heal(&mut self, disk: &Disk) -> Vec<u64> {
+        self.journal.close().unwrap();
+        let lost = vec![26, 27, 52];
+        let places = places(self.form, disk);
+        for index in &lost {
+            // The version that counts is the last one.
+            let (place, _) = places.iter().rfind(|(_, found)| found == index).unwrap();
+            disk.sim().corrupt(&place.path, place.bytes.end as u64 - 4, b"lost").unwrap();
+        }
+        self.journal = self.form.options(disk).on_damage(OnDamage::Accept).open(&disk.dir).unwrap();
+        let entries = self.model.log.entries.iter().filter(|entry| lost.contains(&entry.index));
+        let entries: Vec<Entry> = entries.cloned().collect();
+        entries.iter().for_each(|entry| assert!(self.journal.entry(entry.index).is_err()));
+        // Neighbours together.
+        entries.chunk_by(|one, next| one.index + 1 == next.index).for_each(|run| self.journal.repair(run).unwrap());
+        assert_eq!(self.journal.damaged(), []);
+        lost
+    }
+
     fn vote(&mut self, vote: &str, term: u64) {
         self.journal.set(b"vote", vote.as_bytes()).unwrap();
         self.journal.set_u64(b"term", term).unwrap();
@@ -201,6 +234,7 @@ impl Subject {
         (0..4).for_each(|batch| script.append(50 + batch, 1, 5));
         script.vote("them", 5);
         let mut groups = vec![script.group(&disk, |script| script.append(54, 2, 6))];
+        let mut healed = Vec::new();
         match last {
             Last::Closed => script.journal.close().unwrap(),
             Last::Append => groups.push(script.group(&disk, |script| script.append(56, 2, 6))),
@@ -211,13 +245,18 @@ impl Subject {
                 script.journal.close().unwrap();
                 script.journal = open();
             }
+            Last::Healed => {
+                healed = script.heal(&disk);
+                script.journal.close().unwrap();
+            }
+            Last::Repair => healed = script.heal(&disk),
         }
-        if matches!(last, Last::Closed | Last::Set | Last::Reopen) {
+        if !matches!(last, Last::Append | Last::ReplaceTail | Last::TruncateTail) {
             groups.clear();
         }
         groups.reverse();
         let rest = disk.killed();
-        let places = places(form, &rest);
+        let places = [places(form, &rest), put_back(&rest, &healed)].concat();
         assert!(rest.segments().len() >= 3 && !rest.segments()[0].ends_with("1.seg"), "{:?}", rest.segments());
         Subject { form, files: files(&rest), disk: rest, held: script.model, groups, places }
     }
@@ -254,6 +293,15 @@ fn number(bytes: &[u8], at: usize) -> usize {
 fn files(disk: &Disk) -> BTreeMap<PathBuf, Vec<u8>> {
     let sim = disk.sim();
     sim.paths().into_iter().map(|path| (path.clone(), sim.read_file(&path).unwrap())).collect()
+}
+
+/// Where entries stand that were put back: each anywhere in the repair files.
+fn put_back(disk: &Disk, indexes: &[u64]) -> Vec<(Stretch, u64)> {
+    let files = disk.names().into_iter().filter(|name| name.ends_with(".rep"));
+    let place = |name: String| Stretch { path: disk.path(&name), bytes: 0..disk.bytes(&name).len() };
+    let places: Vec<Stretch> = files.map(place).collect();
+    assert_eq!(places.is_empty(), indexes.is_empty());
+    places.iter().flat_map(|place| indexes.iter().map(|&index| (place.clone(), index))).collect()
 }
 
 fn places(form: Form, disk: &Disk) -> Vec<(Stretch, u64)> {

@@ -35,6 +35,21 @@ impl KeyProvider for Late {
     }
 }
 
+/// Key 1, asked once too often.
+struct Panicking(AtomicU32);
+
+impl KeyProvider for Panicking {
+    fn current(&self) -> u32 {
+        1
+    }
+
+    fn key(&self, id: u32) -> Option<Key> {
+        let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| Some(left.saturating_sub(1)));
+        assert_ne!(before, Ok(1), "a provider that panics");
+        (id == 1).then(|| key(1))
+    }
+}
+
 fn both(current: u32) -> KeyRing {
     KeyRing::new(current, key(current as u8)).with(3 - current, key(3 - current as u8))
 }
@@ -187,4 +202,26 @@ fn a_log_with_a_lost_entry_is_not_rewritten() {
     journal.rewrite().unwrap();
     journal.close().unwrap();
     assert_eq!(log(&open(&disk, ring(2)).unwrap()), entries(2..=60, 1));
+}
+
+// Guards: a file that a panic kept from being made was waited for by everybody who came later.
+#[test]
+fn a_provider_that_panics_strands_nobody() {
+    for at in 1..12 {
+        let disk = Disk::simulated();
+        let keys = Arc::new(Panicking(AtomicU32::new(0)));
+        let journal = disk.options().encryption(Arc::clone(&keys) as _).open(&disk.dir).unwrap();
+        keys.0.store(at, Ordering::Relaxed);
+        let mut panics = 0;
+        while journal.state().last_index() < Some(200) {
+            let next = journal.state().next_index().unwrap_or(1);
+            let append = || journal.append(&entries(next..=next + 4, 1)).unwrap();
+            panics += u32::from(std::panic::catch_unwind(std::panic::AssertUnwindSafe(append)).is_err());
+        }
+        assert_eq!(panics, u32::from(keys.0.load(Ordering::Relaxed) == 0), "{at}");
+        journal.close().unwrap();
+        let journal = open(&disk, ring(1)).unwrap();
+        let held = log(&journal);
+        assert_eq!(held, entries(1..=held.len() as u64, 1));
+    }
 }

@@ -6,10 +6,12 @@ mod common;
 mod pass_on;
 
 mod caches;
+mod closing;
 mod commits;
 mod damage;
 mod durable;
 mod failed_syncs;
+mod files;
 mod handles;
 mod history;
 mod pending;

@@ -1,0 +1,68 @@
+//! Closing, in spite of callbacks and threads that end.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use raft_journal::{Entry, Error, Journal, LogStore};
+
+use crate::common::{Disk, entries, log, on_both};
+
+/// Appends the next entry, and once more whenever one is durable.
+fn go_on(journal: &Journal, index: u64, written: &Arc<AtomicU64>) {
+    /// Far more than come about before a close.
+    const MOST: u64 = 300_000;
+    let pending = match journal.append_pending(&[Entry::new(index, 1, "on and on")]) {
+        Err(Error::Closed) => return,
+        pending => pending.unwrap(),
+    };
+    written.store(index, Ordering::SeqCst);
+    let (journal, written) = (journal.clone(), Arc::clone(written));
+    if index < MOST {
+        pending.on_durable(Box::new(move |_| go_on(&journal, index + 1, &written)));
+    }
+}
+
+// Guards: a close waited until no callback was due, and each of them brought the next one about.
+#[test]
+fn a_close_ends_though_each_callback_appends_once_more() {
+    let test = |disk: &Disk| {
+        disk.threaded_tasks();
+        let journal = disk.options().segment_bytes(64 << 20).open(&disk.dir).unwrap();
+        let written = Arc::new(AtomicU64::new(0));
+        go_on(&journal, 1, &written);
+        while written.load(Ordering::SeqCst) < 20 {
+            std::thread::yield_now();
+        }
+        journal.close().unwrap();
+        let last = written.load(Ordering::SeqCst);
+        assert!(last < 300_000, "{last}");
+        assert_eq!(disk.open().state().last_index(), Some(last));
+    };
+    on_both(test);
+}
+
+thread_local! {
+    static KEPT: RefCell<Option<Journal>> = const { RefCell::new(None) };
+}
+
+// Guards: a journal that a thread's own values hold is closed when the thread's other values are gone already.
+#[test]
+fn a_thread_may_keep_a_journal_to_its_end() {
+    on_both(|disk| {
+        std::thread::scope(|threads| {
+            let keeper = threads.spawn(|| {
+                // Before the journal has values of its own in this thread.
+                KEPT.with(|kept| assert!(kept.borrow().is_none()));
+                let journal = disk.open();
+                journal.append(&entries(1..=3, 1)).unwrap();
+                KEPT.set(Some(journal));
+            });
+            // Its end, and not only that of what it runs.
+            keeper.join().unwrap();
+        });
+        let journal = disk.open();
+        assert!(journal.recovery_report().clean);
+        assert_eq!(log(&journal), entries(1..=3, 1));
+    });
+}
