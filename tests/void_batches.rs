@@ -5,7 +5,7 @@ mod common;
 
 use std::io::ErrorKind;
 
-use common::{DATA_AT, Disk, FIRST_PAYLOAD_AT, entries, entry, log};
+use common::{DATA_AT, Disk, FIRST_PAYLOAD_AT, append_each, entries, entry, log};
 use raft_journal::io::sim::{Fault, Kinds, OperationKind};
 use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, OnDamage, Position, StableStore};
 
@@ -937,4 +937,136 @@ fn an_index_within_an_accepted_loss_is_not_believed() {
     let journal = disk.open_accepting();
     judge(&journal);
     opens_for_lives(disk.killed(), 3, judge);
+}
+
+/// A journal of entries 1 to 5 whose last batch was torn, by these bytes of a disk of one more step; cut, and written over by
+/// `go_on`, of which `meta` knows. Then the first sector of what was cut shows again.
+fn header_shown_again(step: impl Fn(Journal), go_on: impl Fn(&Journal)) -> Disk {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=5, 1));
+    let before = disk.killed();
+    step(journal);
+    let name = before.chain()[0].clone();
+    let (old, new) = (before.bytes(&name), disk.bytes(&name));
+    let start = (0..old.len()).find(|&at| old[at] != new[at]).unwrap();
+    let shown = Shown::within(&disk, name, start..start + DATA_AT.min(72));
+    shown.on(&before);
+    let journal = before.open();
+    assert!(journal.recovery_report().torn.is_some(), "{:?}", journal.recovery_report());
+    go_on(&journal);
+    let disk = before.killed();
+    let disk = opens_for_lives(disk, 1, |_| {});
+    shown.on(&disk);
+    disk
+}
+
+/// Refused; and once that is accepted, no entry that `is_void` is served, whatever life it is.
+fn serves_none(disk: &Disk, is_void: impl Fn(&Entry) -> bool) {
+    let error = disk.try_open();
+    assert!(matches!(error, Err(Error::Damaged(_))), "{error:?}");
+    let judge = |journal: &Journal| {
+        let next = journal.state().next_index().unwrap();
+        let served = (1..next).filter_map(|index| journal.entry(index).ok()).find(&is_void);
+        assert_eq!(served, None);
+    };
+    let journal = disk.open_accepting();
+    judge(&journal);
+    opens_for_lives(disk.killed(), 3, judge);
+}
+
+// Guards: the header of an index that was torn, and cut, hid the batch that was written over it.
+#[test]
+fn a_torn_index_that_shows_again_hides_no_replacement() {
+    let close = |journal: Journal| journal.close().unwrap();
+    let disk = header_shown_again(close, |journal| _ = journal.replace_tail(&[entry(5, 2, 400)]).unwrap());
+    serves_none(&disk, |entry| entry.index == 5 && entry.term == 1);
+}
+
+// Guards: the header of a batch that was torn, and cut, passed for all that was lost where one was written over it.
+#[test]
+fn a_torn_batch_that_shows_again_hides_no_replacement() {
+    let append = |journal: Journal| drop(journal.append_pending(&[entry(6, 1, 300)]).unwrap());
+    let replacement: Vec<Entry> = (5..=6).map(|index| entry(index, 2, 300)).collect();
+    let disk = header_shown_again(append, |journal| _ = journal.replace_tail(&replacement).unwrap());
+    serves_none(&disk, |entry| entry.index >= 5 && entry.term == 1);
+    // What was acknowledged there can be put back.
+    let journal = disk.open();
+    journal.repair(&replacement).unwrap();
+    assert_eq!(journal.entries(5..7, u64::MAX).unwrap(), replacement);
+}
+
+// Guards: a whole batch that was cut, and shows again, was served with all that the one over it had replaced.
+#[test]
+fn a_whole_batch_that_shows_again_hides_no_replacement() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=5, 1));
+    drop(journal.append_pending(&[entry(6, 1, 100)]).unwrap());
+    let disk = disk.killed();
+    let shown = Shown::of(&disk, &entry(6, 1, 100));
+    spoil_payload(&disk, &entry(6, 1, 100).data);
+    let journal = disk.open();
+    journal.replace_tail(&entries(3..=9, 2)).unwrap();
+    let disk = disk.killed();
+    let disk = opens_for_lives(disk, 1, |_| {});
+    shown.on(&disk);
+    serves_none(&disk, |entry| entry.index >= 3 && entry.term == 1);
+}
+
+// Guards: what was put back for one loss stood in for a newer entry that was lost since, with all of the file.
+#[test]
+fn what_was_put_back_does_not_stand_in_for_what_the_whole_file_lost_later() {
+    for is_file in [true, false] {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=4, 1));
+        let disk = disk.killed();
+        spoil_header(&disk, &entries(3..=3, 1)[0].data);
+        let journal = disk.open_accepting();
+        assert!(is_damaged(&journal, 3));
+        journal.repair(&entries(3..=3, 1)).unwrap();
+        journal.replace_tail(&entries(3..=4, 2)).unwrap();
+        journal.set(b"vote", b"me").unwrap();
+        let disk = disk.killed();
+        if is_file {
+            disk.remove(&disk.chain()[0]);
+        } else {
+            // A loss that begins before the older one.
+            spoil_header(&disk, &entries(2..=2, 1)[0].data);
+            spoil_header(&disk, &entries(3..=3, 2)[0].data);
+        }
+        let judge = |journal: &Journal| {
+            assert!(is_damaged(journal, 3), "{:?}", journal.entry(3));
+            assert!(journal.damaged().iter().any(|damage| damage.indexes.contains(3)), "{:?}", journal.damaged());
+        };
+        let journal = disk.open_accepting();
+        judge(&journal);
+        opens_for_lives(disk.killed(), 2, judge);
+        let disk = disk.killed();
+        let journal = disk.open();
+        journal.repair(&entries(3..=3, 2)).unwrap();
+        assert_eq!(journal.entry(3).unwrap(), entries(3..=3, 2)[0]);
+        assert_eq!(disk.killed().open().entry(3).unwrap(), entries(3..=3, 2)[0]);
+    }
+}
+
+// Guards: a sealed file whose index is damaged was scanned, and served what the seal does not follow.
+#[test]
+fn a_void_batch_before_a_seal_is_not_served_where_the_index_is_damaged() {
+    let (disk, shown) = cut_after_one();
+    let journal = disk.open();
+    journal.append(&[entry(2, 2, 300)]).unwrap();
+    journal.append(&[entry(3, 2, 7800)]).unwrap();
+    assert_eq!(disk.chain().len(), 2);
+    let name = disk.chain()[0].clone();
+    let disk = disk.killed();
+    shown.on(&disk);
+    let seal = common::walk::batches(&disk.bytes(&name)).into_iter().next_back().unwrap();
+    let seal = if seal == shown.at.start { shown.at.end.next_multiple_of(8) } else { seal };
+    disk.flip(&name, seal + 72 + 56 + 32 + 10);
+    let journal = disk.options().tail_cache_bytes(0).open(&disk.dir).unwrap();
+    assert_eq!(journal.term(2).unwrap(), 2);
+    assert!(is_damaged(&journal, 2), "{:?}", journal.entry(2));
+    assert_eq!(journal.entry(3).unwrap(), entry(3, 2, 7800));
 }

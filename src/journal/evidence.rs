@@ -94,12 +94,41 @@ impl Walk<'_> {
                 Ok(Behind::Nothing)
             }
             Verdict::Damaged(why) => {
+                let next = [beyond.first, later.as_ref().map(|(_, first)| *first)];
+                let at_end = match at_end {
+                    AtEnd::Torn(header, _) if self.may_be_void(segment, &header, next) => AtEnd::Nothing,
+                    at_end => at_end,
+                };
+                let contradiction = contradiction.or_else(|| self.replaced_at_last(segment, &beyond));
                 let loss = match contradiction.filter(|_| self.fold.last != 0) {
                     Some(contradiction) => Loss::of_void(self, segment, contradiction, why),
                     None => self.lost_behind(segment, window, (at_end, is_astray), (&beyond, later), lives, why)?,
                 };
                 Ok(self.suffer(loss)?.map_or(Behind::NewSegment, Behind::Resume))
             }
+        }
+    }
+
+    /// Whether a batch of which only the header checks out may be one that was cut, and what was written over it lost: a later
+    /// life wrote behind it, and nothing says that it continues it.
+    fn may_be_void(&self, segment: &Segment, header: &BatchHeader, next: [Option<BatchHeader>; 2]) -> bool {
+        let meta = self.source.meta;
+        let life = next.into_iter().flatten().next().map_or(meta.life, |y| y.life);
+        let mut chains = next.into_iter().flatten().map(|y| y.chain).chain([meta.mark.chain]);
+        let end = header.end(segment.align).map(|end| (segment.sequence, end));
+        let is_known = stand_in(self, segment.sequence).is_some_and(|known| Some(known.resume) == end);
+        life > header.life && !is_known && !chains.any(|chain| chain == header.check)
+    }
+
+    /// What says that a batch took back some of the log right where the last one stands that the walk took in, which did not:
+    /// that one was cut, and shows again.
+    fn replaced_at_last(&self, segment: &Segment, beyond: &Beyond) -> Option<Contradiction> {
+        let (last, mark) = (self.fold.last, self.source.meta.mark);
+        let is_at_last = |replacing: u32| replacing == last && last != 0 && self.fold.replacing != last;
+        match beyond.first {
+            Some(y) => is_at_last(y.replacing).then_some(Contradiction::Batch(y)),
+            None if mark.sequence == segment.sequence => is_at_last(mark.replacing).then_some(Contradiction::Mark),
+            None => None,
         }
     }
 

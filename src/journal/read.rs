@@ -49,7 +49,7 @@ impl Gathered {
 impl SealedFile {
     /// A page of its slots; nothing where the seal does not have it whole.
     pub(super) fn read_page(&self, number: u32) -> Result<Option<Page>> {
-        let &Slots::Sealed { offset, life, summary_bytes, count } = &self.slots else { return Ok(None) };
+        let &Slots::Sealed { offset, life, summary_bytes, count, .. } = &self.slots else { return Ok(None) };
         let (at, len) = index::page_span(summary_bytes, count, number);
         let at = u64::from(offset) + BATCH_BYTES as u64 + at;
         let bytes = read(&self.segment, at, len)?;
@@ -303,8 +303,11 @@ impl Core {
         let patch = |index, check| repairs.patch(segment, index, check);
         let lost = Accepted::within(&repairs.accepted, segment.sequence);
         let mut window = Window::patched(segment, &patch).with_lost(lost);
-        match recover::scan(&mut window, &mut fold, lives, &mut Seen::default(), &mut Unproven::default())? {
-            Stop::End(_) if fold.end < sealed.data_end => Err(Damage {
+        let stop = recover::scan(&mut window, &mut fold, lives, &mut Seen::default(), &mut Unproven::default())?;
+        // What stands before the seal is not what it follows: a batch that was cut shows again.
+        let is_other = matches!(sealed.slots, Slots::Sealed { chain, .. } if chain != fold.chain);
+        match stop {
+            Stop::End(_) if fold.end < sealed.data_end || is_other => Err(Damage {
                 path: segment.path.clone(),
                 offset: u64::from(fold.end),
                 // What lies behind may have replaced what came before, and nothing else says which.

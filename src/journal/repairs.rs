@@ -141,13 +141,13 @@ impl Repairs {
         gone
     }
 
-    /// The accepted loss that the lost entry at `index` belongs to: the latest one, among those of one segment where it
-    /// still has a slot.
+    /// The accepted loss that the lost entry at `index` belongs to: the one that was accepted last, among those of one segment
+    /// where it still has a slot. One that lies before it may be newer: the file may have been lost as a whole since.
     pub(crate) fn owner(&self, index: u64, sequence: Option<u64>) -> Option<&Accepted> {
         let covers = |lost: &&Accepted| {
             (lost.first..lost.end).contains(&index) && sequence.is_none_or(|sequence| sequence == lost.sequence)
         };
-        self.accepted.iter().filter(covers).max_by_key(|lost| (lost.sequence, lost.offset))
+        self.accepted.iter().rfind(covers)
     }
 
     /// Whether an entry was put back in a segment of which nobody knows where anything stands.
@@ -270,11 +270,14 @@ impl Repairs {
         let (Some(lost), Some(end)) = (self.accepted.iter().find(is_it), damage.indexes.end) else {
             return vec![Arc::clone(damage)];
         };
+        let order = |sequence: u64, place: u32| {
+            self.accepted.iter().position(|lost| (lost.sequence, lost.offset) == (sequence, place))
+        };
         let ends_it = |record: &Repaired| match record.place {
             Repaired::BY_CHECK => false,
             Repaired::SEALED => record.sequence >= lost.sequence && is_read(record.sequence),
             // A later loss of the same entries is the one that they suffer from now.
-            place => (record.sequence, place) >= (lost.sequence, lost.offset),
+            place => order(record.sequence, place) >= order(lost.sequence, lost.offset),
         };
         let mut ended: Vec<(u64, u64)> =
             self.list.iter().filter(|(record, _)| ends_it(record)).map(|(r, _)| (r.first, r.end)).collect();

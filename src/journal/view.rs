@@ -23,8 +23,8 @@ const TERM_RUNS_MAX: usize = 1024;
 /// Where a sealed segment's slots are.
 #[derive(Debug)]
 pub(crate) enum Slots {
-    /// In its seal, page by page.
-    Sealed { offset: u32, life: u32, summary_bytes: usize, count: u32 },
+    /// In its seal, page by page; which batch the seal follows.
+    Sealed { offset: u32, life: u32, chain: u32, summary_bytes: usize, count: u32 },
     /// In memory: the seal cannot be read, and the batches were scanned instead.
     Scanned(Vec<Slot>),
 }
@@ -83,6 +83,7 @@ impl Sealed {
             slots: Slots::Sealed {
                 offset: seal.offset,
                 life: seal.life,
+                chain: seal.chain,
                 summary_bytes: Summary::bytes(runs),
                 count: summary.count,
             },
