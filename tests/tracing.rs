@@ -76,7 +76,7 @@ fn opening_recovering_rotating_and_slow_syncs_are_spans() {
             appender.join().unwrap().unwrap();
         });
         let slow = seen();
-        assert_eq!(slow[0], "raft_journal.slow_sync micros=2000000");
+        assert_eq!(slow[0], "raft_journal.slow_sync dir=/journal micros=2000000");
         assert!(slow.len() == 2 && slow[1].starts_with("WARN event message=a sync took 2s"), "{slow:?}");
     });
 }

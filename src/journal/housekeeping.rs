@@ -244,7 +244,7 @@ impl Core {
     }
 
     fn housekeep(&self) {
-        let _stranded = Stranded(&self.files);
+        let mut stranded = Stranded(Some(&self.files));
         if self.wants_spare() && self.group.check().is_ok() {
             self.prepare_spare();
         }
@@ -257,6 +257,7 @@ impl Core {
                 unused
             };
             if unused.is_empty() {
+                stranded.0 = None;
                 return self.files.state.notify_all();
             }
             self.tasks.sleep(RETURN_FIRST);
@@ -311,14 +312,14 @@ impl Drop for Preparing<'_> {
     }
 }
 
-/// Ends a background job that panics.
-struct Stranded<'a>(&'a Files);
+/// A background job that has not come to its end: where it panics, it ends all the same.
+struct Stranded<'a>(Option<&'a Files>);
 
 impl Drop for Stranded<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.state.lock().job = false;
-            self.0.state.notify_all();
+        if let Some(files) = self.0 {
+            files.state.lock().job = false;
+            files.state.notify_all();
         }
     }
 }

@@ -244,7 +244,9 @@ fn recover(
 fn check_unnamed(options: &OpenOptions, dir: &Path, names: &[String], state: &State) -> Result<()> {
     for sequence in names.iter().filter_map(|name| segment::sequence_of(name)) {
         let Opened::Whole(segment) = open_segment(options, dir, sequence, state)? else { continue };
-        if let Some(header) = Window::new(&segment).header(segment.data_start())? {
+        let (mut window, start) = (Window::new(&segment), segment.data_start());
+        let first = window.header(start)?;
+        if let Some(header) = first.map_or_else(|| window.next_header(start, 0), |first| Ok(Some(first)))? {
             return Err(Error::MetaOutdated {
                 path: dir.join(meta::FILE_NAME),
                 found_generation: state.generation,

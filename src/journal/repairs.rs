@@ -11,7 +11,7 @@ use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
 use crate::io::Mode;
 use crate::meta::{Accepted, Repaired, State};
-use crate::segment::format::{Kind, PAGE_SLOTS};
+use crate::segment::format::{BatchHeader, Kind, PAGE_SLOTS};
 use crate::segment::index::Slot;
 use crate::segment::recover::{Body, Window};
 use crate::segment::repair::{self, Patch, RepairFile, Stood};
@@ -245,7 +245,12 @@ impl Repairs {
             };
             let patch = |index, check| self.patch(&segment, index, check);
             let mut window = Window::patched(&segment, &patch);
-            let header = window.header(lost.offset)?.filter(|header| header.kind == Kind::Entries);
+            // The one batch that ends where the log goes on.
+            let ends_it = |header: &BatchHeader| {
+                let end = header.end(segment.align).map(|end| (lost.sequence, end));
+                lost.resume == Accepted::UNKNOWN || Some(lost.resume) == end
+            };
+            let header = window.header(lost.offset)?.filter(|header| header.kind == Kind::Entries && ends_it(header));
             let body = header.map(|header| window.body(&header)).transpose()?;
             if matches!(body, Some(Body::Entries(_))) {
                 let file = sealed.iter().find(|file| file.segment.sequence == lost.sequence);

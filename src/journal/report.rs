@@ -59,7 +59,7 @@ pub struct TornTail {
 /// What nobody can rule out after an unclean stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Suspect {
-    /// One slot of `meta` could not be read, by this open or by one before it that was cut short: it held an interrupted
-    /// commit, or the newest vote.
+    /// One slot of `meta` could not be read, or its two copies differed, by this open or by one before it that was cut short:
+    /// it held an interrupted commit, or the newest vote.
     pub vote: bool,
 }

@@ -41,10 +41,10 @@ pub(crate) fn rotate(dir: &Path, sequence: u64) -> Span {
 }
 
 /// A sync that took long.
-pub(crate) fn slow_sync(took: Duration) {
+pub(crate) fn slow_sync(dir: &Path, took: Duration) {
     #[cfg(not(feature = "tracing"))]
-    let _ = took;
+    let _ = (dir, took);
     #[cfg(feature = "tracing")]
-    tracing::warn_span!("raft_journal.slow_sync", micros = took.as_micros() as u64)
+    tracing::warn_span!("raft_journal.slow_sync", dir = %dir.display(), micros = took.as_micros() as u64)
         .in_scope(|| tracing::warn!("a sync took {took:?}"));
 }

@@ -1,5 +1,6 @@
 //! What a journal counts and measures, and how it is.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::stats::{Health, LastError, Stats};
 #[derive(Debug)]
 pub(crate) struct Watch {
     tasks: Arc<dyn Tasks>,
+    dir: PathBuf,
     slow_sync_after: Duration,
     pub(crate) appends: AtomicU64,
     pub(crate) entries: AtomicU64,
@@ -105,12 +107,11 @@ fn micros(time: Duration) -> u64 {
 }
 
 impl Watch {
-    pub(crate) fn new(tasks: Arc<dyn Tasks>, slow_sync_after: Duration, dir: &std::path::Path) -> Arc<Watch> {
+    pub(crate) fn new(tasks: Arc<dyn Tasks>, slow_sync_after: Duration, dir: &Path) -> Arc<Watch> {
         let zero = || AtomicU64::new(0);
-        #[cfg(not(feature = "metrics"))]
-        let _ = dir;
         Arc::new(Watch {
             tasks,
+            dir: dir.to_path_buf(),
             slow_sync_after,
             appends: zero(),
             entries: zero(),
@@ -158,7 +159,7 @@ impl Watch {
         }
         if took >= self.slow_sync_after {
             add(&self.slow_syncs, 1);
-            super::trace::slow_sync(took);
+            super::trace::slow_sync(&self.dir, took);
         }
         if let Some(error) = failure {
             self.note(error);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use raft_journal::io::sim::{SimFs, Survival};
 use raft_journal::io::{Fs, OsFs};
 use raft_journal::{Entry, Journal, LogStore, OnDamage, OpenOptions, Position, Result};
@@ -298,4 +299,14 @@ pub fn salted_check(salt: &[u8], parts: &[&[u8]]) -> u32 {
 /// Whether an error's text names a file.
 pub fn names_file(error: &raft_journal::Error, path: &Path) -> bool {
     error.to_string().contains(&path.display().to_string())
+}
+
+/// A configuration for the tests of this binary whose seed a failure prints, as the command that draws the same again.
+pub fn seeded(binary: &str, config: ProptestConfig) -> ProptestConfig {
+    let seed = match config.rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => OsFs.entropy(),
+    };
+    println!("PROPTEST_RNG_SEED={seed} cargo test --all-features --test {binary}");
+    ProptestConfig { rng_seed: RngSeed::Fixed(seed), failure_persistence: None, ..config }
 }

@@ -169,6 +169,8 @@ pub struct Tally {
     pub rows: BTreeMap<&'static str, u64>,
     /// What came about in the histories themselves.
     pub done: BTreeMap<&'static str, u64>,
+    /// Different disks since something of this kind came about in their history.
+    pub since: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
@@ -207,7 +209,12 @@ impl Tally {
     }
 
     pub fn add(&mut self, other: &Tally) {
-        let counts = [(&mut self.states, &other.states), (&mut self.rows, &other.rows), (&mut self.done, &other.done)];
+        let counts = [
+            (&mut self.states, &other.states),
+            (&mut self.rows, &other.rows),
+            (&mut self.done, &other.done),
+            (&mut self.since, &other.since),
+        ];
         for (sum, more) in counts {
             more.iter().for_each(|(row, count)| *sum.entry(row).or_default() += count);
         }
@@ -226,6 +233,34 @@ fn lost(why: DamageKind) -> &'static str {
         DamageKind::Misplaced => "lost: bytes that belong elsewhere",
         DamageKind::Accepted => "lost: accepted earlier",
         _ => "lost: an entry within a batch that checks out",
+    }
+}
+
+/// What came about in a history, each with how many different disks there had been before.
+struct Since(BTreeMap<&'static str, u64>);
+
+impl Since {
+    /// Any of them.
+    const ANY: &str = "any of these";
+
+    fn new(is_encrypted: bool) -> Since {
+        Since(is_encrypted.then_some(["encrypted", Since::ANY]).into_iter().flatten().map(|kind| (kind, 0)).collect())
+    }
+
+    fn look(&mut self, run: &Run, distinct: u64) {
+        let kinds = [
+            ("checkpoints", "checkpoints"),
+            ("entries put back", "entries put back"),
+            ("encrypted entries put back", "entries put back"),
+            ("logs written anew", "logs written anew"),
+        ];
+        for (_, kind) in kinds.into_iter().filter(|(done, _)| run.done.contains_key(done)) {
+            [kind, Since::ANY].into_iter().for_each(|kind| _ = self.0.entry(kind).or_insert(distinct));
+        }
+    }
+
+    fn count(self, distinct: u64) -> BTreeMap<&'static str, u64> {
+        self.0.into_iter().map(|(kind, before)| (kind, distinct - before)).collect()
     }
 }
 
@@ -299,6 +334,7 @@ impl<'a> Explorer<'a> {
             let mut run = Run::new(disk, history.shape);
             run.wrap = Arc::clone(&self.wrap);
             run.recording = true;
+            let mut since = Since::new(history.shape.encrypted);
             run.open();
             if steps == 0 {
                 self.visit(&mut run);
@@ -309,11 +345,13 @@ impl<'a> Explorer<'a> {
                     run.moments.clear();
                     continue;
                 }
+                since.look(&run, self.tally.distinct());
                 self.visit(&mut run);
                 if self.is_enough() {
                     break;
                 }
             }
+            self.tally.since = since.count(self.tally.distinct());
             self.tally.done = std::mem::take(&mut run.done);
         });
         (self.tally, result)
@@ -412,7 +450,7 @@ impl<'a> Explorer<'a> {
 
     /// Power is lost while recovery is at work: it changes nothing but `meta`.
     fn recover_cut_short(&mut self, run: &Run, disk: &SimFs, states: &[Model]) {
-        for (_, disk) in each_or(disk, Kinds::All, drawn(self.moments).map(Survival::Random)) {
+        for (_, disk) in crash_states(disk, self.moments) {
             self.meet(run, &disk, states, Class::InRecovery);
         }
     }

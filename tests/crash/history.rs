@@ -208,7 +208,8 @@ impl Run {
         self.keep_moments();
     }
 
-    fn fault(&mut self, fault: Fault) {
+    /// Plans a fault.
+    pub fn fault(&mut self, fault: Fault) {
         self.faulty = true;
         self.fs.inject(fault);
     }

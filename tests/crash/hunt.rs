@@ -181,6 +181,10 @@ impl fmt::Display for Catch {
             rows.iter().try_for_each(|(row, times)| writeln!(f, "| {row} | {times} |"))?;
             writeln!(f)?;
         }
+        writeln!(f, "| in its history before | different states of journals that lost power |")?;
+        writeln!(f, "|---|---|")?;
+        all.since.iter().try_for_each(|(kind, states)| writeln!(f, "| {kind} | {states} |"))?;
+        writeln!(f)?;
         writeln!(f, "| fault class | states | judged | crash points | seconds of a core | failures |")?;
         writeln!(f, "|---|---|---|---|---|---|")?;
         let mut row = |name: &str, tally: &Tally, busy: Duration, failures: u64| {

@@ -16,7 +16,8 @@ mod model;
 
 use std::sync::Arc;
 
-use explore::Seen;
+use common::seeded;
+use explore::{Seen, quietly};
 use generate::{ALIGNED, COMPRESSED, PLAIN};
 use history::{Run, Wrap};
 use lies::{Liar, Lie};
@@ -239,11 +240,69 @@ fn short_and_interrupted_transfers_are_gone_on_with() {
     fs.inject(Fault::short(OperationKind::Write, 1000).always());
     fs.inject(Fault::short(OperationKind::Read, 300).always());
     Run::new(fs, PLAIN).run(&scripted());
-    for skip in 0..60 {
+    for kind in [OperationKind::Read, OperationKind::Write] {
+        let calls = at_every_call(kind, |nth| Fault::new(kind, ErrorKind::Interrupted).nth(nth));
+        assert!(calls > 50, "{calls} of {kind:?}");
+    }
+}
+
+/// Runs the scripted history once for each call of a kind, with a fault there; returns how many there are.
+fn at_every_call(kind: OperationKind, fault: impl Fn(u64) -> Fault) -> u64 {
+    for nth in 0.. {
         let fs = SimFs::new();
-        fs.fail_at(OperationKind::Write, skip, ErrorKind::Interrupted);
-        fs.fail_at(OperationKind::Read, skip, ErrorKind::Interrupted);
-        Run::new(fs, PLAIN).run(&scripted());
+        fs.set_failed_syncs_leave(Survival::Random(nth));
+        let mut run = Run::new(fs.clone(), PLAIN);
+        run.survival = Survival::Random(nth);
+        run.fault(fault(nth));
+        if let Err(why) = quietly(|| run.run(&scripted())) {
+            panic!("a fault at {kind:?} {nth}: {why}");
+        }
+        // What was closed in order meets no further faults.
+        if fs.faults_left() > 0 {
+            return nth;
+        }
+    }
+    unreachable!("a history ends")
+}
+
+#[test]
+fn a_fault_at_every_call_of_every_kind_loses_nothing_that_was_acknowledged() {
+    use OperationKind::*;
+    let kinds = [
+        Open,
+        Create,
+        CreateDirectory,
+        Kind,
+        List,
+        Rename,
+        Link,
+        Links,
+        Remove,
+        SyncDirectory,
+        Lock,
+        Read,
+        Write,
+        Sync,
+        Len,
+        SetLen,
+        Allocate,
+        DropCache,
+    ];
+    let mut met = Vec::new();
+    for kind in kinds {
+        let mut errors = vec![ErrorKind::Other];
+        if matches!(kind, Create | Write | Sync | Allocate | SyncDirectory | Rename) {
+            errors.push(ErrorKind::StorageFull);
+        }
+        for error in errors {
+            let calls = at_every_call(kind, |nth| Fault::new(kind, error).nth(nth));
+            met.push((kind, calls));
+        }
+    }
+    let calls: u64 = met.iter().map(|(_, calls)| calls).sum();
+    println!("{calls} faults: {met:?}");
+    for kind in [Open, Create, Rename, Remove, SyncDirectory, Read, Write, Sync, Allocate] {
+        assert!(met.iter().any(|&(of, calls)| of == kind && calls > 2), "{kind:?}: {met:?}");
     }
 }
 
@@ -334,12 +393,11 @@ fn cases(usual: u32) -> u32 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
+    #![proptest_config(seeded("crash", ProptestConfig {
         cases: cases(500),
         max_shrink_iters: 4000,
-        failure_persistence: None,
         ..ProptestConfig::default()
-    })]
+    }))]
 
     #[test]
     fn random_histories_with_power_cuts_agree_with_the_model(
@@ -357,7 +415,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(seeded("crash", ProptestConfig { cases: 48, ..ProptestConfig::default() }))]
 
     #[test]
     fn random_histories_on_a_real_directory_agree_with_the_model(

@@ -203,7 +203,7 @@ pub fn perform(log: &ReplicaLog, call: &Call) -> Result<(), ReplicaError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(crate::common::seeded("replica", ProptestConfig { cases: 500, ..ProptestConfig::default() }))]
 
     #[test]
     fn a_replicas_log_is_what_a_plain_model_says(calls in prop::collection::vec(call(), 1..60)) {
