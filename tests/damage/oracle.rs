@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use raft_journal::layout::segment::HEADER_BYTES;
-use raft_journal::{Damage, Error, Journal, LogStore, OnDamage, SegmentRole, StableStore};
+use raft_journal::{Damage, DamagedRange, Entry, Error, Journal, LogStore, OnDamage, SegmentRole, StableStore};
 
 use crate::common::Disk;
 use crate::subject::{Model, Subject};
@@ -124,11 +124,11 @@ impl<'a> Case<'a> {
         compare_votes(journal, held)?;
         let report = journal.recovery_report();
         let told: Vec<&Damage> = report.damaged.iter().map(|damage| &**damage).collect();
-        let (model, outcome) = match compare(journal, held, &self.hit, &told) {
+        let (model, outcome) = match compare(journal, held, self, &told) {
             Ok(outcome) => (held, outcome),
             Err(why) => {
                 let mut suspects = self.before.iter().copied().filter(|_| report.suspect.is_some());
-                let model = suspects.find(|model| compare(journal, model, &self.hit, &told).is_ok());
+                let model = suspects.find(|model| compare(journal, model, self, &told).is_ok());
                 (model.ok_or(why)?, Outcome::Suspect)
             }
         };
@@ -140,6 +140,19 @@ impl<'a> Case<'a> {
             self.go_on(journal, model, &told)?;
         }
         Ok(Outcome::ToldAtOpen)
+    }
+
+    /// An error of a reader names the entry, its file, the place where it begins there, and its term.
+    fn check_place(&self, damage: &Damage, entry: &Entry) -> Result<(), String> {
+        let is_it = damage.indexes == DamagedRange { first: entry.index, end: Some(entry.index + 1) };
+        let is_known = damage.path == *self.path
+            && damage.term == Some(entry.term)
+            && self.subject.has_entry_at(&damage.path, damage.offset, entry.index);
+        // Of what was put back, where it stands now; or, where nothing of that is known, where it stood first.
+        let is_repair = self.path.extension().is_some_and(|end| end == "rep");
+        let is_near = damage.path == *self.path || damage.term == Some(entry.term);
+        let is_right = is_it && (is_known || is_repair && is_near);
+        if is_right { Ok(()) } else { Err(format!("a place that is not the entry's: {damage:?}")) }
     }
 
     /// Where the first copy of a header was hit, in a file that the log is in, the report says that its twin served.
@@ -162,13 +175,13 @@ impl<'a> Case<'a> {
         journal.append(std::slice::from_ref(&added)).map_err(|error| format!("cannot append after: {error}"))?;
         let mut model = model.clone();
         model.log.replace_tail(&[added]);
-        compare(journal, &model, &self.hit, told).map_err(|why| format!("after an append: {why}"))?;
+        compare(journal, &model, self, told).map_err(|why| format!("after an append: {why}"))?;
         let killed = self.disk.killed();
         journal.close().map_err(|error| format!("cannot close after: {error}"))?;
         for (how, disk) in [("killed", &killed), ("closed", &self.disk)] {
             let opened = self.subject.form.options(disk).open(&disk.dir);
             let journal = opened.map_err(|error| format!("{how}, then refused again: {error}"))?;
-            compare(&journal, &model, &self.hit, told).map_err(|why| format!("{how}, then opened: {why}"))?;
+            compare(&journal, &model, self, told).map_err(|why| format!("{how}, then opened: {why}"))?;
             if !journal.recovery_report().damaged.is_empty() {
                 continue;
             }
@@ -176,15 +189,15 @@ impl<'a> Case<'a> {
             if told.iter().any(|damage| damage.path.extension().is_none_or(|end| end != "rep")) {
                 return Err(format!("{how}, then opened: accepted damage is not reported"));
             }
-            compare(&journal, &model, &self.hit, &[]).map_err(|why| format!("{how}, then read: {why}"))?;
+            compare(&journal, &model, self, &[]).map_err(|why| format!("{how}, then read: {why}"))?;
         }
         Ok(())
     }
 }
 
 /// Compares the log with a model, entry by entry: all that is not told to be lost must be there. What is told at
-/// `open` is in `told`; only reading finds, at most, what is in `hit`.
-fn compare(journal: &Journal, model: &Model, hit: &BTreeSet<u64>, told: &[&Damage]) -> Verdict {
+/// `open` is in `told`; only reading finds, at most, what was hit, and says where that is and which term it has.
+fn compare(journal: &Journal, model: &Model, case: &Case<'_>, told: &[&Damage]) -> Verdict {
     let state = journal.state();
     if state.purged != model.log.purged {
         return Err(format!("purged {:?}, not {:?}", state.purged, model.log.purged));
@@ -201,7 +214,8 @@ fn compare(journal: &Journal, model: &Model, hit: &BTreeSet<u64>, told: &[&Damag
             }
             Ok(entry) => return Err(format!("a wrong entry: {} instead of {}", entry.position(), expected.position())),
             Err(Error::Damaged(_)) if told.iter().any(|damage| is_told(&damage)) => {}
-            Err(Error::Damaged(damage)) if damage.indexes.contains(index) && hit.contains(&index) => {
+            Err(Error::Damaged(damage)) if damage.indexes.contains(index) && case.hit.contains(&index) => {
+                case.check_place(&damage, expected)?;
                 outcome = Outcome::ErrorAtRead;
             }
             Err(Error::Damaged(damage)) => return Err(format!("an entry that was not hit is lost: {index}: {damage}")),

@@ -266,6 +266,12 @@ impl Subject {
         self.places.iter().filter(|(place, _)| place.is_hit(path, bytes)).map(|&(_, index)| index).collect()
     }
 
+    /// Whether a version of an entry begins at this place.
+    pub fn has_entry_at(&self, path: &Path, offset: u64, index: u64) -> bool {
+        let begins = |place: &Stretch| place.path == path && place.bytes.start as u64 == offset;
+        self.places.iter().any(|(place, found)| *found == index && begins(place))
+    }
+
     /// What the journal held before the last group, if that one has bytes in a stretch of a file, before the one before
     /// it, if that one has some, too, and so on: only these may be missing without being told.
     pub fn held_before(&self, path: &Path, bytes: &Range<usize>) -> Vec<&Model> {
