@@ -121,14 +121,18 @@ impl Walk<'_> {
     }
 
     /// What says that a batch took back some of the log right where the last one stands that the walk took in, which did not:
-    /// that one was cut, and shows again.
+    /// that one was cut, and shows again. Of the first batch behind a loss, nobody knows what it took back.
     fn replaced_at_last(&self, segment: &Segment, beyond: &Beyond) -> Option<Contradiction> {
         let (last, mark) = (self.fold.last, self.source.meta.mark);
-        let is_at_last = |replacing: u32| replacing == last && last != 0 && self.fold.replacing != last;
+        if last == 0 || self.fold.replacing == last || self.resumed_at == Some((segment.sequence, last)) {
+            return None;
+        }
         match beyond.first {
-            Some(y) => is_at_last(y.replacing).then_some(Contradiction::Batch(y)),
-            None if mark.sequence == segment.sequence => is_at_last(mark.replacing).then_some(Contradiction::Mark),
-            None => None,
+            Some(y) => (y.replacing == last).then_some(Contradiction::Batch(y)),
+            None => {
+                let is_beyond = mark.sequence == segment.sequence && mark.offset > self.fold.end;
+                (is_beyond && mark.replacing == last).then_some(Contradiction::Mark)
+            }
         }
     }
 
@@ -350,10 +354,15 @@ impl Walk<'_> {
     /// Accepts a loss, if it was accepted before or the caller does now; else it is the error that open gives.
     fn suffer(&mut self, loss: Loss) -> Result<Option<Resume>> {
         let least = self.first_behind_purged();
-        let known = self.accepted.iter().any(|accepted| loss.is(accepted, least));
+        let known_at = self.accepted.iter().position(|accepted| loss.is(accepted, least));
+        let known = known_at.is_some();
         let room = MetaStore::has_room_for(&self.accepted);
         if !known && !loss.is_harmless() && (self.source.on_damage == OnDamage::Refuse || !room) {
             return Err(loss.damage(self.source.dir).into());
+        }
+        if let Some(at) = known_at {
+            // In the order of the chain: what is lost further on is what readers miss.
+            self.accepted[at..].rotate_left(1);
         }
         // One that costs nothing is recorded, too, if it can be: what shows there may be void, and later lives cannot tell.
         if !known && room && (!loss.is_harmless() || loss.is_followed()) {
@@ -371,6 +380,8 @@ impl Walk<'_> {
         } else {
             self.report.damaged.push(Arc::new(loss.accepted(self.source.dir)));
         }
-        Ok(loss.apply(&mut self.fold))
+        let resume = loss.apply(&mut self.fold);
+        self.resumed_at = resume.as_ref().map(|resume| (resume.sequence, resume.offset));
+        Ok(resume)
     }
 }

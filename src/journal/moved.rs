@@ -38,12 +38,16 @@ impl Core {
     fn standing_near(&self, segment: &Segment, index: u64) -> Vec<Standing> {
         let mut near = Vec::new();
         let first = self.view.read().first().unwrap_or(index);
-        let (mut at, end) = (first.max(index.saturating_sub(NEAR)), index.saturating_add(NEAR));
+        let (mut at, end) = (first.max(index.saturating_sub(NEAR)), index.saturating_add(NEAR + 1));
         while at < end {
             let count = usize::try_from(end - at).unwrap_or(usize::MAX);
             let place = self.view.read().place(at, count);
             let (there, slots, limit) = match place {
                 Place::Active(active, slots, limit) => (active, slots, limit),
+                Place::Sealed(sealed) if sealed.segment.salt_value != segment.salt_value => {
+                    at = sealed.live_end;
+                    continue;
+                }
                 Place::Sealed(sealed) => {
                     let live = usize::try_from(sealed.live_end - at).unwrap_or(usize::MAX);
                     let Ok((slots, limit)) = self.sealed_slots(&sealed, at, count.min(live)) else { break };

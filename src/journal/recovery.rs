@@ -75,6 +75,8 @@ pub(super) struct Walk<'a> {
     pub(super) searched: Option<((u32, u32), Beyond)>,
     /// The last place where a loss was met.
     pub(super) lost_at: Option<(u64, u32)>,
+    /// Where the chain goes on behind it.
+    pub(super) resumed_at: Option<(u64, u32)>,
     index_batch: (u32, u32),
     pub(super) accepted: Vec<Accepted>,
     pub(super) seen: Seen,
@@ -129,6 +131,7 @@ impl<'a> Walk<'a> {
             unproven: Unproven::default(),
             searched: None,
             lost_at: None,
+            resumed_at: None,
             index_batch: (0, 0),
             accepted: source.meta.accepted.clone(),
             seen: Seen::default(),

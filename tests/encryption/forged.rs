@@ -142,14 +142,17 @@ fn an_entry_from_far_away_is_refused_without_a_long_search() {
     let many: Vec<_> = (1..=1500).map(|index| Entry::new(index, 1, "of one length")).collect();
     journal.append(&many).unwrap();
     let rest = disk.killed();
-    for (to, expected) in [(1001, moved(1)), (1002, DamageKind::NotAuthentic)] {
+    for (to, expected) in [(1001, Some(1)), (1002, None)] {
+        let kind = |from: Option<u64>| from.map_or(DamageKind::NotAuthentic, moved);
         let disk = rest.killed();
         let mut segment = Segment::of(&disk);
         segment.swap(1, to);
         segment.put();
         let journal = open(&disk, ring(1)).unwrap();
-        let Err(Error::Damaged(damage)) = journal.entry(to) else { panic!("read") };
-        assert_eq!(damage.why, expected);
+        for (at, from) in [(to, expected), (1, expected.map(|_| to))] {
+            let Err(Error::Damaged(damage)) = journal.entry(at) else { panic!("read") };
+            assert_eq!(damage.why, kind(from), "{at}");
+        }
     }
 }
 

@@ -418,3 +418,71 @@ fn what_was_put_back_does_not_stand_in_for_what_the_whole_file_lost_later() {
         assert_eq!(disk.killed().open().entry(3).unwrap(), entries(3..=3, 2)[0]);
     }
 }
+
+// Guards: the first batch behind a lost one was taken for one that had been cut, because nobody knew what it replaced.
+#[test]
+fn what_the_first_batch_behind_a_loss_replaced_speaks_against_nothing() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    journal.append(&entries(1..=5, 1)).unwrap();
+    journal.append(&entries(6..=9, 1)).unwrap();
+    journal.replace_tail(&entries(6..=7, 2)).unwrap();
+    append_each(&journal, &entries(8..=9, 2));
+    journal.set(b"vote", b"me").unwrap();
+    let disk = disk.killed();
+    spoil_header(&disk, &entries(6..=6, 1)[0].data);
+    let held = [entries(1..=5, 1), entries(6..=9, 2)].concat();
+    let disk = opens_for_lives(disk, 2, |journal| assert_eq!(log(journal), held));
+    spoil_header(&disk, &entries(8..=8, 2)[0].data);
+    assert_eq!(refused(&disk), (8, Some(9)));
+    let judge = |journal: &Journal| {
+        assert!(is_damaged(journal, 8));
+        assert!(
+            held.iter().filter(|entry| entry.index != 8).all(|entry| journal.entry(entry.index).unwrap() == *entry)
+        );
+    };
+    let journal = disk.open_accepting();
+    judge(&journal);
+    opens_for_lives(disk.killed(), 2, judge);
+}
+
+// Guards: as before, with the seal lost behind it: no open could accept that.
+#[test]
+fn a_lost_seal_behind_the_first_batch_behind_a_loss_can_be_accepted() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    journal.append(&entries(1..=5, 1)).unwrap();
+    journal.append(&entries(6..=9, 1)).unwrap();
+    journal.replace_tail(&entries(6..=7, 2)).unwrap();
+    journal.set(b"vote", b"me").unwrap();
+    journal.append(&[entry(8, 2, 7000)]).unwrap();
+    assert_eq!(disk.chain().len(), 2);
+    let name = disk.chain()[0].clone();
+    let disk = disk.killed();
+    let seal = common::walk::batches(&disk.bytes(&name)).into_iter().next_back().unwrap();
+    spoil_header(&disk, &entries(6..=6, 1)[0].data);
+    disk.flip(&name, seal + 30);
+    let held = [entries(1..=5, 1), entries(6..=7, 2), vec![entry(8, 2, 7000)]].concat();
+    opens_for_lives(disk, 2, |journal| assert_eq!(log(journal), held));
+}
+
+// Guards: what was put back for a lost file was given up when a file before it lost an older version of the same entries.
+#[test]
+fn what_was_put_back_for_a_later_file_outlives_the_loss_of_an_earlier_one() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=30, 1));
+    journal.set(b"vote", b"me").unwrap();
+    let disk = disk.killed();
+    assert_eq!(disk.chain().len(), 2);
+    disk.remove(&disk.chain()[1].clone());
+    let journal = disk.open_accepting();
+    assert!(is_damaged(&journal, 6));
+    journal.repair(&entries(6..=7, 1)).unwrap();
+    let disk = disk.killed();
+    spoil_header(&disk, &entries(6..=6, 1)[0].data);
+    let judge = |journal: &Journal| assert_eq!(journal.entries(6..8, u64::MAX).unwrap(), entries(6..=7, 1));
+    let journal = disk.open_accepting();
+    judge(&journal);
+    opens_for_lives(disk.killed(), 2, judge);
+}
