@@ -60,6 +60,9 @@ impl Node {
         let snapshot_file = dir.join("snapshot");
         let journal = Journal::open(dir.join("journal"))?;
         let report = journal.recovery_report();
+        if let Some(damage) = journal.damaged().into_iter().next() {
+            return Err(raft_journal::Error::from(damage).into());
+        }
         println!("node {id}: life {} of its journal, closed in order: {}", report.life, report.clean);
         let source = snapshot_file.clone();
         let store = LogStore::open(journal, id)?.with_snapshots(move |_, _| load(&source).ok());
@@ -103,7 +106,10 @@ impl Node {
     /// Takes what raft-rs has ready. It is written when this returns, and durable when `durable` is called.
     fn ready(&mut self) -> Outcome {
         let mut ready = self.raft.ready();
-        self.send(ready.take_messages());
+        // A leader's messages may go out before its own disk is done, but not before its term and vote are durable.
+        if ready.hs().is_none() {
+            self.send(ready.take_messages());
+        }
         let snapshot = ready.snapshot().clone();
         if !snapshot.is_empty() {
             // The data first: once the log begins behind it, nothing else has it.
@@ -113,6 +119,8 @@ impl Node {
         let (number, events) = (ready.number(), self.events.clone());
         let told = move |result: raft_journal::Result<_>| _ = events.send(Event::Durable(number, result.map(drop)));
         self.store.persist(&ready)?.on_durable(Box::new(told));
+        // With them, `persist` returns when they are.
+        self.send(ready.take_messages());
         self.waiting.push_back((number, ready.take_persisted_messages(), snapshot));
         self.raft.advance_append_async(ready);
         self.apply(&committed)

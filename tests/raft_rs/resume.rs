@@ -43,6 +43,10 @@ impl OnEach for Resumes {
             assert_eq!((store.hard_state(), log(&store).len()), (hard_state(1, 2, commit), 9), "applied {applied}");
             starts(&store, applied);
         }
+        // Nothing was applied, so all changes come once more, upon the founders: not upon what they have made of them.
+        store.set_conf_state(ConfState::from((vec![1], vec![7]))).unwrap();
+        store.resume(&SnapshotMetadata::default()).unwrap();
+        assert_eq!(store.conf_state(), voters());
         // The changes behind what was applied come once more, so its configuration is the one to start with.
         let mut held = machine(5, 1);
         held.set_conf_state(ConfState::from((vec![1, 2], vec![3])));

@@ -79,7 +79,7 @@ use std::sync::Arc;
 use raft::Ready;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 
-use self::codec::encode_entry;
+use self::codec::{encode, encode_entry, key_name};
 pub use self::error::{Error, Result};
 use self::shared::{Shared, State, Unread, check_commit, value};
 use self::terms::Terms;
@@ -96,6 +96,8 @@ use crate::sync::{Mutex, RwLock};
 const ADAPTER: &str = "raft-rs";
 const HARD_STATE_KEY: &[u8] = b"raft.hard_state";
 const CONF_STATE_KEY: &[u8] = b"raft.conf_state";
+/// What entry 1 is applied to. Not there in a journal of before it was kept.
+const FOUNDERS_KEY: &[u8] = b"raft.founders";
 
 /// How much is read at a time where nobody says: payload, bytes.
 const READ_BYTES_MAX: u64 = 1 << 20;
@@ -177,7 +179,8 @@ impl<S: Backend> LogStore<S> {
                 return Err(Error::Initialized);
             }
         }
-        self.shared.commit_states(Changes::new(), None, Some(conf_state))
+        let founders = Changes::new().set(FOUNDERS_KEY, encode(&conf_state, || key_name(FOUNDERS_KEY))?);
+        self.shared.commit_states(founders, None, Some(conf_state))
     }
 
     /// The term, vote and commit index as they would be found after a crash, but for the commit index, which may be

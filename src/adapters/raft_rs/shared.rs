@@ -9,7 +9,7 @@ use raft::eraftpb::{ConfState, Entry, HardState, SnapshotMetadata};
 use super::codec::{decode, decode_entry, encode, key_name};
 use super::error::{Error, Result};
 use super::terms::Terms;
-use super::{Backend, CONF_STATE_KEY, HARD_STATE_KEY};
+use super::{Backend, CONF_STATE_KEY, FOUNDERS_KEY, HARD_STATE_KEY};
 use crate::entry::Position;
 use crate::error::Error as StoreError;
 use crate::pending::Pending;
@@ -198,9 +198,14 @@ impl<S: Backend> Shared<S> {
             return Ok(applied.index);
         }
         hard_state.commit = hard_state.commit.max(applied.index);
-        let held = machine.get_conf_state();
-        if applied.index > 0 && *held != conf_state {
-            self.commit_states(Changes::new(), Some(hard_state), Some(held.clone()))?;
+        // Behind nothing, all changes come again: upon the founders, and upon what is there where they are not known.
+        let held = match applied.index {
+            0 => value(&self.store, FOUNDERS_KEY)?,
+            _ => machine.get_conf_state().clone(),
+        };
+        let is_known = applied.index > 0 || held != ConfState::default();
+        if is_known && held != conf_state {
+            self.commit_states(Changes::new(), Some(hard_state), Some(held))?;
         } else {
             self.save(&hard_state)?;
         }
