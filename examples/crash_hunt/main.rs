@@ -42,6 +42,7 @@ mod random_damage {
 mod schedules {
     pub mod history;
     pub mod judge;
+    pub mod plan;
     pub mod world;
 }
 

@@ -7,6 +7,7 @@
 mod common;
 mod history;
 mod judge;
+mod plan;
 mod simulator;
 mod world;
 
