@@ -118,8 +118,8 @@ impl<C: RaftTypeConfig, S: Backend> LogStore<C, S> {
     ///
     /// # Errors
     ///
-    /// [`OwnerError::OtherAdapter`] and [`OwnerError::NoAdapter`] for a journal that this adapter did not write;
-    /// [`OwnerError::Store`].
+    /// [`OwnerError::OtherAdapter`] for a journal that another adapter wrote; [`OwnerError::Store`]. A log without any adapter's
+    /// name is taken for one of this adapter's first version, which left none: give it no log that something else wrote.
     pub fn new(store: S) -> Result<Self, OwnerError> {
         Log::open(store, None).map(|log| LogStore { log, saved: None })
     }

@@ -53,6 +53,9 @@ pub enum SegmentRole {
     Spare,
     /// Ours, and not needed any more: it goes when its readers are done, or at the next open.
     Retired,
+    /// Ours, and holds what the log does not lead to, or is cut short: left alone, because it may be what is missing. Beside a
+    /// live writer, the file that the log has gone on in since.
+    Unreached,
     /// Another journal's, of a newer version, or unreadable: left alone.
     Foreign,
 }
@@ -98,11 +101,12 @@ impl Journal {
 impl Core {
     fn segments(&self) -> Result<Vec<SegmentInfo>> {
         let mut found = self.chain_segments()?;
+        let first = found.first().map_or(0, |first| first.sequence);
         let active = found.last().map_or(0, |active| active.sequence);
         let names = self.fs.list(&self.dir).map_err(|error| Error::io("list", &self.dir, None, error))?;
         for sequence in names.iter().filter_map(|name| segment::sequence_of(name)) {
             if found.iter().all(|known| known.sequence != sequence) {
-                found.extend(self.outside_segment(sequence, active)?);
+                found.extend(self.outside_segment(sequence, first, active)?);
             }
         }
         found.sort_unstable_by_key(|segment| segment.sequence);
@@ -160,7 +164,7 @@ impl Core {
     }
 
     /// A file with a segment's name that the log does not have; nothing if it went meanwhile.
-    fn outside_segment(&self, sequence: u64, active: u64) -> Result<Option<SegmentInfo>> {
+    fn outside_segment(&self, sequence: u64, first: u64, active: u64) -> Result<Option<SegmentInfo>> {
         let keys = self.options.keys.as_ref();
         let opened = match Segment::open(&*self.fs, &self.dir, sequence, self.journal_id, Mode::Read, keys) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -169,10 +173,14 @@ impl Core {
         let (role, version) = match opened {
             Opened::Whole(segment) => {
                 let is_blank = Window::new(&segment).header(segment.data_start())?.is_none();
-                let is_spare = is_blank && sequence > active;
-                let role = if is_spare { SegmentRole::Spare } else { SegmentRole::Retired };
+                let role = match is_blank {
+                    true if sequence > active => SegmentRole::Spare,
+                    false if sequence > first => SegmentRole::Unreached,
+                    _ => SegmentRole::Retired,
+                };
                 return self.describe_segment(&segment, role, segment.data_start(), 0..0).map(Some);
             }
+            Opened::Short if sequence > first => (SegmentRole::Unreached, VERSION),
             Opened::Short | Opened::Misnamed => (SegmentRole::Retired, VERSION),
             Opened::Newer(version) => (SegmentRole::Foreign, version),
             Opened::Foreign(_) => (SegmentRole::Foreign, VERSION),

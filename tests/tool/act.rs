@@ -119,3 +119,15 @@ fn repair_waits_for_no_node() {
     assert!(code == 3 && text.contains("is held by another opener") && text.contains("stop the node"), "{text}");
     journal.close().unwrap();
 }
+
+#[test]
+fn repair_makes_no_journal_where_none_is() {
+    let sample = Sample::new();
+    let mistyped = sample.dir.with_file_name("node-l");
+    for more in [&[][..], &["--dry-run"]] {
+        let arguments = [&["repair", path(&mistyped), "--from", path(&sample.dir)], more].concat();
+        let (text, code) = complaint(&arguments);
+        assert!(code == 3 && text.contains("is not a journal"), "{text}");
+        assert!(!mistyped.exists());
+    }
+}

@@ -283,3 +283,51 @@ fn an_encrypted_journal_without_keys_is_refused_and_told_why() {
     }
     assert!(!copy.exists());
 }
+
+/// The segments' files, as `ls` has them, oldest first.
+fn files(sample: &Sample) -> Vec<std::path::PathBuf> {
+    let (list, _) = json(&sample.dir, "ls", &[]);
+    let file = |segment: &serde_json::Value| segment["file"].as_str().unwrap().into();
+    list["segments"].as_array().unwrap().iter().map(file).collect()
+}
+
+#[test]
+fn the_loss_of_the_newest_file_is_told_as_a_loss() {
+    let sample = Sample::new();
+    // The spare, which a node prepares, comes behind it.
+    let newest = files(&sample).into_iter().rev().nth(1).unwrap();
+    std::fs::remove_file(newest).unwrap();
+    for command in ["info", "ls", "dump", "verify"] {
+        let (text, code) = complaint(&[command, path(&sample.dir)]);
+        assert!(code == 1 && text.contains("the file is missing"), "{command}: {text}");
+    }
+}
+
+#[test]
+fn verify_names_all_that_is_lost_and_what_was_accepted_before() {
+    let sample = Sample::new();
+    let all = files(&sample);
+    [1, 3].iter().for_each(|&at| std::fs::remove_file(&all[at]).unwrap());
+    let judge = || {
+        let (told, code) = json(&sample.dir, "verify", &[]);
+        assert_eq!((code, told["damaged"].as_array().unwrap().len()), (1, 2), "{told}");
+        let (text, code) = on(&sample.dir, "verify", &[]);
+        assert!(code == 1 && !text.contains("everything checks out"), "{text}");
+        told["refused"].is_null()
+    };
+    assert!(!judge());
+    options().on_damage(raft_journal::OnDamage::Accept).open(&sample.dir).unwrap().close().unwrap();
+    assert!(judge(), "a node opens it now");
+    assert_eq!(on(&sample.dir, "ls", &[]).1, 1);
+}
+
+#[test]
+fn a_file_that_the_log_does_not_lead_to_is_not_said_to_go() {
+    let sample = Sample::new();
+    let spare = files(&sample).pop().unwrap();
+    std::fs::OpenOptions::new().write(true).open(spare).unwrap().set_len(4096).unwrap();
+    let (list, code) = json(&sample.dir, "ls", &[]);
+    assert_eq!((code, &list["segments"].as_array().unwrap().last().unwrap()["role"]), (1, &json!("unreached")));
+    let (text, _) = on(&sample.dir, "ls", &[]);
+    assert!(!text.contains("nothing wrong"), "{text}");
+}

@@ -21,8 +21,9 @@ const FLOOR_BYTES: u64 = 16 << 20;
 const TURN: u64 = 50;
 /// The longest that can be told apart.
 const NANOSECONDS_MAX: u64 = 60_000_000_000;
-/// The head is truncated after so many appends, as a node does behind a snapshot.
+/// The head is truncated after so many appends, as a node does behind a snapshot; or after so many bytes of them.
 const KEPT: u64 = 10_000;
+const KEPT_BYTES: u64 = 64 << 20;
 /// The columns of a full bar.
 const BAR_COLUMNS: usize = 20;
 /// The columns of the share beside it.
@@ -143,7 +144,7 @@ fn append(journal: &Journal, payload: &[u8]) -> Result<u64, Error> {
     let begun = Instant::now();
     journal.append(&entry)?;
     let time = nanoseconds(begun.elapsed());
-    if index.is_multiple_of(KEPT) {
+    if index.is_multiple_of((KEPT_BYTES / payload.len().max(1) as u64).clamp(1, KEPT)) {
         journal.truncate_head(Position::new(index, 1))?;
     }
     Ok(time)

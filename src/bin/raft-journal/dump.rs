@@ -40,7 +40,7 @@ pub(super) fn run(out: &mut Output, dump: &Dump) -> Result<Outcome, Failure> {
                 }
                 index += entries.len().max(1) as u64;
             }
-            Err(error @ Error::Damaged(_)) => {
+            Err(error @ (Error::Damaged(_) | Error::Io { .. })) => {
                 damaged = true;
                 print_damaged(out, format, index, &error)?;
                 index += 1;

@@ -130,6 +130,7 @@ pub(super) fn is_verdict(error: &Error) -> bool {
             | Error::SegmentsWithoutMeta { .. }
             | Error::ForeignFile { .. }
             | Error::UnfinishedCheckpoint { .. }
+            | Error::StoreFull { .. }
             | Error::Key { fault: KeyFault::NotAuthentic, .. }
     )
 }

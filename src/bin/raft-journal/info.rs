@@ -96,6 +96,9 @@ fn pair((key, value): &(Bytes, Bytes)) -> Value {
 fn pair_line((key, value): &(Bytes, Bytes)) -> String {
     let key = output::text(key, VALUE_COLUMNS);
     match number(value) {
+        Some(_) if value.iter().all(u8::is_ascii_graphic) => {
+            format!("{key} = {} {FAINT}(if no number){FAINT:#}", output::text(value, VALUE_COLUMNS))
+        }
         Some(number) => format!("{key} = {number} {FAINT}(if a number){FAINT:#}"),
         None => format!("{key} = {}", output::text(value, VALUE_COLUMNS)),
     }

@@ -5,11 +5,15 @@ use serde_json::{Value, json};
 
 use super::arguments::Journal;
 use super::failure::{Failure, Outcome};
-use super::output::{self, Output};
+use super::output::{self, BAD, Output, styled};
 
 pub(super) fn run(out: &mut Output, arguments: &Journal) -> Result<Outcome, Failure> {
     let look = super::look(&arguments.dir, &arguments.keys)?;
     let segments = look.journal.segments()?;
+    let is_nobodys = |segment: &SegmentInfo| matches!(segment.role, SegmentRole::Foreign | SegmentRole::Unreached);
+    let is_bad = look.refused.is_some()
+        || super::info::is_bad(look.journal.recovery_report())
+        || segments.iter().any(is_nobodys);
     if out.json {
         let list: Vec<Value> = segments.iter().map(document).collect();
         let damaged = look.refused.as_deref().map(output::damage);
@@ -21,9 +25,13 @@ pub(super) fn run(out: &mut Output, arguments: &Journal) -> Result<Outcome, Fail
         for line in output::table(&titles, &right, &rows) {
             out.line(line)?;
         }
-        super::info::say_damage(out, &look)?;
+        if is_bad && look.refused.is_none() {
+            out.field("verdict", styled(BAD, "see `raft-journal info`, and the files that are not the log's"))?;
+        } else {
+            super::info::say_damage(out, &look)?;
+        }
     }
-    Ok(Outcome::found(look.refused.is_some() || segments.iter().any(|segment| segment.role == SegmentRole::Foreign)))
+    Ok(Outcome::found(is_bad))
 }
 
 fn role(role: SegmentRole) -> &'static str {
@@ -32,6 +40,7 @@ fn role(role: SegmentRole) -> &'static str {
         SegmentRole::Active => "active",
         SegmentRole::Spare => "spare",
         SegmentRole::Retired => "retired",
+        SegmentRole::Unreached => "unreached",
         _ => "foreign",
     }
 }

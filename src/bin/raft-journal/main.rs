@@ -83,9 +83,11 @@ struct Look {
 fn look(dir: &Path, keys: &Keys) -> Result<Look, Failure> {
     let options = keys.options()?.read_only(true);
     match options.open(dir) {
-        Err(Error::Damaged(damage)) => {
-            Ok(Look { journal: options.on_damage(OnDamage::Accept).open(dir)?, refused: Some(damage) })
-        }
+        Err(Error::Damaged(damage)) => match options.on_damage(OnDamage::Accept).open(dir) {
+            // The file that the log ends in is lost: a reader has nothing to read from, and that is why.
+            Err(Error::NotAJournal { .. }) => Err(Error::Damaged(damage).into()),
+            opened => Ok(Look { journal: opened?, refused: Some(damage) }),
+        },
         opened => Ok(Look { journal: opened?, refused: None }),
     }
 }

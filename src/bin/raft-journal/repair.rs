@@ -1,6 +1,6 @@
 //! `repair`: damaged entries are put back as another journal has them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raft_journal::{DamagedRange, Entry, Error, Journal, LogStore, OnDamage};
 use serde_json::{Value, json};
@@ -21,14 +21,22 @@ struct Run {
     failed: Option<Error>,
 }
 
+/// Runs of indexes, half-open.
+type Runs = Vec<(u64, u64)>;
+/// Why the system did not read an entry.
+type Unread = BTreeMap<u64, Error>;
+
 pub(super) fn run(out: &mut Output, arguments: &Repair) -> Result<Outcome, Failure> {
     let other = super::look(&arguments.from, &from_keys(arguments))?.journal;
     let journal = open(arguments)?;
-    let damaged = damaged(&journal)?;
-    let mut runs = Vec::new();
+    let (damaged, unread) = damaged(&journal)?;
+    // Of what the system refuses to read, nobody knows whether it is damaged.
+    let unread = unread.into_iter().map(|(index, error)| Run { first: index, end: index + 1, failed: Some(error) });
+    let mut runs: Vec<Run> = unread.collect();
     for (first, end) in damaged {
         put_back(&journal, &other, arguments.dry_run, first..end, &mut runs)?;
     }
+    runs.sort_by_key(|run| run.first);
     if !arguments.dry_run {
         journal.close()?;
     }
@@ -46,37 +54,44 @@ fn from_keys(arguments: &Repair) -> Keys {
     }
 }
 
-/// Opens the journal with its damage. A dry run only reads.
+/// Opens the journal with its damage. A dry run only reads, and nothing makes a journal where none is.
 fn open(arguments: &Repair) -> Result<Journal, Failure> {
     let options = arguments.journal.keys.options()?;
+    let dir = &arguments.journal.dir;
+    if options.preview(dir).is_ok_and(|report| report.created) {
+        let why = "nothing is there".to_owned();
+        return Err(Error::NotAJournal { dir: dir.clone(), why }.into());
+    }
     let options = options.meta_bytes_max(arguments.meta_bytes_max).read_only(arguments.dry_run);
     Ok(options.on_damage(OnDamage::Accept).open(&arguments.journal.dir)?)
 }
 
 /// The runs of entries that cannot be read. Reading everything is how they are found: a journal that opens has not looked
 /// into its sealed files.
-fn damaged(journal: &Journal) -> Result<Vec<(u64, u64)>, Failure> {
+fn damaged(journal: &Journal) -> Result<(Runs, Unread), Failure> {
     let report = super::verify::verify(journal, None)?;
     let found = report.losses().filter_map(|fault| fault.indexes);
     let known = journal.damaged().into_iter().map(|damage| damage.indexes);
     let state = journal.state();
     let (first, next) = (state.first.unwrap_or(u64::MAX), state.next_index().unwrap_or(0));
-    let mut lost = BTreeSet::new();
+    let (mut lost, mut unread) = (BTreeSet::new(), Unread::new());
     for DamagedRange { first: from, end } in found.chain(known) {
         for index in from.max(first)..end.unwrap_or(next).min(next) {
-            if matches!(journal.entry(index), Err(Error::Damaged(_))) {
-                lost.insert(index);
+            match journal.entry(index) {
+                Err(Error::Damaged(_)) => _ = lost.insert(index),
+                Err(error @ Error::Io { .. }) => _ = unread.insert(index, error),
+                _ => {}
             }
         }
     }
-    let mut runs: Vec<(u64, u64)> = Vec::new();
+    let mut runs = Runs::new();
     for index in lost {
         match runs.last_mut().filter(|(_, end)| *end == index) {
             Some((_, end)) => *end = index + 1,
             None => runs.push((index, index + 1)),
         }
     }
-    Ok(runs)
+    Ok((runs, unread))
 }
 
 /// Puts a run back, in pieces as they are read, and says of each what became of it.
