@@ -134,7 +134,12 @@ impl Loss {
         let is_next = far.sequence != sequence && !walk.has_between(sequence, far.sequence);
         let is_start = walk.data_start_of(far.sequence) == Some(far.resume.offset);
         let goes_on = is_start && far.sequence != sequence && far.resume.chain == walk.fold.chain;
-        let begun = stand_in(walk, sequence).filter(|known| goes_on && known.first < known.end);
+        let known = stand_in(walk, sequence);
+        let begun = known.filter(|known| goes_on && known.first < known.end);
+        // The batch that the next file began with was torn, and cut: what was lost before it is what it was.
+        let is_known = known.is_some_and(|known| {
+            known.resume == (far.sequence, far.resume.offset) && known.first > walk.first_behind_purged()
+        });
         let what = match () {
             () if far.sequence == sequence => What::Range,
             // The file that an open began when it accepted the loss of what followed here.
@@ -142,7 +147,7 @@ impl Loss {
             // The chain value there is the one here: an index was lost, and no entry.
             () if goes_on => What::Index,
             // A file's first batch carries what its predecessor came to.
-            () if is_next && is_start && next.is_some() => What::Range,
+            () if is_next && is_start && (next.is_some() || is_known) => What::Range,
             () => What::File,
         };
         let (first, end) = match what {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::generate::History;
-use crate::history::{Moments, Run, Wrap};
+use crate::history::{Copies, Moments, Run, Wrap};
 use crate::model::Model;
 use raft_journal::io::sim::{Kinds, SimFs, Survival};
 use raft_journal::{DamageKind, Entry, Fault, FaultPart, Journal, LogStore, RecoveryReport, VerifyOptions};
@@ -58,6 +58,9 @@ const RECOVERIES_EXPLORED: u64 = 64;
 
 /// One of so many states is also verified: recovery leaves no byte behind that does not check out.
 const VERIFIED: u64 = 8;
+
+/// One of so many states also loses power right behind its recovery, before anything is appended to it.
+const CUT_OFF: u64 = 4;
 
 /// One of so many states is also read entry by entry.
 const POINT_READS: u64 = 8;
@@ -277,6 +280,8 @@ pub struct Explorer<'a> {
     /// How many moments there were: draws differ from one to the next.
     moments: u64,
     wrap: Wrap,
+    /// What the checkpoint may hold at the moments of now.
+    copies: Copies,
 }
 
 thread_local! {
@@ -318,7 +323,16 @@ impl<'a> Explorer<'a> {
     /// Explores until `seen` has enough, at most.
     pub fn new(seen: &'a Seen, wrap: Wrap) -> Explorer<'a> {
         let (judged, recovered) = (Digests::default(), HashMap::default());
-        Explorer { seen, judged, recovered, known: Vec::new(), tally: Tally::default(), moments: 0, wrap }
+        Explorer {
+            seen,
+            judged,
+            recovered,
+            known: Vec::new(),
+            tally: Tally::default(),
+            moments: 0,
+            wrap,
+            copies: Copies::default(),
+        }
     }
 
     /// Explores one history; what it came to so far, and what went wrong.
@@ -358,7 +372,8 @@ impl<'a> Explorer<'a> {
     }
 
     fn visit(&mut self, run: &mut Run) {
-        for Moments { disks, states } in std::mem::take(&mut run.moments) {
+        for Moments { disks, states, copies } in std::mem::take(&mut run.moments) {
+            self.copies = copies;
             self.judged.clear();
             for disk in disks {
                 if self.is_enough() {
@@ -401,7 +416,7 @@ impl<'a> Explorer<'a> {
         if self.recovered.get(&digest).is_some_and(|at| states.contains(&self.known[*at])) {
             return;
         }
-        run.check_copy(disk);
+        run.check_copy(disk, &self.copies);
         let rarely = if class == Class::InRecovery { RECOVERIES_EXPLORED * 8 } else { RECOVERIES_EXPLORED };
         let deep = new && digest.is_multiple_of(rarely);
         disk.record(deep);
@@ -411,7 +426,7 @@ impl<'a> Explorer<'a> {
         self.tally.note(journal.recovery_report());
         let moments = if deep { disk.take_recorded() } else { Vec::new() };
         if new {
-            self.go_on(run, disk, &journal, found);
+            self.go_on(run, disk, &journal, found, digest.is_multiple_of(CUT_OFF));
             // What was damaged at rest may stand there yet, in an entry that was replaced.
             if digest.is_multiple_of(VERIFIED) && !run.is_wounded() {
                 verify(&journal);
@@ -436,7 +451,13 @@ impl<'a> Explorer<'a> {
     }
 
     /// What was recovered is durable, and so is what is appended to it.
-    fn go_on(&self, run: &Run, disk: &SimFs, journal: &Journal, found: Model) {
+    fn go_on(&self, run: &Run, disk: &SimFs, journal: &Journal, found: Model, at_once: bool) {
+        if at_once {
+            let rest = disk.after_power_cut(Survival::Nothing);
+            let (journal, again) = open(run, &rest, std::slice::from_ref(&found), false);
+            assert!(again == found, "recovered {again:?}\nafter {found:?}\nwas recovered and cut off");
+            give_up(&rest, journal);
+        }
         let next = journal.state().next_index().unwrap_or(3);
         let mut then = found;
         then.log.append(&[Entry::new(next, u64::MAX, &b"after the crash"[..])]);

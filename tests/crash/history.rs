@@ -12,8 +12,12 @@ use raft_journal::{
     Changes, Compression, Entry, Error, Journal, LogStore, OnDamage, OpenOptions, Position, StableStore,
 };
 
+#[path = "copies.rs"]
+mod copies;
 #[path = "repairs.rs"]
 mod repairs;
+
+pub use copies::Copies;
 
 /// Where checkpoints go, each over the one before.
 pub const COPY_DIR: &str = "/copy";
@@ -24,6 +28,7 @@ pub struct Moments {
     pub disks: Vec<SimFs>,
     /// What may be found after a crash.
     pub states: Vec<Model>,
+    pub copies: Copies,
 }
 
 /// Puts something between a journal and its disk.
@@ -48,7 +53,7 @@ pub struct Run {
     /// Values that the next commit takes along.
     lazy: BTreeMap<Vec<u8>, Vec<u8>>,
     /// What the checkpoints were of, finished or not.
-    pub copies: Vec<Model>,
+    pub copies: Copies,
     /// The newest entry that was sent with each index.
     sent: BTreeMap<u64, Entry>,
     /// How often something came about that a step alone does not bring.
@@ -101,7 +106,7 @@ impl Run {
             states: vec![Model::default()],
             wounds: Vec::new(),
             lazy: BTreeMap::new(),
-            copies: Vec::new(),
+            copies: Copies::default(),
             sent: BTreeMap::new(),
             done: BTreeMap::new(),
             term: 1,
@@ -124,27 +129,6 @@ impl Run {
     /// Whether entries were damaged at rest.
     pub fn is_wounded(&self) -> bool {
         !self.wounds.is_empty()
-    }
-
-    /// Whether the checkpoint on a disk is whole, or is refused.
-    pub fn check_copy(&self, disk: &SimFs) {
-        // What is damaged at rest is damaged in the copy, too, where both are one file.
-        if self.copies.is_empty() || self.is_wounded() {
-            return;
-        }
-        match self.options_on(disk).read_only(true).open(COPY_DIR) {
-            Ok(copy) => {
-                let found =
-                    Model::read_at_once(&copy).unwrap_or_else(|error| panic!("a checkpoint is damaged: {error}"));
-                assert!(
-                    self.copies.contains(&found),
-                    "the checkpoint has {found:?}\nwhich is none of {:#?}",
-                    self.copies
-                );
-            }
-            Err(Error::UnfinishedCheckpoint { .. } | Error::NotAJournal { .. }) => {}
-            Err(error) => panic!("the checkpoint is refused: {error}"),
-        }
     }
 
     /// How it is opened where one of these states may be found.
@@ -206,6 +190,7 @@ impl Run {
             }
         }
         self.keep_moments();
+        self.hold_durable();
     }
 
     /// Plans a fault.
@@ -257,6 +242,19 @@ impl Run {
         }
     }
 
+    /// What is said to be durable now is in all that may be found from now on, and an acknowledged checkpoint is there.
+    fn hold_durable(&mut self) {
+        self.copies.hold();
+        let journal = self.journal.as_ref().filter(|_| !self.fs.is_power_off());
+        let Some(durable) = journal.and_then(|journal| journal.state().durable) else { return };
+        let holds = |state: &Model| {
+            state.log.purged.is_some_and(|purged| purged.index >= durable.index)
+                || state.log.entries.iter().any(|entry| entry.position() == durable)
+        };
+        let first = self.states.iter().position(holds);
+        self.states.drain(..first.unwrap_or_else(|| panic!("{durable} is said to be durable, and was never written")));
+    }
+
     /// Opens the journal, over and over if power is lost again while it recovers.
     pub fn open(&mut self) {
         loop {
@@ -298,7 +296,8 @@ impl Run {
     /// Keeps the moments since the last call: what is allowed after a crash is about to change, or a step is over.
     fn keep_moments(&mut self) {
         if self.recording {
-            self.moments.push(Moments { disks: self.fs.take_recorded(), states: self.states.clone() });
+            let (states, copies) = (self.states.clone(), self.copies.clone());
+            self.moments.push(Moments { disks: self.fs.take_recorded(), states, copies });
         }
     }
 
@@ -326,11 +325,12 @@ impl Run {
 
     /// What was just recovered is durable, and a second recovery changes nothing.
     fn crash_again(&mut self) {
-        let found = self.now().clone();
+        let (found, survival) = (self.now().clone(), self.survival);
         self.fs.cut_power();
         self.survival = Survival::Nothing;
         self.next_disk();
         self.open();
+        self.survival = survival;
         assert_eq!(*self.now(), found, "a second recovery changed the log");
     }
 
@@ -511,16 +511,6 @@ impl Run {
         }
         journal.truncate_tail(from)?;
         self.acknowledged();
-        Ok(())
-    }
-
-    fn checkpoint(&mut self, journal: &Journal) -> Result<(), Error> {
-        let mut copy = self.now().clone();
-        copy.pairs.extend(self.lazy.clone());
-        self.copies.push(copy);
-        journal.checkpoint(COPY_DIR)?;
-        self.acknowledged();
-        self.did("checkpoints", 1);
         Ok(())
     }
 

@@ -122,7 +122,7 @@ fn look_at_histories(faults: Faults, wrap: &Wrap, budget: u64, random: &mut Rand
         let watched = (faults == Faults::Nonces).then(|| watch(&mut run));
         let result = catch_unwind(AssertUnwindSafe(|| {
             run.run(&history.ops);
-            run.check_copy(&run.fs);
+            run.check_copy(&run.fs, &run.copies);
             let broken = watched.map_or(Vec::new(), |seen| found(&seen).broken);
             assert!(broken.is_empty(), "{broken:?}");
         }));

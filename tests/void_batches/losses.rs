@@ -486,3 +486,39 @@ fn what_was_put_back_for_a_later_file_outlives_the_loss_of_an_earlier_one() {
     judge(&journal);
     opens_for_lives(disk.killed(), 2, judge);
 }
+
+// Guards: an accepted loss at a file's end was taken for that of all before it, and refused, once the first batch of the next
+// file was torn and cut (seed 1300002630 of the hunt).
+#[test]
+fn a_torn_first_batch_behind_an_accepted_loss_of_a_files_end_is_no_other_loss() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=5, 1));
+    let torn = entry(6, 1, 7000);
+    drop(journal.append_pending(std::slice::from_ref(&torn)).unwrap());
+    let name = disk.chain()[0].clone();
+    assert_eq!(disk.chain().len(), 2);
+    let disk = disk.killed();
+    spoil_payload(&disk, &torn.data);
+    let ends = common::walk::batches(&disk.bytes(&name)).split_off(4);
+    assert_eq!(ends.len(), 2, "a batch and the seal");
+    ends.iter().for_each(|&at| disk.flip(&name, at + 30));
+    assert_eq!(refused(&disk), (5, Some(6)));
+    let judge = |journal: &Journal| {
+        assert_eq!(journal.entries(1..5, u64::MAX).unwrap(), entries(1..=4, 1));
+        assert!(is_damaged(journal, 5));
+        assert_eq!(journal.state().next_index(), Some(6));
+    };
+    let journal = disk.open_accepting();
+    judge(&journal);
+    let disk = opens_for_lives(disk.killed(), 3, judge);
+    // It goes on there.
+    let journal = disk.open();
+    journal.append(&entries(6..=7, 2)).unwrap();
+    let disk = disk.killed();
+    let journal = disk.open();
+    assert_eq!(journal.entries(6..8, u64::MAX).unwrap(), entries(6..=7, 2));
+    journal.repair(&entries(5..=5, 1)).unwrap();
+    let held = [entries(1..=5, 1), entries(6..=7, 2)].concat();
+    opens_for_lives(disk.killed(), 2, |journal| assert_eq!(log(journal), held));
+}
