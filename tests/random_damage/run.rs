@@ -183,7 +183,11 @@ impl Model {
         if state.purged != self.purged {
             return Some(format!("purged is not {:?}", self.purged));
         }
-        if (self.first() != self.next() || self.purged.is_some()) && state.next_index() != Some(self.next()) {
+        let is_blank = self.first() == self.next() && self.purged.is_none();
+        if is_blank && state.last.is_some() {
+            return Some("the log is not empty".into());
+        }
+        if !is_blank && state.next_index() != Some(self.next()) {
             return Some(format!("the next index is not {}", self.next()));
         }
         let vote = journal.get_u64(b"vote").unwrap().unwrap_or(0);
