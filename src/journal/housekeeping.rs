@@ -130,9 +130,12 @@ impl Core {
         drop(state);
         let _preparing = Preparing(&self.files);
         match self.prepare(size, false) {
-            Err(Error::NoSpace { .. }) => {
+            Err(error @ Error::NoSpace { .. }) => {
                 // Perhaps there is room once that is gone which no reader holds any more.
                 let unused = self.files.state.lock().take_all_unused();
+                if unused.is_empty() {
+                    return Err(error);
+                }
                 self.remove(unused);
                 self.prepare(size, false)
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Core;
-use super::read::{bound, read_announced};
+use super::read::{bound, read, read_announced};
 use super::view::Place;
 use crate::error::DamageKind;
 use crate::segment::Segment;
@@ -27,7 +27,8 @@ impl Core {
 
     fn encrypted_for(&self, segment: &Segment, index: u64, slot: Slot) -> Option<u64> {
         let cipher = segment.cipher.as_ref()?;
-        let bytes = Bytes::from(read_announced(segment, slot).ok()??);
+        let header = read(segment, u64::from(slot.offset), ENTRY_BYTES).ok()?;
+        let bytes = Bytes::from(read_announced(segment, slot, &header).ok()??);
         let (header, stored) = (EntryHeader::parse(&bytes)?.encode(), bytes.slice(ENTRY_BYTES..));
         let has_room = |&(_, start, end): &Standing| end.saturating_sub(start) as usize >= bytes.len();
         let is_its = |&(index, start, _): &Standing| cipher.decrypt(index, start, &header, stored.clone()).is_ok();

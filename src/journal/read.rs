@@ -15,7 +15,7 @@ use crate::io;
 use crate::meta::Accepted;
 use crate::segment::Segment;
 use crate::segment::fold::Fold;
-use crate::segment::format::{BATCH_BYTES, ENTRY_BYTES, PAGE_SLOTS};
+use crate::segment::format::{BATCH_BYTES, PAGE_SLOTS};
 use crate::segment::index::{self, IndexId, Page, Slot};
 use crate::segment::reader;
 use crate::segment::recover::{self, Lives, Seen, Stop, Window};
@@ -379,7 +379,7 @@ pub(super) fn bound(mut slots: impl Iterator<Item = Slot>, limit: u32) -> u32 {
     slots.find(|slot| !slot.is_lost()).map_or(limit, |slot| slot.offset)
 }
 
-fn read(segment: &Segment, offset: u64, len: usize) -> Result<Vec<u8>> {
+pub(super) fn read(segment: &Segment, offset: u64, len: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(len);
     io::read_up_to(&*segment.file, &mut bytes, len, offset)
         .map_err(|error| Error::io("read", &segment.path, Some(offset), error))?;
@@ -391,19 +391,18 @@ fn parse(segment: &Segment, index: u64, slot: Slot, bytes: Bytes) -> Result<Entr
     let fail = |why| damage(segment, slot, index, why);
     let is_longer = reader::announced_bytes(&bytes).is_some_and(|announced| announced > bytes.len());
     let bytes = if is_longer {
-        read_announced(segment, slot)?.ok_or_else(|| fail(DamageKind::Checksum))?.into()
+        read_announced(segment, slot, &bytes)?.ok_or_else(|| fail(DamageKind::Checksum))?.into()
     } else {
         bytes
     };
     reader::parse_entry(segment, index, slot, bytes).map_err(fail)
 }
 
-/// An entry with its header, as long as that says; nothing where this is too long. No checksum has seen the length: it
-/// must not reach beyond the file's data.
-pub(super) fn read_announced(segment: &Segment, slot: Slot) -> Result<Option<Vec<u8>>> {
-    let header = read(segment, u64::from(slot.offset), ENTRY_BYTES)?;
+/// An entry with its header, which `bytes` begin with, as long as that says; nothing where this is too long. No checksum has
+/// seen the length: it must not reach beyond the file's data.
+pub(super) fn read_announced(segment: &Segment, slot: Slot, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
     let room = segment.data_end().saturating_sub(slot.offset) as usize;
-    match reader::announced_bytes(&header).filter(|&announced| announced <= room) {
+    match reader::announced_bytes(bytes).filter(|&announced| announced <= room) {
         Some(announced) => read(segment, u64::from(slot.offset), announced).map(Some),
         None => Ok(None),
     }

@@ -150,13 +150,16 @@ impl Node {
 
     fn ready(&mut self, snapshots: &Mutex<Vec<Snapshot>>, out: &mut Vec<Message>, all: &mut Applied) -> Result<()> {
         let mut ready = self.raft.ready();
-        out.extend(ready.take_messages());
+        if ready.hs().is_none() {
+            out.extend(ready.take_messages());
+        }
         let snapshot = ready.snapshot().clone();
         if !snapshot.is_empty() {
             snapshots.lock().unwrap().push(snapshot.clone());
         }
         let committed = ready.take_committed_entries();
         let pending = self.store.persist(&ready)?;
+        out.extend(ready.take_messages());
         let (told, number) = (Arc::clone(&self.told), ready.number());
         match self.waits {
             true => pending.on_durable(Box::new(move |result| told.lock().unwrap().push_back(result.map(|_| number)))),

@@ -419,14 +419,20 @@ fn what_was_put_back_does_not_stand_in_for_what_the_whole_file_lost_later() {
     }
 }
 
-// Guards: the first batch behind a lost one was taken for one that had been cut, because nobody knew what it replaced.
-#[test]
-fn what_the_first_batch_behind_a_loss_replaced_speaks_against_nothing() {
+/// Entries 1 to 5, and a batch that the next one replaces from its first entry on.
+fn replaced_at_once() -> (Disk, Journal) {
     let disk = Disk::simulated();
     let journal = disk.open();
     journal.append(&entries(1..=5, 1)).unwrap();
     journal.append(&entries(6..=9, 1)).unwrap();
     journal.replace_tail(&entries(6..=7, 2)).unwrap();
+    (disk, journal)
+}
+
+// Guards: the first batch behind a lost one was taken for one that had been cut, because nobody knew what it replaced.
+#[test]
+fn what_the_first_batch_behind_a_loss_replaced_speaks_against_nothing() {
+    let (disk, journal) = replaced_at_once();
     append_each(&journal, &entries(8..=9, 2));
     journal.set(b"vote", b"me").unwrap();
     let disk = disk.killed();
@@ -449,11 +455,7 @@ fn what_the_first_batch_behind_a_loss_replaced_speaks_against_nothing() {
 // Guards: as before, with the seal lost behind it: no open could accept that (seed 1200004305 of the hunt).
 #[test]
 fn a_lost_seal_behind_the_first_batch_behind_a_loss_can_be_accepted() {
-    let disk = Disk::simulated();
-    let journal = disk.open();
-    journal.append(&entries(1..=5, 1)).unwrap();
-    journal.append(&entries(6..=9, 1)).unwrap();
-    journal.replace_tail(&entries(6..=7, 2)).unwrap();
+    let (disk, journal) = replaced_at_once();
     journal.set(b"vote", b"me").unwrap();
     journal.append(&[entry(8, 2, 7000)]).unwrap();
     assert_eq!(disk.chain().len(), 2);
