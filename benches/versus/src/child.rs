@@ -9,7 +9,7 @@ use clap::Subcommand;
 use serde::{Deserialize, Serialize};
 use serde_json as json;
 
-use crate::contestant::{Contestant, Tuning};
+use crate::contestant::{Contestant, Tuning, When};
 use crate::contestants;
 use crate::measure::process_status;
 use crate::payload::Payloads;
@@ -31,7 +31,14 @@ pub enum Child {
     },
     /// Loads a log and dies without closing it.
     #[command(hide = true)]
-    LoadAndDie { contestant: String, dir: PathBuf, entries: u64 },
+    LoadAndDie {
+        contestant: String,
+        dir: PathBuf,
+        entries: u64,
+        /// Waits for each of the appends that fill the last file.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Does what `growth` measures.
     #[command(hide = true)]
     Grow(growth::Task),
@@ -60,7 +67,10 @@ pub fn run(child: &Child) -> Result<()> {
             let opened = open(named(contestant)?, dir, *entries, *crash)?;
             println!("{}", json::to_string(&opened)?);
         }
-        Child::LoadAndDie { contestant, dir, entries } => load_and_die(named(contestant)?, dir, *entries)?,
+        Child::LoadAndDie { contestant, dir, entries, wait } => {
+            let when = if *wait { When::Durable } else { When::Unsynced };
+            load_and_die(named(contestant)?, dir, *entries, when)?;
+        }
         Child::Grow(task) => println!("{}", json::to_string(&growth::measure(task)?)?),
         Child::Many(task) => println!("{}", json::to_string(&journals::measure(task)?)?),
     }
@@ -87,11 +97,11 @@ fn open(contestant: &'static dyn Contestant, dir: &Path, entries: u64, crash: bo
     Ok(Opened { ms, memory_kib })
 }
 
-fn load_and_die(contestant: &'static dyn Contestant, dir: &Path, entries: u64) -> Result<()> {
+fn load_and_die(contestant: &'static dyn Contestant, dir: &Path, entries: u64, when: When) -> Result<()> {
     let tuning = Tuning { watched: true, ..Tuning::loaded(ENTRY_BYTES, entries) };
     let mut subject = Subject::open(contestant, dir, &tuning, 1)?;
     subject.load_to(entries + 1)?;
-    subject.log.fill_file(subject.next, &Payloads::new().next(ENTRY_BYTES))?;
+    subject.log.fill_file(subject.next, &Payloads::new().next(ENTRY_BYTES), when)?;
     rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)?;
     Ok(())
 }

@@ -27,6 +27,8 @@ pub enum Ability {
     Scan,
     /// Opening what is there.
     Reopen,
+    /// The same behind a crash, where it matters whether the newest appends had been waited for.
+    ReopenWaited,
     /// Dropping the newest entries.
     TruncateTail,
     /// Dropping the oldest entries.
@@ -184,8 +186,8 @@ pub trait Log: Send + Sync {
     /// # Errors
     ///
     /// The contestant's.
-    fn fill_file(&self, next: u64, payload: &Bytes) -> Result<()> {
-        let _ = (next, payload);
+    fn fill_file(&self, next: u64, payload: &Bytes, when: When) -> Result<()> {
+        let _ = (next, payload, when);
         Ok(())
     }
 

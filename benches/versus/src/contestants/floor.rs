@@ -34,7 +34,7 @@ impl Contestant for Floor {
 
     fn lacks(&self, ability: Ability) -> Option<&'static str> {
         match ability {
-            Ability::Reopen => Some("has nothing to recover"),
+            Ability::Reopen | Ability::ReopenWaited => Some("has nothing to recover"),
             Ability::Space => Some("has no space of its own"),
             _ => None,
         }

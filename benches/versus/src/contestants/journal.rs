@@ -138,12 +138,12 @@ impl Log for JournalLog {
         self.changes.load(Ordering::Relaxed)
     }
 
-    fn fill_file(&self, mut next: u64, payload: &Bytes) -> Result<()> {
+    fn fill_file(&self, mut next: u64, payload: &Bytes, when: When) -> Result<()> {
         const BATCH: usize = 64;
         let before = self.file_changes();
         let mut append = || -> Result<()> {
-            let batch = entries(next, vec![payload.clone(); BATCH]);
-            next = self.journal.append_pending(&batch)?.position().index + 1;
+            self.prepare(next, vec![payload.clone(); BATCH], when)?()?;
+            next += BATCH as u64;
             Ok(())
         };
         // To the beginning of a file, and then up to its last twentieth or so.

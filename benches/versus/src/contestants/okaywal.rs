@@ -37,6 +37,7 @@ impl Contestant for OkayWal {
             Ability::ReadBeyondIndexCache => Some("has no index: its user's is in memory"),
             Ability::TruncateTail => Some("cannot drop the newest entries"),
             Ability::TruncateHead => Some("cannot drop a part of a file's entries"),
+            Ability::ReopenWaited => Some("does the same whether an append was waited for or not"),
             _ => None,
         }
     }

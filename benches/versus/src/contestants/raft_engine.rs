@@ -39,6 +39,7 @@ impl Contestant for RaftEngine {
         match ability {
             Ability::SmallFiles => Some("does not say when it changes files"),
             Ability::ReadBeyondIndexCache => Some("keeps its whole index in memory"),
+            Ability::ReopenWaited => Some("does the same whether an append was waited for or not"),
             _ => None,
         }
     }

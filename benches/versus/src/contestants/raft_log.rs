@@ -37,6 +37,7 @@ impl Contestant for DatabendRaftLog {
         match ability {
             Ability::SmallFiles => Some("does not say when it changes files"),
             Ability::ReadBeyondIndexCache => Some("keeps its whole index in memory"),
+            Ability::ReopenWaited => Some("does the same whether an append was waited for or not"),
             _ => None,
         }
     }

@@ -30,6 +30,7 @@ impl Contestant for Redb {
         match ability {
             Ability::SmallFiles => Some("has one file"),
             Ability::ReadBeyondIndexCache => Some("has one cache for its index and its values"),
+            Ability::ReopenWaited => Some("does the same whether an append was waited for or not"),
             _ => None,
         }
     }

@@ -29,38 +29,65 @@ impl Workload for Open {
 
     fn metrics(&self) -> &'static [Metric] {
         const METRICS: &[Metric] = &[
-            metric("after a clean close", "ms", Ability::Reopen),
-            metric("after a clean close, memory added", "MiB", Ability::Reopen),
-            metric("after a crash", "ms", Ability::Reopen),
-            metric("after a crash, memory added", "MiB", Ability::Reopen),
+            metric(CLEAN.0, "ms", Ability::Reopen),
+            metric(CLEAN.1, "MiB", Ability::Reopen),
+            metric(UNWAITED.0, "ms", Ability::Reopen),
+            metric(UNWAITED.1, "MiB", Ability::Reopen),
+            metric(WAITED.0, "ms", Ability::ReopenWaited),
+            metric(WAITED.1, "MiB", Ability::ReopenWaited),
         ];
         METRICS
     }
 
     fn start(&self, stage: &mut Stage, contestant: &'static dyn Contestant) -> Result<Box<dyn Run>> {
         let name = contestant.name();
+        let entries = stage.plan.entries.to_string();
         let clean = stage.loaded(contestant)?.dir;
-        let crashed = stage.fresh_dir(&format!("w7-crashed-{name}"))?;
-        let work = stage.fresh_dir(&format!("w7-{name}"))?;
-        let entries = stage.plan.entries;
-        child::wait_for_death(&["load-and-die", name, utf8(&crashed)?, &entries.to_string()])?;
-        Ok(Box::new(OpenRun { name, entries, clean, crashed: Copied::new(crashed, work) }))
+        let mut crashed = Vec::new();
+        for (row, kind, ability, options) in CRASHES {
+            if contestant.lacks(ability).is_none() {
+                let original = stage.fresh_dir(&format!("w7-{kind}-{name}"))?;
+                let work = stage.fresh_dir(&format!("w7-{kind}-work-{name}"))?;
+                child::wait_for_death(&[&["load-and-die", name, utf8(&original)?, &entries], options].concat())?;
+                crashed.push((row, Copied::new(original, work)));
+            }
+        }
+        Ok(Box::new(OpenRun { opener: Opener { name, entries }, clean, crashed }))
     }
 }
 
+/// What a row of time and one of memory are called.
+type Rows = (&'static str, &'static str);
+
+const CLEAN: Rows = ("after a clean close", "after a clean close, memory added");
+const UNWAITED: Rows = ("after a crash", "after a crash, memory added");
+const WAITED: Rows = (
+    "after a crash behind appends that were waited for",
+    "after a crash behind appends that were waited for, memory added",
+);
+
+/// The crashes: a name for directories, who can be asked for it, and how a child is told.
+const CRASHES: [(Rows, &str, Ability, &[&str]); 2] =
+    [(UNWAITED, "unwaited", Ability::Reopen, &[]), (WAITED, "waited", Ability::ReopenWaited, &["--wait"])];
+
 struct OpenRun {
-    name: &'static str,
-    entries: u64,
+    opener: Opener,
     clean: PathBuf,
-    crashed: Copied,
+    crashed: Vec<(Rows, Copied)>,
 }
 
-impl OpenRun {
-    fn open(&self, dir: &Path, options: &[&str]) -> Result<Opened> {
+/// Opens logs of one contestant's.
+struct Opener {
+    name: &'static str,
+    entries: String,
+}
+
+impl Opener {
+    fn open(&self, rows: Rows, dir: &Path, options: &[&str]) -> Result<Figures> {
         warm_up(dir)?;
-        let entries = self.entries.to_string();
-        let arguments = ["open", self.name, utf8(dir)?, &entries];
-        child::ask(&[&arguments, options].concat())
+        let arguments = ["open", self.name, utf8(dir)?, &self.entries];
+        let opened: Opened = child::ask(&[&arguments, options].concat())?;
+        Ok(vec![(rows.0, opened.ms), (rows.1, opened.memory_kib / 1024.0)])
     }
 }
 
@@ -74,22 +101,20 @@ fn warm_up(dir: &Path) -> Result<()> {
 
 impl Run for OpenRun {
     fn round(&mut self) -> Result<Figures> {
-        // Opening changes a directory: the one that was left in order is left so again, the other one is put back.
-        let clean = self.open(&self.clean, &[])?;
-        self.crashed.restore()?;
-        rustix::fs::sync();
-        let crashed = self.open(&self.crashed.work, &["--crash"])?;
-        Ok(vec![
-            ("after a clean close", clean.ms),
-            ("after a clean close, memory added", clean.memory_kib / 1024.0),
-            ("after a crash", crashed.ms),
-            ("after a crash, memory added", crashed.memory_kib / 1024.0),
-        ])
+        // Opening changes a directory: the one that was left in order is left so again, the others are put back.
+        let mut figures = self.opener.open(CLEAN, &self.clean, &[])?;
+        for (rows, crashed) in &mut self.crashed {
+            crashed.restore()?;
+            figures.extend(self.opener.open(*rows, &crashed.work, &["--crash"])?);
+        }
+        Ok(figures)
     }
 
     fn finish(self: Box<Self>, _stage: &mut Stage) -> Result<()> {
-        fs::remove_dir_all(&self.crashed.original)?;
-        fs::remove_dir_all(&self.crashed.work)?;
+        for (_, crashed) in &self.crashed {
+            fs::remove_dir_all(&crashed.original)?;
+            fs::remove_dir_all(&crashed.work)?;
+        }
         Ok(())
     }
 }
@@ -114,7 +139,7 @@ impl Copied {
         Copied { original, work, made: HashMap::new() }
     }
 
-    /// Copies what is not as it was, and removes what was not there.
+    /// Copies what is not as it was, and removes what was not there; all of it is on the disk then.
     fn restore(&mut self) -> Result<()> {
         for file in fs::read_dir(&self.work)? {
             let file = file?;
@@ -132,6 +157,7 @@ impl Copied {
                 self.made.insert(file.file_name(), state(&fs::metadata(&copy)?)?);
             }
         }
+        rustix::fs::sync();
         Ok(())
     }
 }
