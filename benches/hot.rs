@@ -3,6 +3,7 @@
 #[path = "../tests/common/memory_disk.rs"]
 mod memory_disk;
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -145,5 +146,16 @@ fn lookup(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, append, read, lookup);
+/// What each entry is passed through once when it is written, and once when it is read from a file.
+fn checksum(criterion: &mut Criterion) {
+    for bytes in [256, 1024, 4096] {
+        let payload = vec![7; bytes];
+        let mut group = criterion.benchmark_group(format!("checksum, {bytes} B"));
+        group.throughput(Throughput::Bytes(bytes as u64));
+        group.bench_function("crc32fast", |bencher| bencher.iter(|| crc32fast::hash(black_box(&payload))));
+        group.finish();
+    }
+}
+
+criterion_group!(benches, append, read, lookup, checksum);
 criterion_main!(benches);

@@ -160,6 +160,24 @@ fn an_append_allocates_nothing_but_what_the_tail_cache_keeps() {
 }
 
 #[test]
+fn a_rotation_allocates_the_seal_and_what_the_next_file_begins_with() {
+    let disk = disk();
+    let journal = options(&disk).segment_bytes(64 << 10).tail_cache_bytes(0).open("/journal").unwrap();
+    let mut counted = Vec::new();
+    for batch in (0..400).map(|number| entries(1 + 10 * number, 10, 100)) {
+        disk.run_jobs();
+        let rotations = journal.stats().rotations;
+        let allocations = allocations(|| journal.append(&batch).unwrap());
+        if journal.stats().rotations > rotations {
+            counted.push(allocations);
+        }
+    }
+    // With the first one comes what stays; with the fifth, the list of sealed files grows.
+    assert_eq!(counted, [21, 19, 19, 19, 20, 19, 19, 19]);
+    assert_eq!(journal.stats().spare_not_ready, 0);
+}
+
+#[test]
 fn an_append_that_is_waited_for_later_allocates_no_more() {
     let disk = disk();
     let journal = warm(&options(&disk).tail_cache_bytes(0), "/journal");
