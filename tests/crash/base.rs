@@ -6,10 +6,11 @@ use raft_journal::SegmentRole;
 use raft_journal::io::sim::{Kinds, SimFs};
 
 use crate::explore::{Class, Explorer, OLD_OR_NEW_UNITS_MAX, Seen, Tally};
-use crate::generate::{ALIGNED, COMPRESSED, History, PLAIN, Trouble};
+use crate::generate::{History, Trouble};
 use crate::history::Run;
 use crate::hunt;
 use crate::model::{Op, Shape};
+use crate::shapes;
 
 /// How many entries the active segment holds behind these steps, and its number among the files.
 fn in_active_segment(shape: Shape, ops: &[Op]) -> (u8, u64) {
@@ -117,11 +118,6 @@ fn undecided_at_most(history: &History, steps: usize) -> usize {
     history.ops[steps..].iter().for_each(|op| run.take(op));
     let disks = run.moments.iter().flat_map(|moments| &moments.disks);
     disks.map(|disk| disk.crash_states(Kinds::OldOrNew).units()).max().unwrap()
-}
-
-fn shapes() -> Vec<Shape> {
-    let encrypted = cfg!(feature = "encryption").then_some(Shape { encrypted: true, ..PLAIN });
-    [PLAIN, COMPRESSED, ALIGNED].into_iter().chain(encrypted).collect()
 }
 
 /// Explores both ways to the base, behind these steps.

@@ -71,6 +71,21 @@ fn scripted() -> Vec<Op> {
     ]
 }
 
+/// Every kind of journal.
+fn shapes() -> Vec<Shape> {
+    let encrypted = cfg!(feature = "encryption").then_some(Shape { encrypted: true, ..PLAIN });
+    [PLAIN, COMPRESSED, ALIGNED].into_iter().chain(encrypted).collect()
+}
+
+/// The scripted history; of a journal that is encrypted, with its log written anew from time to time.
+fn scripted_for(shape: Shape) -> Vec<Op> {
+    let mut ops = scripted();
+    if shape.encrypted {
+        (5..30).rev().step_by(8).for_each(|at| ops.insert(at, Op::Rewrite));
+    }
+    ops
+}
+
 /// Runs `ops` once for every operation of the disk, losing power right there, and returns the count of crashes.
 fn sweep(ops: &[Op], shape: Shape, survivals: &[Survival]) -> usize {
     sweep_on(SimFs::new, ops, shape, survivals)
@@ -117,9 +132,8 @@ fn power_lost_at_every_operation_of_a_compressed_journal_loses_nothing() {
 #[test]
 fn power_lost_at_every_operation_of_an_encrypted_journal_loses_nothing() {
     sweep(&scripted(), Shape { encrypted: true, ..PLAIN }, &survivals(400)[..3]);
-    let mut rewritten = scripted();
-    (5..30).rev().step_by(8).for_each(|at| rewritten.insert(at, Op::Rewrite));
-    sweep(&rewritten, Shape { encrypted: true, ..COMPRESSED }, &survivals(500));
+    let shape = Shape { encrypted: true, ..COMPRESSED };
+    sweep(&scripted_for(shape), shape, &survivals(500));
 }
 
 #[test]
@@ -241,21 +255,23 @@ fn short_and_interrupted_transfers_are_gone_on_with() {
     fs.inject(Fault::short(OperationKind::Read, 300).always());
     Run::new(fs, PLAIN).run(&scripted());
     for kind in [OperationKind::Read, OperationKind::Write] {
-        let calls = at_every_call(kind, |nth| Fault::new(kind, ErrorKind::Interrupted).nth(nth));
-        assert!(calls > 50, "{calls} of {kind:?}");
+        for fault in [Fault::new(kind, ErrorKind::Interrupted), Fault::short(kind, 1), Fault::short(kind, 100)] {
+            let calls = at_every_call(PLAIN, kind, |nth| fault.clone().nth(nth));
+            assert!(calls > 50, "{calls} of {kind:?}");
+        }
     }
 }
 
 /// Runs the scripted history once for each call of a kind, with a fault there; returns how many there are.
-fn at_every_call(kind: OperationKind, fault: impl Fn(u64) -> Fault) -> u64 {
+fn at_every_call(shape: Shape, kind: OperationKind, fault: impl Fn(u64) -> Fault) -> u64 {
     for nth in 0.. {
         let fs = SimFs::new();
         fs.set_failed_syncs_leave(Survival::Random(nth));
-        let mut run = Run::new(fs.clone(), PLAIN);
+        let mut run = Run::new(fs.clone(), shape);
         run.survival = Survival::Random(nth);
         run.fault(fault(nth));
-        if let Err(why) = quietly(|| run.run(&scripted())) {
-            panic!("a fault at {kind:?} {nth}: {why}");
+        if let Err(why) = quietly(|| run.run(&scripted_for(shape))) {
+            panic!("{shape:?}, a fault at {kind:?} {nth}: {why}");
         }
         // What was closed in order meets no further faults.
         if fs.faults_left() > 0 {
@@ -295,7 +311,7 @@ fn a_fault_at_every_call_of_every_kind_loses_nothing_that_was_acknowledged() {
             errors.push(ErrorKind::StorageFull);
         }
         for error in errors {
-            let calls = at_every_call(kind, |nth| Fault::new(kind, error).nth(nth));
+            let calls = at_every_call(PLAIN, kind, |nth| Fault::new(kind, error).nth(nth));
             met.push((kind, calls));
         }
     }
@@ -303,6 +319,12 @@ fn a_fault_at_every_call_of_every_kind_loses_nothing_that_was_acknowledged() {
     println!("{calls} faults: {met:?}");
     for kind in [Open, Create, Rename, Remove, SyncDirectory, Read, Write, Sync, Allocate] {
         assert!(met.iter().any(|&(of, calls)| of == kind && calls > 2), "{kind:?}: {met:?}");
+    }
+    for shape in shapes() {
+        for kind in [Rename, Read, Write, Sync, Allocate] {
+            let calls = at_every_call(shape, kind, |nth| Fault::new(kind, ErrorKind::Other).nth(nth));
+            assert!(calls > 0, "{shape:?}: {kind:?}");
+        }
     }
 }
 
