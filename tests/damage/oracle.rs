@@ -51,6 +51,8 @@ pub struct Case<'a> {
     place: &'a Place,
     /// The entries whose bytes were hit.
     hit: BTreeSet<u64>,
+    /// The entries that this may cost.
+    losable: BTreeSet<u64>,
     /// What the journal held before the last groups whose bytes were hit.
     before: Vec<&'a Model>,
 }
@@ -60,8 +62,8 @@ impl<'a> Case<'a> {
         let disk = subject.disk.killed();
         disk.sim().corrupt(path, place.offset as u64, &place.bytes).unwrap();
         let bytes = place.offset..place.offset + place.bytes.len();
-        let (hit, before) = (subject.entries_in(path, &bytes), subject.held_before(path, &bytes));
-        Case { subject, disk, path, place, hit, before }
+        let (hit, losable) = (subject.entries_in(path, &bytes), subject.losable(path, &bytes));
+        Case { subject, disk, path, place, hit, losable, before: subject.held_before(path, &bytes) }
     }
 
     pub fn check(&self, manner: Manner) -> Verdict {
@@ -100,8 +102,11 @@ impl<'a> Case<'a> {
     /// What does not open: the error must be of damage, nothing may have changed, and accepting it must lose no more
     /// than it says.
     fn check_refused(&self, error: &Error, is_read_only: bool) -> Verdict {
-        if !matches!(error, Error::Damaged(_)) {
-            return Err(format!("not an error of damage: {error}"));
+        let Error::Damaged(damage) = error else { return Err(format!("not an error of damage: {error}")) };
+        let is_before = damage.offset < (self.place.offset + self.place.bytes.len()) as u64;
+        if damage.path != *self.path || !is_before || !self.losable.iter().any(|&index| damage.indexes.contains(index))
+        {
+            return Err(format!("a place that is not the one that was hit: {damage:?}"));
         }
         if !self.is_unchanged() {
             return Err(format!("files changed in spite of: {error}"));
@@ -213,7 +218,11 @@ fn compare(journal: &Journal, model: &Model, case: &Case<'_>, told: &[&Damage]) 
                 }
             }
             Ok(entry) => return Err(format!("a wrong entry: {} instead of {}", entry.position(), expected.position())),
-            Err(Error::Damaged(_)) if told.iter().any(|damage| is_told(&damage)) => {}
+            Err(Error::Damaged(_)) if told.iter().any(|damage| is_told(&damage)) => {
+                if !case.losable.contains(&index) {
+                    return Err(format!("an entry of another batch is lost: {index}: {told:?}"));
+                }
+            }
             Err(Error::Damaged(damage)) if damage.indexes.contains(index) && case.hit.contains(&index) => {
                 case.check_place(&damage, expected)?;
                 outcome = Outcome::ErrorAtRead;

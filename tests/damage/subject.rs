@@ -93,6 +93,10 @@ pub struct Subject {
     groups: Vec<Group>,
     /// Where the bytes of each entry stand, in all of its versions.
     places: Vec<(Stretch, u64)>,
+    /// Where the body of each batch of entries stands, and their indexes.
+    bodies: Vec<(Stretch, Range<u64>)>,
+    /// Where the rest of all batches stands.
+    frames: Vec<Stretch>,
 }
 
 impl Form {
@@ -258,12 +262,22 @@ impl Subject {
         let rest = disk.killed();
         let places = [places(form, &rest), put_back(&rest, &healed)].concat();
         assert!(rest.segments().len() >= 3 && !rest.segments()[0].ends_with("1.seg"), "{:?}", rest.segments());
-        Subject { form, files: files(&rest), disk: rest, held: script.model, groups, places }
+        let (bodies, frames) = bodies_and_frames(form, &rest);
+        Subject { form, files: files(&rest), disk: rest, held: script.model, groups, places, bodies, frames }
     }
 
     /// The entries that have bytes in a stretch of a file: at most these may be lost without being told at open.
     pub fn entries_in(&self, path: &Path, bytes: &Range<usize>) -> BTreeSet<u64> {
         self.places.iter().filter(|(place, _)| place.is_hit(path, bytes)).map(|&(_, index)| index).collect()
+    }
+
+    /// The entries that bytes of a file may cost: those of their batches, and what was put back there; where what frames
+    /// batches is hit, all that the file holds.
+    pub fn losable(&self, path: &Path, bytes: &Range<usize>) -> BTreeSet<u64> {
+        let is_framing = self.frames.iter().any(|place| place.is_hit(path, bytes));
+        let hit =
+            self.bodies.iter().filter(|(place, _)| place.path == path && (is_framing || place.is_hit(path, bytes)));
+        hit.flat_map(|(_, indexes)| indexes.clone()).chain(self.entries_in(path, bytes)).collect()
     }
 
     /// Whether a version of an entry begins at this place.
@@ -308,6 +322,23 @@ fn put_back(disk: &Disk, indexes: &[u64]) -> Vec<(Stretch, u64)> {
     let places: Vec<Stretch> = files.map(place).collect();
     assert_eq!(places.is_empty(), indexes.is_empty());
     places.iter().flat_map(|place| indexes.iter().map(|&index| (place.clone(), index))).collect()
+}
+
+fn bodies_and_frames(form: Form, disk: &Disk) -> (Vec<(Stretch, Range<u64>)>, Vec<Stretch>) {
+    let (mut bodies, mut frames) = (Vec::new(), Vec::new());
+    for name in disk.segments() {
+        let (path, bytes) = (disk.path(&name), disk.bytes(&name));
+        for (offset, kind, body_bytes) in batches(&bytes, form.data_start()) {
+            let (body, end) = (offset + 72, offset + 72 + body_bytes);
+            let first = u64::from_le_bytes(bytes[offset + 24..offset + 32].try_into().unwrap());
+            if kind == 1 {
+                let place = Stretch { path: path.clone(), bytes: body..end };
+                bodies.push((place, first..first + number(&bytes, offset + 12) as u64));
+            }
+            frames.push(Stretch { path: path.clone(), bytes: offset..if kind == 1 { body } else { end } });
+        }
+    }
+    (bodies, frames)
 }
 
 fn places(form: Form, disk: &Disk) -> Vec<(Stretch, u64)> {
