@@ -40,20 +40,47 @@ impl Contestant for RaftJournal {
     }
 
     fn open(&self, dir: &Path, tuning: &Tuning) -> Result<Box<dyn Log>> {
-        let mut options = OpenOptions::new();
-        if let Some(bytes) = tuning.file_bytes {
-            options = options.segment_bytes(bytes);
-        }
-        if let Some(bytes) = tuning.index_cache_bytes {
-            options = options.index_cache_bytes(bytes).read_only(true);
-        }
-        if tuning.watched {
-            options = options.file_system(Arc::new(WatchedFs::default()));
-        }
-        let journal = options.open(dir)?;
-        let (file, changes) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Box::new(JournalLog { journal, dir: dir.to_path_buf(), order: Mutex::new(()), file, changes }))
+        open(OpenOptions::new(), dir, tuning)
     }
+}
+
+/// The same with keys.
+#[cfg(feature = "encryption")]
+pub struct Encrypted;
+
+#[cfg(feature = "encryption")]
+impl Contestant for Encrypted {
+    fn name(&self) -> &'static str {
+        "raft-journal-encrypted"
+    }
+
+    fn setting(&self) -> &'static str {
+        "the defaults, with a key"
+    }
+
+    fn lacks(&self, _ability: Ability) -> Option<&'static str> {
+        None
+    }
+
+    fn open(&self, dir: &Path, tuning: &Tuning) -> Result<Box<dyn Log>> {
+        use raft_journal::{Key, KeyRing};
+        open(OpenOptions::new().encryption(Arc::new(KeyRing::new(1, Key::new([7; 32])))), dir, tuning)
+    }
+}
+
+fn open(mut options: OpenOptions, dir: &Path, tuning: &Tuning) -> Result<Box<dyn Log>> {
+    if let Some(bytes) = tuning.file_bytes {
+        options = options.segment_bytes(bytes);
+    }
+    if let Some(bytes) = tuning.index_cache_bytes {
+        options = options.index_cache_bytes(bytes).read_only(true);
+    }
+    if tuning.watched {
+        options = options.file_system(Arc::new(WatchedFs::default()));
+    }
+    let journal = options.open(dir)?;
+    let (file, changes) = (AtomicU64::new(0), AtomicU64::new(0));
+    Ok(Box::new(JournalLog { journal, dir: dir.to_path_buf(), order: Mutex::new(()), file, changes }))
 }
 
 struct JournalLog {

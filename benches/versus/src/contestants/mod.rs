@@ -15,6 +15,8 @@ use crate::contestant::Contestant;
 pub const ALL: &[&dyn Contestant] = &[
     &floor::Floor,
     &journal::RaftJournal,
+    #[cfg(feature = "encryption")]
+    &journal::Encrypted,
     &raft_engine::RaftEngine,
     &raft_log::DatabendRaftLog,
     &okaywal::OkayWal,
