@@ -110,6 +110,16 @@ pub trait Fs: Send + Sync + Debug {
         Ok(1)
     }
 
+    /// Whether two paths lead to one directory. Unless implemented, where they are the same path: what passes calls on to
+    /// another file system should pass this one on, too.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's.
+    fn is_same_dir(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        Ok(one == other)
+    }
+
     /// Makes a file, which must not exist yet, that shares the blocks of another until either is written to, where the
     /// file system can (Btrfs, XFS and bcachefs on Linux).
     ///

@@ -73,6 +73,17 @@ impl Fs for OsFs {
         Ok(std::os::unix::fs::MetadataExt::nlink(&fs::metadata(path)?))
     }
 
+    fn is_same_dir(&self, one: &Path, other: &Path) -> io::Result<bool> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let identity = |path| fs::metadata(path).map(|found| (found.dev(), found.ino()));
+            Ok(identity(one)? == identity(other)?)
+        }
+        #[cfg(not(unix))]
+        Ok(fs::canonicalize(one)? == fs::canonicalize(other)?)
+    }
+
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn reflink(&self, from: &Path, to: &Path) -> io::Result<()> {
         let source = fs::File::open(from)?;

@@ -180,12 +180,15 @@ impl Core {
         // Again, now that nobody else can change it.
         let older = target.check()?;
         let cut = self.cut()?;
-        if self.looked_at.is_some()
-            && older.as_ref().is_some_and(|older| is_same(older, &cut.state))
-            && target.has_all(&cut)?
-        {
-            // It may be this very directory, which a handle that only reads does not lock: nothing of it is touched.
-            return Ok(Checkpoint { last: cut.last, segments: cut.segments(), kept: cut.segments(), ..target.made });
+        if self.looked_at.is_some() && target.is_source()? {
+            // Which a handle that only reads does not lock: nothing of it is touched.
+            return match older {
+                Some(older) if is_same(&older, &cut.state) => {
+                    let segments = cut.segments();
+                    Ok(Checkpoint { last: cut.last, segments, kept: segments, ..target.made })
+                }
+                _ => Err(target.refuse(TargetFault::Newer)),
+            };
         }
         if older.is_some_and(|older| !is_older(&older, &cut.state)) {
             return Err(target.refuse(TargetFault::Newer));
@@ -281,7 +284,7 @@ impl Core {
     }
 }
 
-/// Whether a checkpoint is of just this state.
+/// Whether nobody wrote to a checkpoint since a handle saw it in this state.
 fn is_same(older: &State, state: &State) -> bool {
     let what = |state: &State| (state.life, state.generation, state.mark.place());
     what(older) == what(state)
@@ -412,12 +415,10 @@ impl Target<'_> {
         }
     }
 
-    /// Whether a file of each name is there, and the source a checkpoint itself: perhaps this one.
-    fn has_all(&self, cut: &Cut) -> Result<bool> {
-        let own = self.core.fs.list(&self.core.dir).map_err(|error| Error::io("list", &self.core.dir, None, error))?;
-        let names = self.names()?;
-        let is_checkpoint = own.iter().any(|name| name == MARKER_NAME);
-        Ok(is_checkpoint && cut.pieces.iter().all(|piece| names.contains(&piece.name())))
+    /// Whether the directory is the one that is copied: a checkpoint itself.
+    fn is_source(&self) -> Result<bool> {
+        let is_same = self.core.fs.is_same_dir(self.dir, &self.core.dir);
+        is_same.map_err(|error| Error::io("look at", self.dir, None, error))
     }
 
     /// Whether the file is there already: the same one, and sealed with the same seal.

@@ -1,5 +1,8 @@
 //! Checkpoints by handles that only read.
 
+use std::io::ErrorKind;
+
+use raft_journal::io::sim::{Fault, OperationKind, Survival};
 use raft_journal::{Error, LogStore, Position, StableStore};
 
 use crate::common::{Disk, append_each, entries, log, on_both};
@@ -87,4 +90,74 @@ fn a_checkpoint_of_a_checkpoint_into_itself_touches_nothing() {
         assert_eq!(backup.contents(), before);
         assert_same(&backup.open_read_only(), &journal);
     });
+}
+
+// Guards: the answer was yes, and nothing was synced, where another try had come as far as the last name.
+#[test]
+fn a_checkpoint_of_a_checkpoint_is_durable_also_where_another_try_failed_at_the_last_sync() {
+    let disk = Disk::simulated();
+    let journal = filled(&disk);
+    let (first, second) = (disk.beside("first"), disk.beside("second"));
+    journal.checkpoint(&first.dir).unwrap();
+    let reader = first.open_read_only();
+    let syncs = {
+        let before = disk.sim().counts().dir_syncs;
+        reader.checkpoint(&disk.beside("measured").dir).unwrap();
+        disk.sim().counts().dir_syncs - before
+    };
+    disk.sim().inject(Fault::new(OperationKind::SyncDirectory, ErrorKind::Other).nth(syncs - 1));
+    assert!(matches!(reader.checkpoint(&second.dir), Err(Error::Io { op: "sync", .. })));
+    reader.checkpoint(&second.dir).unwrap();
+    assert_same(&second.after_power_cut(Survival::Nothing).open(), &journal);
+}
+
+// Guards: a checkpoint of another branch of the same journal was taken for this one.
+#[test]
+fn a_checkpoint_of_another_branch_is_made_anew() {
+    let disk = Disk::simulated();
+    let journal = filled(&disk);
+    journal.checkpoint(disk.beside("branch").dir).unwrap();
+    let disk = disk.killed();
+    let [branch, ours, theirs] = ["branch", "ours", "theirs"].map(|name| disk.beside(name));
+    for (from, vote, to) in [(&disk, "you", &ours), (&branch, "her", &theirs)] {
+        let journal = from.open();
+        journal.set(b"vote", vote.as_bytes()).unwrap();
+        journal.checkpoint(&to.dir).unwrap();
+    }
+    let vote = |disk: &Disk| disk.open_read_only().get(b"vote").unwrap().unwrap();
+    assert_eq!((vote(&ours), vote(&theirs)), ("you".into(), "her".into()));
+    ours.open_read_only().checkpoint(&theirs.dir).unwrap();
+    assert_eq!(vote(&theirs), "you");
+}
+
+// Guards: one whose newest file had gone bad was taken for whole; that file is always written anew.
+#[test]
+fn a_checkpoint_whose_newest_file_went_bad_is_mended_by_the_next_one() {
+    on_both(|disk| {
+        let journal = filled(disk);
+        let (first, second) = (disk.beside("first"), disk.beside("second"));
+        journal.checkpoint(&first.dir).unwrap();
+        let reader = first.open_read_only();
+        reader.checkpoint(&second.dir).unwrap();
+        second.flip(&second.chain().pop().unwrap(), 600);
+        reader.checkpoint(&second.dir).unwrap();
+        assert_same(&second.open(), &journal);
+    });
+}
+
+#[test]
+fn a_checkpoint_of_a_checkpoint_into_itself_by_another_name_touches_nothing() {
+    let disk = Disk::real();
+    let journal = filled(&disk);
+    let backup = disk.beside("backup");
+    journal.checkpoint(&backup.dir).unwrap();
+    let before = backup.contents();
+    let reader = backup.open_read_only();
+    let made = reader.checkpoint(backup.dir.join("../backup")).unwrap();
+    assert_eq!((made.copied, made.kept), (0, made.segments));
+    assert_eq!(backup.contents(), before);
+    // And where it is another one by now, neither.
+    backup.open().set(b"vote", b"her").unwrap();
+    journal.set(b"vote", b"me").unwrap();
+    assert!(matches!(reader.checkpoint(&backup.dir), Err(Error::CheckpointTarget { .. })));
 }
