@@ -31,9 +31,23 @@ struct Gathered {
     entries: Vec<Entry>,
     bytes_left: u64,
     full: bool,
+    /// Whether what was to come next is of the log no more.
+    overtaken: bool,
 }
 
 impl Gathered {
+    fn new(bytes_max: u64) -> Gathered {
+        Gathered { entries: Vec::new(), bytes_left: bytes_max, full: false, overtaken: false }
+    }
+
+    /// Takes an entry as [`push`](Gathered::push) does, or notes that there is none any more.
+    fn take(&mut self, entry: Option<Entry>) {
+        match entry {
+            Some(entry) => self.push(entry),
+            None => (self.full, self.overtaken) = (true, true),
+        }
+    }
+
     /// Takes an entry if the budget allows, the first one always.
     fn push(&mut self, entry: Entry) {
         let bytes = entry.data.len() as u64;
@@ -111,7 +125,10 @@ impl Core {
             },
             Spot::Lost(active) => (Site::Nowhere, self.lost(active, index)),
         };
-        self.mended(index, site, error)
+        match self.mended(index, site, error)? {
+            Some(entry) => Ok(entry),
+            None => self.read_entry(index),
+        }
     }
 
     /// One entry of a sealed segment; or why not, and what is known of its slot.
@@ -121,7 +138,7 @@ impl Core {
     }
 
     pub(super) fn read_entries(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<Entry>> {
-        let mut gathered = Gathered { entries: Vec::new(), bytes_left: bytes_max, full: false };
+        let mut gathered = Gathered::new(bytes_max);
         let mut rewrites = None;
         loop {
             let index = range.start + gathered.entries.len() as u64;
@@ -159,6 +176,9 @@ impl Core {
             let read = self.read_place(&place, index, count, &mut gathered);
             watch::add(&self.watch.cache_misses, (gathered.entries.len() - before) as u64);
             match read {
+                Ok(()) if gathered.overtaken && gathered.entries.is_empty() => {
+                    (gathered, rewrites) = (Gathered::new(bytes_max), None);
+                }
                 // An index that has fewer slots than it should: never again and again for nothing.
                 Ok(()) if !gathered.full && gathered.entries.len() == before => {
                     return if before > 0 { Ok(gathered.entries) } else { Err(self.lost(&self.dir, index)) };
@@ -174,7 +194,7 @@ impl Core {
     fn read_place(&self, place: &Place, index: u64, count: usize, gathered: &mut Gathered) -> Result<()> {
         match place {
             Place::Lost(active) => {
-                gathered.push(self.mended(index, Site::Nowhere, self.lost(active, index))?);
+                gathered.take(self.mended(index, Site::Nowhere, self.lost(active, index))?);
                 Ok(())
             }
             Place::Active(segment, slots, limit) => self.read_slots(segment, slots, *limit, index, gathered),
@@ -184,7 +204,7 @@ impl Core {
                     Ok(found) => found,
                     Err(error) => {
                         let site = Site::In(&sealed.segment, Known::Nothing);
-                        gathered.push(self.mended(index, site, error)?);
+                        gathered.take(self.mended(index, site, error)?);
                         return Ok(());
                     }
                 };
@@ -202,11 +222,12 @@ impl Core {
     }
 
     /// What was put back for the entry that `error` says is damaged; else the error, which `damaged` tells from now on.
-    fn mended(&self, index: u64, site: Site<'_>, error: Error) -> Result<Entry> {
+    /// Nothing when the entry is of the log no more.
+    fn mended(&self, index: u64, site: Site<'_>, error: Error) -> Result<Option<Entry>> {
         let Error::Damaged(damage) = error else { return Err(error) };
         let repairs = Arc::clone(&self.view.read().repairs);
         let error = match repairs.stand_in(index, site) {
-            Ok(Some(entry)) => return Ok(entry),
+            Ok(Some(entry)) => return Ok(Some(entry)),
             Ok(None) => {
                 let is_there = {
                     let view = self.view.read();
@@ -215,7 +236,7 @@ impl Core {
                 };
                 // A truncation took it out meanwhile, and gave up what stood in for it.
                 if !is_there {
-                    return self.read_entry(index);
+                    return Ok(None);
                 }
                 let mut damage = self.located(index, site, &damage);
                 if let (DamageKind::NotAuthentic, Site::In(segment, Known::Slot(slot))) = (damage.why, site) {
@@ -333,7 +354,7 @@ impl Core {
             let index = first_index + at as u64;
             if slot.is_lost() {
                 let error = damage(segment, *slot, index, DamageKind::Accepted);
-                gathered.push(self.mended(index, Site::In(segment, Known::Lost), error)?);
+                gathered.take(self.mended(index, Site::In(segment, Known::Lost), error)?);
                 at += 1;
                 continue;
             }
@@ -353,7 +374,7 @@ impl Core {
                 let index = index + number as u64;
                 let parsed = parse(segment, index, *slot, bytes.slice(skip.min(bytes.len())..));
                 let site = Site::In(segment, Known::Slot(*slot));
-                gathered.push(parsed.or_else(|error| self.mended(index, site, error))?);
+                gathered.take(parsed.map(Some).or_else(|error| self.mended(index, site, error))?);
                 if gathered.full {
                     return Ok(());
                 }

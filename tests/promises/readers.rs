@@ -1,10 +1,16 @@
 //! Promise 6: reads wait for no write, and see one log.
 
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
+use raft_journal::io::sim::SimFs;
+use raft_journal::io::{File, Fs, Mode};
 use raft_journal::{Error, Journal, LogStore, Position, StableStore};
 
 use crate::common::{Disk, append_each, entries, entry, on_both};
+use crate::pass_on::pass_on;
 
 /// Every kind of read.
 fn read_everything(journal: &Journal, last: u64) {
@@ -112,4 +118,70 @@ fn readers_beside_a_writer_see_one_log_or_the_other() {
             readers.into_iter().for_each(|reader| reader.join().unwrap());
         });
     });
+}
+
+/// A disk on which something else happens behind the next read.
+#[derive(Debug)]
+struct Meanwhile {
+    below: SimFs,
+    next: Next,
+}
+
+type Next = Arc<Mutex<Option<Call>>>;
+
+struct Call(Box<dyn FnOnce() + Send>);
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Call")
+    }
+}
+
+#[derive(Debug)]
+struct MeanwhileFile {
+    below: Arc<dyn File>,
+    next: Next,
+}
+
+impl Fs for Meanwhile {
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        let below = self.below.open(path, mode)?;
+        Ok(Arc::new(MeanwhileFile { below, next: Arc::clone(&self.next) }))
+    }
+
+    pass_on!(below: create_dir kind list rename remove sync_dir lock entropy tasks);
+}
+
+impl File for MeanwhileFile {
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        let read = self.below.read_at(bytes, offset);
+        let call = self.next.lock().unwrap().take();
+        call.into_iter().for_each(|Call(call)| call());
+        read
+    }
+
+    pass_on!(below: write_at sync_data len set_len allocate drop_cache);
+}
+
+// Guards: where an entry did not check out, and the tail was replaced meanwhile, the new entry came in the middle of the old ones.
+#[test]
+fn a_range_with_damage_is_of_one_log_whatever_replaces_the_tail_meanwhile() {
+    let held = entries(1..=10, 2);
+    // What is replaced, and what of the old log can still be told.
+    for (from, old) in [(5, 4), (3, 4), (7, 4), (1, 0)] {
+        let disk = Disk::simulated();
+        append_each(&disk.open(), &held);
+        let next = Next::default();
+        let fs = Arc::new(Meanwhile { below: disk.sim().clone(), next: Arc::clone(&next) });
+        let journal = Arc::new(disk.options().tail_cache_bytes(0).file_system(fs).open(&disk.dir).unwrap());
+        let (name, at) = disk.find(&held[if from == 1 { 0 } else { 4 }].data);
+        disk.flip(&name, at + 50);
+        let other = Arc::clone(&journal);
+        let call = move || _ = other.replace_tail(&entries(from..=10, 3)).unwrap();
+        *next.lock().unwrap() = Some(Call(Box::new(call)));
+        let found = journal.entries(1..11, u64::MAX).unwrap();
+        assert!(next.lock().unwrap().is_none());
+        let expected = if from == 1 { entries(1..=10, 3) } else { held[..old].to_vec() };
+        assert_eq!(found, expected, "from {from}");
+    }
 }
