@@ -64,6 +64,7 @@ pub mod adapters;
 mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod contained;
 mod digest;
 mod entry;
 mod error;

@@ -13,7 +13,9 @@ pub struct LogState {
     pub purged: Option<Position>,
     /// The index of the oldest entry; `None` when the log holds none.
     pub first: Option<u64>,
-    /// The newest entry; when the log holds none, the purged position, if there is one.
+    /// The newest entry; when the log holds none, the purged position, if there is one. Where damage cost the newest entry,
+    /// nobody may know its term: it is 0 here, and [`term`](LogStore::term) is an error. A node must neither vote nor stand
+    /// for election by it: it has that entry put back, or replaced, first.
     pub last: Option<Position>,
     /// The newest position known to be durable; it drops when `replace_tail` takes durable entries back. When all
     /// entries are durable it equals `last`.

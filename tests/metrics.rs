@@ -1,14 +1,19 @@
 //! What a recorder of the crate `metrics` is told.
 
 mod common;
+#[path = "common/everything.rs"]
+mod everything;
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use common::{Disk, append_each, entries};
+use common::{Disk, append_each, entries, log};
+use everything::go_through_everything;
 use metrics::{
-    Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit, with_local_recorder,
+    Counter, CounterFn, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
+    with_local_recorder,
 };
 use raft_journal::io::sim::OperationKind;
 use raft_journal::{Journal, LogStore, StableStore};
@@ -121,4 +126,55 @@ fn a_journal_that_is_poisoned_is_exported_as_that() {
     assert!(exported.gauge("raft_journal_health poisoned") > 0.5);
     assert!(exported.gauge("raft_journal_health healthy") < 0.5);
     assert_eq!(exported.number("raft_journal_errors_total"), 1);
+}
+
+/// Panics whenever it is told something.
+struct Panicking;
+
+impl CounterFn for Panicking {
+    fn increment(&self, _: u64) {
+        resume_unwind(Box::new("told of a counter"));
+    }
+
+    fn absolute(&self, _: u64) {
+        resume_unwind(Box::new("told of a counter"));
+    }
+}
+
+impl HistogramFn for Panicking {
+    fn record(&self, _: f64) {
+        resume_unwind(Box::new("told of a time"));
+    }
+}
+
+impl Recorder for Panicking {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        Counter::from_arc(Arc::new(Panicking))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::from_arc(Arc::new(Panicking))
+    }
+}
+
+// Guards: a rotation, or a commit, was left half done, and the next open refused the journal; a callback, and `close`, waited for
+// ever.
+#[test]
+fn a_recorder_that_panics_costs_nothing_but_what_it_was_told() {
+    let disk = Disk::simulated();
+    let journal = with_local_recorder(&Panicking, || disk.options().open(&disk.dir)).unwrap();
+    go_through_everything(&disk, &journal);
+    journal.export_metrics();
+    journal.close().unwrap();
+    assert_eq!(log(&disk.open()), entries(20..=60, 1));
 }

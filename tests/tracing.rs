@@ -1,12 +1,16 @@
 //! Which spans those who trace are told of.
 
 mod common;
+#[path = "common/everything.rs"]
+mod everything;
 
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{Disk, append_each, entries};
+use common::{Disk, append_each, entries, log};
+use everything::go_through_everything;
 use raft_journal::LogStore;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -79,4 +83,56 @@ fn opening_recovering_rotating_and_slow_syncs_are_spans() {
         assert_eq!(slow[0], "raft_journal.slow_sync dir=/journal micros=2000000");
         assert!(slow.len() == 2 && slow[1].starts_with("WARN event message=a sync took 2s"), "{slow:?}");
     });
+}
+
+/// Panics whenever it is told something.
+struct Panicking(&'static str);
+
+impl Panicking {
+    fn told(&self, what: &'static str) {
+        if self.0 == what {
+            resume_unwind(Box::new(what));
+        }
+    }
+}
+
+impl Subscriber for Panicking {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        self.told("new span");
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.told("event");
+    }
+
+    fn enter(&self, _: &Id) {
+        self.told("enter");
+    }
+
+    fn exit(&self, _: &Id) {
+        self.told("exit");
+    }
+}
+
+// Guards: a rotation was left half done, and the next open refused the journal; a callback, and `close`, waited for ever.
+#[test]
+fn a_subscriber_that_panics_costs_nothing_but_what_it_was_told() {
+    for what in ["new span", "event", "enter", "exit"] {
+        let disk = Disk::simulated();
+        tracing::subscriber::with_default(Panicking(what), || {
+            let journal = disk.options().slow_sync_after(Duration::ZERO).open(&disk.dir).unwrap();
+            go_through_everything(&disk, &journal);
+            journal.close().unwrap();
+        });
+        assert_eq!(log(&disk.open()), entries(20..=60, 1), "{what}");
+    }
 }

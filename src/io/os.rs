@@ -6,7 +6,6 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 #[cfg(not(shuttle))]
@@ -14,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{File, Fs, Job, Lane, Mode, PathKind, Tasks};
+use crate::contained::contained;
 #[cfg(shuttle)]
 use crate::sync::thread;
 use crate::sync::{Condvar, LazyLock, Mutex, MutexGuard, thread_local};
@@ -302,7 +302,7 @@ impl Tasks for OsTasks {
         if OF_A_LANE.with(Cell::get) {
             for lane in [Lane::Urgent, Lane::Housekeeping] {
                 let job = Queue::of(lane).state.lock().jobs.pop_front();
-                job.into_iter().for_each(run);
+                job.into_iter().for_each(contained);
             }
         }
     }
@@ -452,7 +452,7 @@ impl Queue {
                 && let Some(job) = state.jobs.pop_front()
             {
                 drop(state);
-                run(job);
+                contained(job);
                 state = self.state.lock();
             }
         }
@@ -476,18 +476,10 @@ impl Queue {
             }
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                run(job);
+                contained(job);
                 state = self.state.lock();
             }
         }
-    }
-}
-
-/// Runs a job; a panic in it ends there, so that it costs the other journals no thread.
-fn run(job: Job) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
-        // The panic's message is out; dropping what it carries could panic again.
-        std::mem::forget(payload);
     }
 }
 

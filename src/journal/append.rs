@@ -408,7 +408,8 @@ impl Core {
     /// Seals the active segment, durably, and goes on in the next one, which has room for a batch like this.
     pub(super) fn rotate(&self, writer: &mut Writer, entries: &[Entry], body_bytes: u64) -> Result<()> {
         let size_min = Segment::size_for(self.options.aligned, body_bytes, entries.len(), term_runs(entries));
-        let _span = trace::rotate(&self.dir, self.view.read().active.sequence);
+        let sequence = self.view.read().active.sequence;
+        let _span = trace::rotate(&self.dir, sequence);
         let successor = self.take_successor(size_min)?;
         match self.seal(writer, &successor) {
             Ok(()) => Ok(()),

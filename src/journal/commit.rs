@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::monitor::Monitor;
 use super::watch::Watch;
+use crate::contained::contained;
 use crate::entry::Position;
 use crate::error::{Error, Result};
 use crate::io::{Lane, Tasks};
@@ -321,10 +321,7 @@ impl Group {
             for (callback, result) in self.covered(result) {
                 let _ = DELIVERING.try_with(|groups| groups.borrow_mut().push(self.id));
                 // A callback is the caller's code: its panic must strand none of the others.
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(result))) {
-                    // The panic's message is out; dropping what it carries could panic again.
-                    std::mem::forget(payload);
-                }
+                contained(|| callback(result));
                 let _ = DELIVERING.try_with(|groups| groups.borrow_mut().pop());
             }
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use metrics::{Counter, Gauge, Histogram, Unit};
 
 use super::{Core, Journal};
+use crate::contained::contained;
 use crate::stats::{Health, Stats};
 
 /// Each counter's name, what it counts, and where it stands.
@@ -131,6 +132,7 @@ impl Journal {
 
 impl Core {
     pub(super) fn export_metrics(&self) {
-        self.watch.export.set(&self.stats(), &self.health());
+        let (stats, health) = (self.stats(), self.health());
+        contained(|| self.watch.export.set(&stats, &health));
     }
 }

@@ -33,8 +33,8 @@ struct State {
     not_ready: u64,
     /// Somebody makes a file.
     preparing: bool,
-    /// A background job is queued or running.
-    job: bool,
+    /// The background job.
+    job: Stage,
     /// Checkpoints that are being made.
     pins: usize,
     /// The sequences of the files that were given a second name. Never cleared of those that are gone: they are few, and
@@ -42,6 +42,14 @@ struct State {
     linked: BTreeSet<u64>,
     /// The journal is closed: its files are somebody else's from now on.
     closed: bool,
+}
+
+/// How far a background job is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    None,
+    Queued,
+    Running,
 }
 
 impl Files {
@@ -52,7 +60,7 @@ impl Files {
             next_sequence,
             not_ready: 0,
             preparing: false,
-            job: false,
+            job: Stage::None,
             pins: 0,
             linked: BTreeSet::new(),
             closed: false,
@@ -231,13 +239,19 @@ impl Core {
         let wants_spare = self.wants_spare();
         let mut state = self.files.state.lock();
         let wanted = (wants_spare && state.spare.is_none() && !state.preparing) || state.has_unused();
-        if state.job || state.closed || !wanted {
+        if state.job != Stage::None || state.closed || !wanted {
             return;
         }
-        state.job = true;
+        state.job = Stage::Queued;
         drop(state);
         let core = Arc::clone(self);
-        self.tasks.submit(Lane::Housekeeping, Box::new(move || core.housekeep()));
+        let job = move || {
+            // A close may have taken its work over.
+            if core.files.state.lock().takes_job() {
+                core.housekeep();
+            }
+        };
+        self.tasks.submit(Lane::Housekeeping, Box::new(job));
     }
 
     /// Whether the active segment is filled so far that its successor should be ready.
@@ -248,7 +262,7 @@ impl Core {
 
     fn housekeep(&self) {
         let mut stranded = Stranded(Some(&self.files));
-        if self.wants_spare() && self.group.check().is_ok() {
+        if !self.files.state.lock().closed && self.wants_spare() && self.group.check().is_ok() {
             self.prepare_spare();
         }
         loop {
@@ -256,7 +270,7 @@ impl Core {
                 let mut state = self.files.state.lock();
                 let unused = state.take_all_unused();
                 // Who retires a file from now on begins another job.
-                state.job = !unused.is_empty();
+                state.job = if unused.is_empty() { Stage::None } else { Stage::Running };
                 unused
             };
             if unused.is_empty() {
@@ -295,10 +309,18 @@ impl Core {
         }
     }
 
-    /// Lets no background work and no checkpoint begin any more, and waits until none is under way.
+    /// Lets no background work and no checkpoint begin any more, and waits until none is under way. What is queued may stand
+    /// behind the work of another journal whose disk hangs: it is done here.
     pub(super) fn end_housekeeping(&self) {
+        let is_ours = {
+            let mut state = self.files.state.lock();
+            state.closed = true;
+            state.takes_job()
+        };
+        if is_ours {
+            self.housekeep();
+        }
         let mut state = self.files.state.lock();
-        state.closed = true;
         while state.is_at_work() {
             self.files.state.wait_for_job(&mut state, "housekeeping", |state| !state.is_at_work());
         }
@@ -321,7 +343,7 @@ struct Stranded<'a>(Option<&'a Files>);
 impl Drop for Stranded<'_> {
     fn drop(&mut self) {
         if let Some(files) = self.0 {
-            files.state.lock().job = false;
+            files.state.lock().job = Stage::None;
             files.state.notify_all();
         }
     }
@@ -339,7 +361,16 @@ impl Drop for Pin<'_> {
 
 impl State {
     fn is_at_work(&self) -> bool {
-        self.job || self.pins > 0
+        self.job != Stage::None || self.pins > 0
+    }
+
+    /// Whether a job was queued and nobody else does it: whoever asks does.
+    fn takes_job(&mut self) -> bool {
+        let is_queued = self.job == Stage::Queued;
+        if is_queued {
+            self.job = Stage::Running;
+        }
+        is_queued
     }
 
     /// A retired file of this size that may be used anew.

@@ -224,6 +224,9 @@ impl OpenOptions {
     /// Opens the journal in `dir`, recovering it from whatever the last process left; makes a new one in a directory
     /// that is empty or does not exist yet (its parent must).
     ///
+    /// A relative path is meant from the process's working directory whenever a file is made or removed: a process that
+    /// changes that one gives the whole path.
+    ///
     /// # Errors
     ///
     /// [`Error::Locked`], [`Error::NotAJournal`], [`Error::SegmentsWithoutMeta`], [`Error::MetaUnreadable`],

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use super::verify::VerifyReport;
 use super::{Core, Journal};
+#[cfg(feature = "metrics")]
+use crate::contained::contained;
 use crate::error::{DamagedRange, Error, Result};
 use crate::histogram::Recorder;
 use crate::io::Tasks;
@@ -102,6 +104,15 @@ pub(crate) fn add(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
+/// While a commit is under way.
+struct UnderWay<'a>(&'a AtomicU64);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
@@ -165,7 +176,7 @@ impl Watch {
             self.note(error);
         }
         #[cfg(feature = "metrics")]
-        self.export.synced(took, if failure.is_none() { batches } else { 0 });
+        contained(|| self.export.synced(took, if failure.is_none() { batches } else { 0 }));
     }
 
     /// Notes an append that is durable.
@@ -173,7 +184,7 @@ impl Watch {
         let took = self.since(begun);
         self.append_micros.record(micros(took));
         #[cfg(feature = "metrics")]
-        self.export.appended(took);
+        contained(|| self.export.appended(took));
     }
 
     /// Notes a commit of `meta` from its beginning to its end.
@@ -181,13 +192,14 @@ impl Watch {
         let begun = self.now();
         let since = u64::try_from(begun.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
         self.commit_since.store(since, Ordering::Relaxed);
+        let under_way = UnderWay(&self.commit_since);
         let result = commit();
-        self.commit_since.store(0, Ordering::Relaxed);
+        drop(under_way);
         let took = self.since(begun);
         add(&self.commits, 1);
         self.commit_micros.record(micros(took));
         #[cfg(feature = "metrics")]
-        self.export.committed(took);
+        contained(|| self.export.committed(took));
         result
     }
 

@@ -67,3 +67,27 @@ fn a_thread_may_keep_a_journal_to_its_end() {
         assert_eq!(log(&journal), entries(1..=3, 1));
     });
 }
+
+// Guards: a close waited for a job that stood behind the work of another journal, whose disk hung.
+#[test]
+fn a_close_does_not_wait_for_the_disk_of_another_journal() {
+    let [hung, ours] = [(); 2].map(|()| Disk::simulated());
+    [&hung, &ours].iter().for_each(|disk| disk.threaded_tasks());
+    let other = hung.open();
+    let hold = hung.sim().hold_syncs();
+    // More than half a file: the next one is being made, on the one thread that does that for all journals.
+    drop(other.append_pending(&entries(1..=15, 1)).unwrap());
+    hung.sim().wait_for_held_syncs(1);
+    let journal = ours.open();
+    journal.append(&entries(1..=15, 1)).unwrap();
+    let (told, closed) = std::sync::mpsc::channel();
+    let closer = std::thread::spawn(move || {
+        journal.close().unwrap();
+        told.send(()).unwrap();
+    });
+    let is_closed = closed.recv_timeout(std::time::Duration::from_secs(60));
+    drop(hold);
+    closer.join().unwrap();
+    is_closed.expect("it was closed while the other disk hung");
+    assert!(ours.try_open().is_ok());
+}

@@ -1,10 +1,10 @@
 //! A store's writes, one after the other, and their answers, in the same order.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Backend;
+use crate::contained::contained;
 use crate::io::Job;
 use crate::sync::Mutex;
 
@@ -99,14 +99,6 @@ impl Line {
             contained(answer);
             answers = self.answers.lock();
         }
-    }
-}
-
-/// Runs a job; a panic in it strands none of those behind it.
-fn contained(job: Job) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
-        // The panic's message is out; dropping what it carries could panic again.
-        std::mem::forget(payload);
     }
 }
 
