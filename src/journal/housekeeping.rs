@@ -262,7 +262,8 @@ impl Core {
 
     fn housekeep(&self) {
         let mut stranded = Stranded(Some(&self.files));
-        if !self.files.state.lock().closed && self.wants_spare() && self.group.check().is_ok() {
+        let is_closed = self.files.state.lock().closed;
+        if !is_closed && self.wants_spare() && self.group.check().is_ok() {
             self.prepare_spare();
         }
         loop {
