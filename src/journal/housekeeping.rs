@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Core;
 use super::monitor::Monitor;
+use crate::contained::contained;
 use crate::error::{Error, Result};
 use crate::io::{self, Lane, Tasks};
 use crate::keys::Keys;
@@ -319,7 +320,8 @@ impl Core {
             state.takes_job()
         };
         if is_ours {
-            self.housekeep();
+            // As on the thread that it was meant for: a panic of the file system's or of a key provider's is not the closer's.
+            contained(|| self.housekeep());
         }
         let mut state = self.files.state.lock();
         while state.is_at_work() {

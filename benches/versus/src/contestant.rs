@@ -81,8 +81,11 @@ pub trait Contestant: Sync {
     /// The setting that it runs at, and why.
     fn setting(&self) -> &'static str;
 
-    /// Why it cannot do something; `None` if it can.
-    fn lacks(&self, ability: Ability) -> Option<&'static str>;
+    /// Why it cannot do something; `None` if it can, as it can do everything unless this says otherwise.
+    fn lacks(&self, ability: Ability) -> Option<&'static str> {
+        let _ = ability;
+        None
+    }
 
     /// Opens the log in a directory, making it if the directory is empty. Indexes begin at 1.
     ///

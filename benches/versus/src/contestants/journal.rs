@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use raft_journal::{Entry, Journal, LogStore, OpenOptions, Position};
 
 use super::watch::{self, WatchedFs};
-use crate::contestant::{Ability, Append, Contestant, Log, Tuning, When};
+use crate::contestant::{Append, Contestant, Log, Tuning, When};
 
 /// What a scan asks for at a time, bytes.
 const SCAN_BYTES: u64 = 256 << 10;
@@ -35,10 +35,6 @@ impl Contestant for RaftJournal {
         "the defaults"
     }
 
-    fn lacks(&self, _ability: Ability) -> Option<&'static str> {
-        None
-    }
-
     fn open(&self, dir: &Path, tuning: &Tuning) -> Result<Box<dyn Log>> {
         open(OpenOptions::new(), dir, tuning)
     }
@@ -56,10 +52,6 @@ impl Contestant for Encrypted {
 
     fn setting(&self) -> &'static str {
         "the defaults, with a key"
-    }
-
-    fn lacks(&self, _ability: Ability) -> Option<&'static str> {
-        None
     }
 
     fn open(&self, dir: &Path, tuning: &Tuning) -> Result<Box<dyn Log>> {
