@@ -11,7 +11,7 @@ use crate::io::{self, Fs, Mode};
 use crate::meta::{self, MetaStore};
 use crate::segment::fold::Fold;
 use crate::segment::format::{PAGE_SLOTS, Trailer};
-use crate::segment::index::{self, IndexId, Page, Summary};
+use crate::segment::index::{self, IndexId, Page, Summary, Terms};
 use crate::segment::reader;
 use crate::segment::recover::{self, AtEnd, Lives, Seen, Stop, Window};
 use crate::segment::rewind::Unproven;
@@ -102,10 +102,10 @@ pub fn rewrite_trailer(salt: u64, bytes: &[u8]) -> Option<Vec<u8>> {
 /// same when it is read alone.
 pub fn index_slots(salt: u64, offset: u32, life: u32, body: &[u8], body_check: u32) -> Option<Vec<bool>> {
     let (salt, id) = (Salted::new(salt), IndexId { offset, life });
-    let (summary, slots) = index::parse_body(&salt, id, body, body_check)?;
+    let (summary, slots) = index::parse_body(&salt, Terms::Shown, id, body, body_check)?;
     let page_of = |at: usize| {
         let number = (at / PAGE_SLOTS) as u32;
-        let (start, len) = index::page_span(Summary::bytes(summary.terms.len()), summary.count, number);
+        let (start, len) = index::page_span(Summary::bytes(summary.terms.len(), false), summary.count, number);
         let page = body.get(start as usize..start as usize + len)?;
         Page::parse(&salt, id, number, page.to_vec())
     };

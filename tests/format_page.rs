@@ -184,7 +184,7 @@ fn encryption() -> Vec<Layout> {
             bytes: s::STOOD_BYTES,
         },
         Layout {
-            heading: "Encrypted payload",
+            heading: "What is encrypted",
             fields: &[
                 ("life", s::ENCRYPTED_LIFE_AT),
                 ("random", s::ENCRYPTED_RANDOM_AT),
@@ -192,6 +192,11 @@ fn encryption() -> Vec<Layout> {
                 ("tag", s::ENCRYPTED_TEXT_AT),
             ],
             bytes: s::ENCRYPTED_BYTES,
+        },
+        Layout {
+            heading: "Terms of an encrypted copy",
+            fields: &[("last term", m::HIDDEN_LAST_TERM_AT), ("purged term", m::HIDDEN_PURGED_TERM_AT)],
+            bytes: m::HIDDEN_BYTES,
         },
         Layout {
             heading: "Encrypted pairs",
@@ -214,6 +219,7 @@ fn constants() -> Vec<(&'static str, &'static str, String)> {
         ("A segment file", "MAGIC", text(segment::MAGIC)),
         ("A segment file", "VERSION", segment::VERSION.to_string()),
         ("A segment file", "FLAG_ALIGNED", segment::FLAG_ALIGNED.to_string()),
+        ("A segment file", "FLAG_TERMS_ENCRYPTED", segment::FLAG_TERMS_ENCRYPTED.to_string()),
         ("A segment file", "ALIGN_BYTES", segment::ALIGN_BYTES.to_string()),
         ("A segment file", "ALIGN_BYTES_ALIGNED", segment::ALIGN_BYTES_ALIGNED.to_string()),
         ("A segment file", "EDGE_BYTES", segment::EDGE_BYTES.to_string()),
@@ -221,6 +227,7 @@ fn constants() -> Vec<(&'static str, &'static str, String)> {
         ("`meta`", "VERSION", meta::VERSION.to_string()),
         ("`meta`", "VERSION_REPAIRED", meta::VERSION_REPAIRED.to_string()),
         ("`meta`", "VERSION_ACCEPTED", meta::VERSION_ACCEPTED.to_string()),
+        ("`meta`", "VERSION_ENCRYPTED", meta::VERSION_ENCRYPTED.to_string()),
         ("`meta`", "COPY_ALIGN_BYTES", meta::COPY_ALIGN_BYTES.to_string()),
         ("`meta`", "COPIES", meta::COPIES.to_string()),
     ]
@@ -301,7 +308,8 @@ fn every_constant_has_the_value_that_the_page_says() {
     assert_eq!(segment::VERSION, meta::VERSION);
     let (version, repaired, accepted) = (meta::VERSION, meta::VERSION_REPAIRED, meta::VERSION_ACCEPTED);
     let put_back = format!("\nVersion {version}; of `meta` also {repaired}, once entries have been put back, ");
-    let versions = format!("{put_back}and {accepted}, once a loss is on record. ");
+    let on_record = format!("{put_back}{accepted}, once a loss is on record, ");
+    let versions = format!("{on_record}and {}, if it is encrypted. ", meta::VERSION_ENCRYPTED);
     assert!(PAGE.contains(&versions), "{versions}");
     let slots = format!("then slots up to {} bytes in all: {}.", segment::PAGE_BYTES, segment::PAGE_SLOTS);
     assert!(PAGE.contains(&slots), "{slots}");

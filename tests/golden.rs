@@ -9,6 +9,9 @@
 //!
 //! which refuses to write over a directory that is there.
 
+#[cfg(feature = "encryption")]
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,9 @@ use raft_journal::{
     Changes, Compression, Entry, Error, Journal, KeyFault, LogStore, OnDamage, OpenOptions, Position, Result,
     StableStore,
 };
+
+#[cfg(feature = "encryption")]
+use common::walk;
 
 /// A journal that is kept: its directory, how it was written, and what it must hold.
 struct Golden {
@@ -31,11 +37,13 @@ const GOLDEN: &[Golden] = &[
     Golden { name: "v2", options: OpenOptions::new, write: write_repaired, content: content_repaired },
     Golden { name: "v3", options: OpenOptions::new, write: write_repaired, content: content_repaired },
     #[cfg(feature = "encryption")]
-    Golden { name: ENCRYPTED, options: encrypted, write: write_encrypted, content: content_v1 },
+    Golden { name: ENCRYPTED[0], options: encrypted, write: write_encrypted, content: content_v1 },
+    #[cfg(feature = "encryption")]
+    Golden { name: ENCRYPTED[1], options: encrypted, write: write_encrypted, content: content_v1 },
 ];
 
-/// Kept in every build: one without the feature must say why it cannot read it.
-const ENCRYPTED: &str = "v1-encrypted";
+/// Kept in every build: one without the feature must say why it cannot read them. The first one shows its terms.
+const ENCRYPTED: [&str; 2] = ["v1-encrypted", "v4-encrypted"];
 
 /// Everything that a journal holds.
 struct Content {
@@ -45,7 +53,7 @@ struct Content {
     life: u32,
 }
 
-const FILES_BYTES_MAX: u64 = 300 << 10;
+const FILES_BYTES_MAX: u64 = 400 << 10;
 
 fn options() -> OpenOptions {
     OpenOptions::new().segment_bytes(8 << 10).meta_bytes_max(512)
@@ -225,11 +233,72 @@ fn a_kept_journal_goes_on() {
 
 #[test]
 fn a_kept_journal_that_is_encrypted_is_refused_without_its_key() {
-    let (_temporary, dir) = copy(ENCRYPTED);
-    for read_only in [true, false] {
-        let refused = options().read_only(read_only).open(&dir);
-        assert!(matches!(refused, Err(Error::Key { key_id: 7, fault: KeyFault::NoKeys, .. })), "{refused:?}");
+    for name in ENCRYPTED {
+        let (_temporary, dir) = copy(name);
+        for read_only in [true, false] {
+            let refused = options().read_only(read_only).open(&dir);
+            assert!(matches!(refused, Err(Error::Key { key_id: 7, fault: KeyFault::NoKeys, .. })), "{refused:?}");
+        }
     }
+}
+
+/// Whether each segment of a journal hides its terms.
+#[cfg(feature = "encryption")]
+fn hidden(dir: &Path) -> Vec<bool> {
+    use raft_journal::layout::segment::{FLAG_TERMS_ENCRYPTED, HEADER_FLAGS_AT};
+    let segments = files(dir).into_iter().filter(|(name, _)| name.ends_with(".seg"));
+    segments.map(|(_, bytes)| u32::from(bytes[HEADER_FLAGS_AT]) & FLAG_TERMS_ENCRYPTED != 0).collect()
+}
+
+/// The file that an earlier build began goes on as it was, down to its seal; those behind it, and what is rewritten, hide
+/// their terms.
+#[cfg(feature = "encryption")]
+#[test]
+fn a_kept_journal_that_shows_its_terms_goes_on_and_hides_them_in_new_files() {
+    let (_temporary, dir) = copy(ENCRYPTED[0]);
+    let options = || encrypted().segment_bytes(8 << 10).meta_bytes_max(512).tail_cache_bytes(0);
+    let mut content = content_v1();
+    assert!(hidden(&dir).iter().all(|hides| !hides), "an earlier build's");
+    for term in 7..12 {
+        let journal = options().open(&dir).unwrap();
+        assert_content(&journal, &content);
+        let next = content.entries.last().unwrap().index + 1;
+        let more = (next..next + 20).map(|index| Entry::new(index, term + (index - next) / 10, payload(index)));
+        content.entries.extend(more);
+        for entry in &content.entries[content.entries.len() - 20..] {
+            journal.append(std::slice::from_ref(entry)).unwrap();
+        }
+        journal.close().unwrap();
+        let kinds = hidden(&dir);
+        let shown = kinds.iter().take_while(|hides| !**hides).count();
+        assert!(shown > 0 && kinds[shown..].iter().all(|hides| *hides), "{kinds:?}");
+    }
+    assert!(hidden(&dir).last().unwrap(), "the file that an earlier build began is sealed");
+    // An entry that is lost in a file of the earlier form is still known by its checksum, and by its batch.
+    let lost = &content.entries[70];
+    assert_eq!(lost.data, "a new leader's");
+    spoil_shown(&dir, lost);
+    let journal = options().open(&dir).unwrap();
+    assert!(matches!(journal.entry(lost.index), Err(Error::Damaged(_))));
+    let other = Entry::new(lost.index, lost.term, vec![b'x'; lost.data.len()]);
+    assert!(matches!(journal.repair(&[other]), Err(Error::RepairRefused { .. })));
+    journal.repair(std::slice::from_ref(lost)).unwrap();
+    assert_content(&journal, &content);
+    journal.rewrite().unwrap();
+    journal.close().unwrap();
+    assert!(hidden(&dir).iter().all(|hides| *hides), "{:?}", hidden(&dir));
+    assert_content(&options().open(&dir).unwrap(), &content);
+}
+
+/// Damages the last byte of an entry's payload, in a segment that shows its term.
+#[cfg(feature = "encryption")]
+fn spoil_shown(dir: &Path, entry: &Entry) {
+    let is_it = |stored: &walk::Stored| (stored.index, stored.term) == (entry.index, Some(entry.term));
+    let segments = files(dir).into_iter().filter(|(name, _)| name.ends_with(".seg"));
+    let found = segments.filter_map(|(name, file)| Some((name, walk::entries(&file).into_iter().find(is_it)?, file)));
+    let (name, stored, mut bytes) = found.last().unwrap();
+    bytes[stored.bytes.end - 17] ^= 1;
+    fs::write(dir.join(name), bytes).unwrap();
 }
 
 #[test]
@@ -238,7 +307,7 @@ fn the_kept_files_are_small_and_all_known() {
     for entry in fs::read_dir(directory("")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         bytes += files(&directory(&name)).values().map(|file| file.len() as u64).sum::<u64>();
-        let is_read = GOLDEN.iter().any(|golden| name == golden.name) || name == ENCRYPTED;
+        let is_read = GOLDEN.iter().any(|golden| name == golden.name) || ENCRYPTED.contains(&name.as_str());
         assert!(is_read, "nobody reads {name:?}");
     }
     assert!(bytes <= FILES_BYTES_MAX, "{bytes} bytes");

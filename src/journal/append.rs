@@ -407,7 +407,8 @@ impl Core {
 
     /// Seals the active segment, durably, and goes on in the next one, which has room for a batch like this.
     pub(super) fn rotate(&self, writer: &mut Writer, entries: &[Entry], body_bytes: u64) -> Result<()> {
-        let size_min = Segment::size_for(self.options.aligned, body_bytes, entries.len(), term_runs(entries));
+        let (aligned, is_encrypted) = (self.options.aligned, self.options.keys.is_some());
+        let size_min = Segment::size_for(aligned, is_encrypted, body_bytes, entries.len(), term_runs(entries));
         let sequence = self.view.read().active.sequence;
         let _span = trace::rotate(&self.dir, sequence);
         let successor = self.take_successor(size_min)?;
@@ -426,12 +427,14 @@ impl Core {
 
     fn seal(&self, writer: &mut Writer, next: &Arc<Segment>) -> Result<()> {
         let (segment, header) = self.next_header(Kind::Seal, None);
+        let random = self.random_for(&segment);
         writer.reset();
         let header = {
             let view = self.view.read();
             let named = (next.sequence, next.salt_value);
-            writer::encode_index(&segment.salt, header, &view.fold, named, segment.align, &mut writer.buffer)
-        };
+            writer::encode_index(&segment, header, &view.fold, named, random, &mut writer.buffer)
+        }
+        .map_err(|fault| segment.key_error(fault))?;
         if header.end(segment.align).is_none_or(|end| end > segment.data_end()) {
             // Only accepted damage can have made so many slots: never over the trailer.
             return Err(Error::BatchTooLarge { bytes: bytes_of(&header), bytes_max: u64::from(segment.size_bytes) });
@@ -478,18 +481,19 @@ impl Core {
     /// Writes the index batch of a clean close, where it fits beside the seal that comes later.
     pub(super) fn write_index(&self, writer: &mut Writer) -> Result<()> {
         let (segment, header) = self.next_header(Kind::Index, None);
+        let random = self.random_for(&segment);
         writer.reset();
         let header = {
             let view = self.view.read();
-            let bytes = BATCH_BYTES as u64 + index::body_bytes(view.fold.run.slots.len(), view.fold.run.terms.len());
-            let bytes = bytes.next_multiple_of(u64::from(segment.align));
+            let bytes = segment.index_bytes(view.fold.run.slots.len(), view.fold.run.terms.len());
             let is_there = view.index_batch.0 != 0 && view.index_batch.1 == view.fold.end;
             let is_empty = view.fold.end == view.active_start.offset;
             if is_there || is_empty || u64::from(view.fold.end) + 2 * bytes > u64::from(segment.data_end()) {
                 return Ok(());
             }
-            writer::encode_index(&segment.salt, header, &view.fold, (0, 0), segment.align, &mut writer.buffer)
-        };
+            writer::encode_index(&segment, header, &view.fold, (0, 0), random, &mut writer.buffer)
+        }
+        .map_err(|fault| segment.key_error(fault))?;
         self.write(&segment, &writer.buffer, header.offset)?;
         let end = header.end(segment.align).unwrap_or(u32::MAX);
         let written = {
@@ -505,8 +509,7 @@ impl Core {
 
 /// Whether the seal of so many slots and runs of terms fits into a segment behind batches that end there.
 fn seal_fits(segment: &Segment, end: u64, slots: usize, runs: usize) -> bool {
-    let seal = (BATCH_BYTES as u64 + index::body_bytes(slots, runs)).next_multiple_of(u64::from(segment.align));
-    end + seal <= u64::from(segment.data_end())
+    end + segment.index_bytes(slots, runs) <= u64::from(segment.data_end())
 }
 
 /// Whether the header of a batch is whole, of which so many bytes were written: what was there before may be the rest.

@@ -9,7 +9,7 @@ use super::read::{bound, read, read_announced};
 use super::view::Place;
 use crate::error::DamageKind;
 use crate::segment::Segment;
-use crate::segment::format::{ENTRY_BYTES, EntryHeader};
+use crate::segment::format::ENTRY_BYTES;
 use crate::segment::index::Slot;
 
 /// So many indexes are asked on either side, where no answer costs the decryption of as many entries.
@@ -29,9 +29,8 @@ impl Core {
         let cipher = segment.cipher.as_ref()?;
         let header = read(segment, u64::from(slot.offset), ENTRY_BYTES).ok()?;
         let bytes = Bytes::from(read_announced(segment, slot, &header).ok()??);
-        let (header, stored) = (EntryHeader::parse(&bytes)?.encode(), bytes.slice(ENTRY_BYTES..));
         let has_room = |&(_, start, end): &Standing| end.saturating_sub(start) as usize >= bytes.len();
-        let is_its = |&(index, start, _): &Standing| cipher.decrypt(index, start, &header, stored.clone()).is_ok();
+        let is_its = |&(index, start, _): &Standing| cipher.decrypt_entry(index, start, bytes.clone()).is_ok();
         self.standing_near(segment, index).into_iter().filter(has_room).find(is_its).map(|(index, ..)| index)
     }
 

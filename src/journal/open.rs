@@ -342,6 +342,7 @@ fn outside_chain(
         let fits = segment.align == Segment::align_for(options.aligned)
             && segment.key_id == key_id
             && segment.key_fault.is_none()
+            && segment.hides_terms == options.keys.is_some()
             && segment.sequence > active
             && active != 0
             && segment.is_headed_twice()?;

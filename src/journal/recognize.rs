@@ -43,12 +43,13 @@ impl Core {
         let Some(cipher) = &segment.cipher else {
             return found(writer::stored_as(segment, entry, slot, None)?, true);
         };
-        let own = self.prefix_at(segment, slot);
+        let prefix_at = |slot: Slot| self.prefix_at(segment, slot.offset.checked_add(cipher.begins_at() as u32)?);
+        let own = prefix_at(slot);
         let beside = [entry.index.checked_sub(1), entry.index.checked_add(1)].map(|index| {
             let (other, limit) = self.slot_in(segment, index?)?;
             let is_readable = read_slot(segment, other, limit, index?).is_ok();
             let is_witness = is_readable && may_share_batch(segment, slot, other);
-            Some((self.prefix_at(segment, other)?, is_witness))
+            Some((prefix_at(other)?, is_witness))
         });
         let known = own.into_iter().chain(beside.into_iter().flatten().map(|(prefix, _)| prefix));
         for prefix in known {
@@ -64,11 +65,10 @@ impl Core {
         found((compression, writer::encrypted_bytes(entry, compression)), false)
     }
 
-    /// What stands before an entry's ciphertext, if it can be right.
-    fn prefix_at(&self, segment: &Segment, slot: Slot) -> Option<Prefix> {
+    /// What stands before a ciphertext, if it can be right.
+    fn prefix_at(&self, segment: &Segment, offset: u32) -> Option<Prefix> {
         let mut bytes = Vec::with_capacity(ENCRYPTED_TEXT_AT);
-        let at = u64::from(slot.offset) + ENTRY_BYTES as u64;
-        io::read_up_to(&*segment.file, &mut bytes, ENCRYPTED_TEXT_AT, at).ok()?;
+        io::read_up_to(&*segment.file, &mut bytes, ENCRYPTED_TEXT_AT, u64::from(offset)).ok()?;
         Prefix::parse(&bytes).filter(|prefix| (1..=self.life).contains(&prefix.life))
     }
 

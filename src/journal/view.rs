@@ -74,7 +74,7 @@ impl SealedFile {
 impl Sealed {
     /// From a seal that was read or has just been written.
     pub(crate) fn new(segment: Arc<Segment>, start: ChainStart, seal: &BatchHeader, summary: &Summary) -> Sealed {
-        let runs = summary.terms.len();
+        let (runs, hides_terms) = (summary.terms.len(), segment.hides_terms);
         let file = SealedFile {
             segment,
             start,
@@ -84,7 +84,7 @@ impl Sealed {
                 offset: seal.offset,
                 life: seal.life,
                 chain: seal.chain,
-                summary_bytes: Summary::bytes(runs),
+                summary_bytes: Summary::bytes(runs, hides_terms),
                 count: summary.count,
             },
             terms: (runs <= TERM_RUNS_MAX).then(|| summary.terms.clone()),

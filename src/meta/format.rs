@@ -18,9 +18,11 @@ pub const MAGIC: [u8; 8] = *b"RJMETA\0\0";
 pub const VERSION: u32 = 1;
 /// The format version of one that names a repair file, and no accepted damage.
 pub const VERSION_REPAIRED: u32 = 2;
-/// The format version of one that names accepted damage, and the newest that this build reads. Older versions had such
-/// records, too, without the last two fields.
+/// The format version of one that names accepted damage. Older versions had such records, too, without the last two fields.
 pub const VERSION_ACCEPTED: u32 = 3;
+/// The format version of one that is encrypted, whatever it names, and the newest that this build reads. Its terms are
+/// encrypted with the pairs; in older versions, which had encrypted pairs too, they are not.
+pub const VERSION_ENCRYPTED: u32 = 4;
 /// Copies start at multiples of this.
 pub const COPY_ALIGN_BYTES: usize = 4096;
 /// Copies in the file: two slots, each stored twice.
@@ -107,6 +109,14 @@ pub const ENCRYPTED_TEXT_AT: usize = ENCRYPTED_KEY_CHECK_AT + CHECK_BYTES;
 /// Length of what is stored beside the ciphertext.
 pub const ENCRYPTED_BYTES: usize = ENCRYPTED_TEXT_AT + TAG_BYTES;
 
+// The terms that stand before encrypted pairs, encrypted with them. In their own places there are zeros.
+/// Offset of the last term at the mark.
+pub const HIDDEN_LAST_TERM_AT: usize = 0;
+/// Offset of the purged position's term.
+pub const HIDDEN_PURGED_TERM_AT: usize = HIDDEN_LAST_TERM_AT + 8;
+/// Length of both.
+pub const HIDDEN_BYTES: usize = HIDDEN_PURGED_TERM_AT + 8;
+
 /// Nobody commits so often: a state that says so is none of ours, and counting on from it would overflow.
 const GENERATION_MAX: u64 = u64::MAX >> 1;
 
@@ -134,18 +144,20 @@ pub(crate) fn pairs_bytes(pairs: &BTreeMap<Bytes, Bytes>) -> u64 {
 }
 
 pub(crate) fn encode(state: &State) -> Vec<u8> {
-    let mut bytes = encode_fixed(state, 0);
+    let mut bytes = encode_fixed(state, false);
     put_pairs(&mut bytes, &state.pairs);
     finish(bytes)
 }
 
-/// The same with its pairs encrypted, and all before them authenticated.
+/// The same with its terms and pairs encrypted, and all before them authenticated.
 pub(crate) fn encode_encrypted(state: &State, cipher: &PairsCipher) -> Result<Vec<u8>, KeyFault> {
-    let mut bytes = encode_fixed(state, FLAG_ENCRYPTED);
+    let mut bytes = encode_fixed(state, true);
     bytes.put_u32_le(cipher.key_id);
     bytes.put_slice(&cipher.random);
     bytes.put_slice(&cipher.key_check);
     let text = bytes.len();
+    bytes.put_u64_le(state.mark.last_term);
+    bytes.put_u64_le(state.purged.unwrap_or_default().term);
     put_pairs(&mut bytes, &state.pairs);
     let len = (bytes.len() + TAG_BYTES) as u32;
     LittleEndian::write_u32(&mut bytes[LEN_AT..], len);
@@ -155,26 +167,30 @@ pub(crate) fn encode_encrypted(state: &State, cipher: &PairsCipher) -> Result<Ve
     Ok(finish(bytes))
 }
 
-/// All before the pairs, with these flags beside the state's own.
-fn encode_fixed(state: &State, more_flags: u32) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(FIXED_BYTES + ENCRYPTED_BYTES + pairs_bytes(&state.pairs) as usize);
+/// All before the pairs; without the terms, where they are encrypted with those.
+fn encode_fixed(state: &State, is_encrypted: bool) -> Vec<u8> {
+    let more_bytes = ENCRYPTED_BYTES + HIDDEN_BYTES + pairs_bytes(&state.pairs) as usize;
+    let mut bytes = Vec::with_capacity(FIXED_BYTES + more_bytes);
     let flags = [
         (state.clean, FLAG_CLEAN),
         (state.purged.is_some(), FLAG_PURGED),
         (state.start.is_some(), FLAG_START),
         (state.suspect, FLAG_SUSPECT),
         (state.begin.is_some(), FLAG_BEGIN),
+        (is_encrypted, FLAG_ENCRYPTED),
     ];
+    let shown = |term: u64| if is_encrypted { 0 } else { term };
     let (purged, mark) = (state.purged.unwrap_or_default(), &state.mark);
     let start = state.start.unwrap_or(ChainStart { sequence: 0, salt: 0, offset: 0, chain: 0, base: 0 });
     bytes.put_slice(&MAGIC);
     bytes.put_u32_le(match (state.accepted.is_empty(), state.repaired.is_empty()) {
+        _ if is_encrypted => VERSION_ENCRYPTED,
         (true, true) => VERSION,
         (true, false) => VERSION_REPAIRED,
         (false, _) => VERSION_ACCEPTED,
     });
     bytes.put_u64_le(0); // Check and length: known at the end.
-    bytes.put_u32_le(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum::<u32>() | more_flags);
+    bytes.put_u32_le(flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
     bytes.put_u64_le(state.generation);
     bytes.put_slice(&state.journal_id.0);
     bytes.put_u32_le(state.life);
@@ -186,12 +202,12 @@ fn encode_fixed(state: &State, more_flags: u32) -> Vec<u8> {
     bytes.put_u32_le(mark.offset);
     bytes.put_u32_le(mark.chain);
     bytes.put_u64_le(mark.next);
-    bytes.put_u64_le(mark.last_term);
+    bytes.put_u64_le(shown(mark.last_term));
     bytes.put_u64_le(mark.base);
     bytes.put_u32_le(mark.replacing);
     bytes.put_u32_le(mark.index);
     bytes.put_u64_le(purged.index);
-    bytes.put_u64_le(purged.term);
+    bytes.put_u64_le(shown(purged.term));
     bytes.put_u64_le(start.sequence);
     bytes.put_u64_le(start.salt);
     bytes.put_u32_le(start.offset);
@@ -264,8 +280,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<State, CopyFault> {
     let content = content(bytes).ok_or(CopyFault::Unreadable)?;
     // Only now: a version is believed once its checksum has been seen.
     match LittleEndian::read_u32(&content[VERSION_AT..]) {
-        VERSION | VERSION_REPAIRED => parse_content(&content, ACCEPTED_OLD_BYTES).ok_or(CopyFault::Unreadable),
-        VERSION_ACCEPTED => parse_content(&content, ACCEPTED_BYTES).ok_or(CopyFault::Unreadable),
+        version @ VERSION..=VERSION_ENCRYPTED => parse_content(&content, version).ok_or(CopyFault::Unreadable),
         version => Err(CopyFault::Version(version)),
     }
 }
@@ -280,7 +295,7 @@ fn content(bytes: &[u8]) -> Option<Bytes> {
     right.then(|| Bytes::copy_from_slice(content))
 }
 
-fn parse_content(content: &Bytes, accepted_bytes: usize) -> Option<State> {
+fn parse_content(content: &Bytes, version: u32) -> Option<State> {
     let fixed = content.get(..FIXED_BYTES)?;
     let u16_at = |at: usize| LittleEndian::read_u16(&fixed[at..]);
     let u32_at = |at: usize| LittleEndian::read_u32(&fixed[at..]);
@@ -304,16 +319,18 @@ fn parse_content(content: &Bytes, accepted_bytes: usize) -> Option<State> {
         replacing: u32_at(MARK_REPLACING_AT),
         index: u32_at(MARK_INDEX_AT),
     };
+    let accepted_bytes = if version < VERSION_ACCEPTED { ACCEPTED_OLD_BYTES } else { ACCEPTED_BYTES };
+    let hides_terms = version == VERSION_ENCRYPTED;
     let mut rest = content.slice(FIXED_BYTES..);
     let accepted = (0..u16_at(ACCEPTED_AT)).map(|_| take_accepted(&mut rest, accepted_bytes)).collect::<Option<_>>()?;
     let repaired = (0..u16_at(REPAIRED_AT)).map(|_| take_repaired(&mut rest)).collect::<Option<_>>()?;
     let count = u32_at(PAIRS_AT);
     let (pairs, encrypted) = if flags & FLAG_ENCRYPTED == 0 {
-        (parse_pairs(rest, count)?, None)
+        (parse_pairs(rest, count).filter(|_| !hides_terms)?, None)
     } else {
         let key_id = LittleEndian::read_u32(rest.get(ENCRYPTED_KEY_ID_AT..ENCRYPTED_RANDOM_AT)?);
         let at = content.len() - rest.len();
-        (BTreeMap::new(), Some(Encrypted { key_id, count, content: content.clone(), at }))
+        (BTreeMap::new(), Some(Encrypted { key_id, count, content: content.clone(), at, hides_terms }))
     };
     let generation = u64_at(GENERATION_AT);
     // An entry always has an index behind it.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cipher::PairsCipher;
-use super::format::{self, COPIES, COPY_ALIGN_BYTES, ENCRYPTED_BYTES, FIXED_BYTES};
+use super::format::{self, COPIES, COPY_ALIGN_BYTES, ENCRYPTED_BYTES, FIXED_BYTES, HIDDEN_BYTES};
 use super::recover::{self, Copy, Decision, Health};
 use super::{Accepted, State};
 use crate::error::{Error, KeyFault, Result};
@@ -57,7 +57,7 @@ pub(crate) struct Inspected {
 fn copy_bytes_for(pairs_bytes_max: u64, is_encrypted: bool) -> usize {
     let pairs = usize::try_from(pairs_bytes_max).unwrap_or(usize::MAX / 8);
     let records = ACCEPTED_MAX * format::ACCEPTED_BYTES + REPAIRED_MAX * format::REPAIRED_BYTES;
-    let more = if is_encrypted { ENCRYPTED_BYTES } else { 0 };
+    let more = if is_encrypted { ENCRYPTED_BYTES + HIDDEN_BYTES } else { 0 };
     (FIXED_BYTES + records + more + pairs).next_multiple_of(COPY_ALIGN_BYTES)
 }
 
@@ -115,7 +115,7 @@ impl MetaStore {
             }
             Decision::Adopt(state, health) => store.unlock(*state, health),
             Decision::Newer(found) => {
-                Err(Error::UnsupportedVersion { path: store.path, found, supported: format::VERSION_ACCEPTED })
+                Err(Error::UnsupportedVersion { path: store.path, found, supported: format::VERSION_ENCRYPTED })
             }
             Decision::Lost => {
                 let why = format!("{len} bytes, no copy has a right checksum");

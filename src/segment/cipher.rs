@@ -1,12 +1,13 @@
-//! Entries encrypted, each for its place: journal, segment, life and offset, index and term.
+//! Entries encrypted, each for its place: journal, segment, life and offset, index and term. And the terms that a seal
+//! lists.
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::format::{
-    ENCRYPTED_BYTES, ENCRYPTED_LIFE_AT, ENCRYPTED_RANDOM_AT, ENCRYPTED_TEXT_AT, ENTRY_BYTES, ENTRY_LEN_AT, read_u32,
-    read_u64,
+    ENCRYPTED_BYTES, ENCRYPTED_LIFE_AT, ENCRYPTED_RANDOM_AT, ENCRYPTED_TEXT_AT, ENTRY_BYTES, ENTRY_LEN_AT,
+    ENTRY_TERM_AT, TERM_BYTES, read_u32, read_u64,
 };
 use crate::error::KeyFault;
 use crate::keys::{Cipher, NONCE_BYTES, Secret};
@@ -23,14 +24,16 @@ pub(crate) struct SegmentCipher {
     secret: Secret,
     sequence: u64,
     salt: u64,
+    /// Whether the terms are encrypted too: in all files but an earlier version's.
+    hides_terms: bool,
     /// The key of the life that was asked for first, most often the only one: read without a lock.
     first: OnceLock<(u32, Cipher)>,
     others: RwLock<Vec<(u32, Arc<Cipher>)>>,
 }
 
 impl SegmentCipher {
-    pub(crate) fn new(secret: Secret, sequence: u64, salt: u64) -> SegmentCipher {
-        SegmentCipher { secret, sequence, salt, first: OnceLock::new(), others: RwLock::new(Vec::new()) }
+    pub(crate) fn new(secret: Secret, sequence: u64, salt: u64, hides_terms: bool) -> SegmentCipher {
+        SegmentCipher { secret, sequence, salt, hides_terms, first: OnceLock::new(), others: RwLock::new(Vec::new()) }
     }
 
     fn derive(&self, life: u32) -> Result<Cipher, KeyFault> {
@@ -66,20 +69,52 @@ impl SegmentCipher {
         run(&cipher)
     }
 
-    /// What encrypts the entries of one batch. `random` is drawn anew for each batch that is tried, written or not.
+    /// What encrypts one batch. `random` is drawn anew for each batch that is tried, written or not.
     pub(crate) fn batch(&self, life: u32, random: u64) -> BatchCipher<'_> {
         BatchCipher { cipher: self, life, random }
     }
 
-    /// The payload as it was stored before it was encrypted. `header` is the entry's own, `stored` what follows it.
-    pub(crate) fn decrypt(&self, index: u64, offset: u32, header: &[u8], stored: Bytes) -> Result<Bytes, KeyFault> {
+    /// Where in an entry that begins which is encrypted: its prefix, its text, its tag.
+    pub(crate) fn begins_at(&self) -> usize {
+        if self.hides_terms { ENTRY_TERM_AT } else { ENTRY_BYTES }
+    }
+
+    /// The term of an entry, and its payload as it was stored before it was encrypted.
+    pub(crate) fn decrypt_entry(&self, index: u64, offset: u32, mut entry: Bytes) -> Result<(u64, Bytes), KeyFault> {
+        let at = self.begins_at();
+        let head = entry.get(ENTRY_LEN_AT..at).ok_or(KeyFault::NotAuthentic)?;
+        let known = Known::of_entry(index, head);
+        let shown = read_u64(&entry, ENTRY_TERM_AT);
+        entry.advance(at);
+        let mut text = self.decrypt(offset, known.bytes(), entry)?;
+        if !self.hides_terms {
+            return Ok((shown.unwrap_or_default(), text));
+        }
+        let term = read_u64(&text, 0).ok_or(KeyFault::NotAuthentic)?;
+        text.advance(TERM_BYTES);
+        Ok((term, text))
+    }
+
+    /// The term of an entry, whose checksum is right, without decrypting the rest: so nothing says that it is authentic.
+    pub(crate) fn term_of(&self, offset: u32, entry: &[u8]) -> Option<u64> {
+        if !self.hides_terms {
+            return read_u64(entry, ENTRY_TERM_AT);
+        }
+        let stored = entry.get(ENTRY_TERM_AT..)?;
+        let Prefix { life, random } = Prefix::parse(stored)?;
+        let mut term = read_u64(stored, ENCRYPTED_TEXT_AT)?.to_le_bytes();
+        self.with(life, |cipher| cipher.reveal(nonce(offset, random), &mut term)).ok()?;
+        Some(u64::from_le_bytes(term))
+    }
+
+    /// What a prefix, a text and its tag hold, which belong at `offset` and with what is `known`.
+    pub(crate) fn decrypt(&self, offset: u32, known: &[u8], stored: Bytes) -> Result<Bytes, KeyFault> {
         let Prefix { life, random } = Prefix::parse(&stored).ok_or(KeyFault::NotAuthentic)?;
         let text_bytes = stored.len().checked_sub(ENCRYPTED_BYTES).ok_or(KeyFault::NotAuthentic)?;
         // In place where these bytes are nobody else's.
         let mut text = stored.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         text.advance(ENCRYPTED_TEXT_AT);
-        let known = known(index, header);
-        self.with(life, |cipher| cipher.decrypt(nonce(offset, random), &known, &mut text))?;
+        self.with(life, |cipher| cipher.decrypt(nonce(offset, random), known, &mut text))?;
         text.truncate(text_bytes);
         Ok(text.freeze())
     }
@@ -98,7 +133,7 @@ impl Prefix {
     }
 }
 
-/// Encrypts the entries of one batch.
+/// Encrypts what one batch holds.
 #[derive(Clone, Copy)]
 pub(crate) struct BatchCipher<'a> {
     cipher: &'a SegmentCipher,
@@ -107,37 +142,72 @@ pub(crate) struct BatchCipher<'a> {
 }
 
 impl BatchCipher<'_> {
-    /// Puts a payload, encrypted, behind its entry's header, which begins at `start` of the buffer and will stand at
-    /// `offset` of the file.
-    pub(crate) fn put(
+    /// Puts an entry's term and payload behind what stands before its term, which begins at `start` of the buffer and will
+    /// stand at `offset` of the file.
+    pub(crate) fn put_entry(
         &self,
-        index: u64,
+        (index, term): (u64, u64),
         offset: u32,
         payload: &[u8],
         buffer: &mut Vec<u8>,
         start: usize,
     ) -> Result<(), KeyFault> {
-        let known = known(index, buffer.get(start..).unwrap_or_default());
+        let hides_terms = self.cipher.hides_terms;
+        let term = term.to_le_bytes();
+        if !hides_terms {
+            buffer.extend_from_slice(&term);
+        }
+        let known = Known::of_entry(index, buffer.get(start + ENTRY_LEN_AT..).unwrap_or_default());
+        self.put(offset, known.bytes(), buffer, |buffer| {
+            if hides_terms {
+                buffer.extend_from_slice(&term);
+            }
+            buffer.extend_from_slice(payload);
+        })
+    }
+
+    /// Puts a prefix, the text that `write` puts, encrypted, and its tag. All of it belongs at `offset` and with what is
+    /// `known`.
+    pub(crate) fn put(
+        &self,
+        offset: u32,
+        known: &[u8],
+        buffer: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), KeyFault> {
         buffer.extend_from_slice(&self.life.to_le_bytes());
         buffer.extend_from_slice(&self.random.to_le_bytes());
         let text = buffer.len();
-        buffer.extend_from_slice(payload);
+        write(buffer);
         let nonce = nonce(offset, self.random);
-        let tag = self.cipher.with(self.life, |cipher| cipher.encrypt(nonce, &known, &mut buffer[text..]))?;
+        let tag = self.cipher.with(self.life, |cipher| cipher.encrypt(nonce, known, &mut buffer[text..]))?;
         buffer.extend_from_slice(&tag);
         Ok(())
     }
 }
 
-/// What is authenticated with a payload beside what its key and nonce are made of: the index, and all of the entry's
-/// header but its checksum.
-fn known(index: u64, header: &[u8]) -> [u8; 8 + ENTRY_BYTES - ENTRY_LEN_AT] {
-    let mut known = [0; 8 + ENTRY_BYTES - ENTRY_LEN_AT];
-    known[..8].copy_from_slice(&index.to_le_bytes());
-    if let Some(header) = header.get(ENTRY_LEN_AT..ENTRY_BYTES) {
-        known[8..].copy_from_slice(header);
+/// What is authenticated with an entry beside what its key and nonce are made of: the index, and what its header shows,
+/// but for the checksum.
+struct Known {
+    bytes: [u8; Known::BYTES_MAX],
+    len: usize,
+}
+
+impl Known {
+    const BYTES_MAX: usize = 8 + ENTRY_BYTES - ENTRY_LEN_AT;
+
+    /// `head` is the entry's header from the length on, with the term where that is shown.
+    fn of_entry(index: u64, head: &[u8]) -> Known {
+        let head = &head[..head.len().min(Self::BYTES_MAX - 8)];
+        let mut bytes = [0; Self::BYTES_MAX];
+        bytes[..8].copy_from_slice(&index.to_le_bytes());
+        bytes[8..8 + head.len()].copy_from_slice(head);
+        Known { bytes, len: 8 + head.len() }
     }
-    known
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 fn nonce(offset: u32, random: u64) -> [u8; NONCE_BYTES] {
@@ -152,7 +222,7 @@ fn nonce(offset: u32, random: u64) -> [u8; NONCE_BYTES] {
 mod tests {
     use super::*;
     use crate::error::JournalId;
-    use crate::keys::{Key, KeyRing, Keys};
+    use crate::keys::{Key, KeyRing, Keys, TAG_BYTES};
     use crate::segment::format::EntryHeader;
 
     /// What identifies an entry's place, and the entry.
@@ -168,59 +238,80 @@ mod tests {
 
     const PLACE: Place = Place { journal: 1, sequence: 2, salt: 3, offset: 512, index: 4, term: 5 };
 
-    fn cipher(place: Place) -> SegmentCipher {
+    fn cipher(place: Place, hides_terms: bool) -> SegmentCipher {
         let keys = Keys::new(Arc::new(KeyRing::new(1, Key::new([9; 32]))));
         let secret = keys.secret(1, JournalId([place.journal; 16])).expect("a key that is there");
-        SegmentCipher::new(secret, place.sequence, place.salt)
+        SegmentCipher::new(secret, place.sequence, place.salt, hides_terms)
     }
 
-    fn header(place: Place) -> [u8; ENTRY_BYTES] {
-        EntryHeader { check: 0, stored_bytes: 0, flags: 2, term: place.term }.encode()
-    }
-
+    /// An entry as it stands in a file, but for its checksum.
     fn encrypt(cipher: &SegmentCipher, place: Place, life: u32, text: &[u8]) -> Bytes {
-        let mut buffer = header(place).to_vec();
-        cipher.batch(life, 7).put(place.index, place.offset, text, &mut buffer, 0).expect("a short text");
-        Bytes::from(buffer).split_off(ENTRY_BYTES)
+        let mut buffer = EntryHeader { check: 0, stored_bytes: 0, flags: 2 }.encode().to_vec();
+        let (batch, index) = (cipher.batch(life, 7), (place.index, place.term));
+        batch.put_entry(index, place.offset, text, &mut buffer, 0).expect("a short text");
+        buffer.into()
     }
 
-    fn decrypt(place: Place, stored: Bytes) -> Result<Bytes, KeyFault> {
-        cipher(place).decrypt(place.index, place.offset, &header(place), stored)
+    fn decrypt(cipher: &SegmentCipher, place: Place, entry: Bytes) -> Result<(u64, Bytes), KeyFault> {
+        cipher.decrypt_entry(place.index, place.offset, entry)
     }
 
     #[test]
     fn an_entry_is_authentic_only_in_its_place() {
-        let stored = encrypt(&cipher(PLACE), PLACE, 6, b"words");
-        assert_eq!(decrypt(PLACE, stored.clone()).as_deref(), Ok(&b"words"[..]));
+        assert_authentic_only_in_its_place(true);
+        assert_authentic_only_in_its_place(false);
+    }
+
+    fn assert_authentic_only_in_its_place(hides_terms: bool) {
+        let cipher_of = |place| cipher(place, hides_terms);
+        let cipher = cipher_of(PLACE);
+        let entry = encrypt(&cipher, PLACE, 6, b"words");
+        assert_eq!(entry.len(), ENTRY_BYTES + ENCRYPTED_BYTES + 5);
+        assert_eq!(decrypt(&cipher, PLACE, entry.clone()), Ok((PLACE.term, Bytes::from("words"))));
+        assert_eq!(cipher.term_of(PLACE.offset, &entry), Some(PLACE.term));
+        let shown = read_u64(&entry, ENTRY_TERM_AT) == Some(PLACE.term);
+        assert_ne!(shown, hides_terms);
         let others = [
             Place { journal: 2, ..PLACE },
             Place { sequence: 3, ..PLACE },
             Place { salt: 4, ..PLACE },
             Place { offset: 520, ..PLACE },
             Place { index: 5, ..PLACE },
-            Place { term: 6, ..PLACE },
         ];
         for other in others {
-            assert_eq!(decrypt(other, stored.clone()), Err(KeyFault::NotAuthentic), "{other:?}");
+            let decrypted = decrypt(&cipher_of(other), other, entry.clone());
+            assert_eq!(decrypted, Err(KeyFault::NotAuthentic), "{other:?}");
         }
-        for at in 0..stored.len() {
-            let mut changed = stored.to_vec();
+        // All but the checksum: the length, the flags, the term, the text and its tag.
+        for at in ENTRY_LEN_AT..entry.len() {
+            let mut changed = entry.to_vec();
             changed[at] ^= 1;
-            assert_eq!(decrypt(PLACE, changed.into()), Err(KeyFault::NotAuthentic), "byte {at}");
+            assert_eq!(decrypt(&cipher, PLACE, changed.into()), Err(KeyFault::NotAuthentic), "byte {at}");
         }
-        for len in 0..ENCRYPTED_BYTES {
-            assert_eq!(decrypt(PLACE, stored.slice(..len)), Err(KeyFault::NotAuthentic), "{len} bytes");
+        for len in 0..ENTRY_BYTES + ENCRYPTED_BYTES {
+            assert_eq!(decrypt(&cipher, PLACE, entry.slice(..len)), Err(KeyFault::NotAuthentic), "{len} bytes");
         }
+        // A file of the other form has other places for all of it.
+        let other = super::SegmentCipher { hides_terms: !hides_terms, ..cipher_of(PLACE) };
+        assert_eq!(decrypt(&other, PLACE, entry), Err(KeyFault::NotAuthentic));
+    }
+
+    #[test]
+    fn what_is_no_entry_at_all_has_no_term() {
+        let cipher = cipher(PLACE, true);
+        let entry = encrypt(&cipher, PLACE, 6, b"");
+        assert!((0..entry.len() - TAG_BYTES).all(|len| cipher.term_of(PLACE.offset, &entry[..len]).is_none()));
+        assert_eq!(decrypt(&cipher, PLACE, entry), Ok((PLACE.term, Bytes::new())));
     }
 
     #[test]
     fn more_lives_than_are_kept_are_read_in_any_order() {
-        let cipher = cipher(PLACE);
+        let cipher = cipher(PLACE, true);
         let lives = 0..3 * LIVES_KEPT as u32;
         let stored: Vec<Bytes> = lives.clone().map(|life| encrypt(&cipher, PLACE, life, &life.to_le_bytes())).collect();
         for life in lives.clone().rev().chain(lives) {
-            let text = cipher.decrypt(PLACE.index, PLACE.offset, &header(PLACE), stored[life as usize].clone());
-            assert_eq!(text.as_deref(), Ok(&life.to_le_bytes()[..]));
+            let decrypted = decrypt(&cipher, PLACE, stored[life as usize].clone());
+            assert_eq!(decrypted, Ok((PLACE.term, Bytes::copy_from_slice(&life.to_le_bytes()))));
         }
         assert!(cipher.others.read().len() <= LIVES_KEPT);
     }

@@ -12,6 +12,9 @@ pub const MAGIC: [u8; 8] = *b"RJSEGMNT";
 pub const VERSION: u32 = 1;
 /// Header flag: batches start at multiples of 4 KiB.
 pub const FLAG_ALIGNED: u32 = 1;
+/// Header flag, in an encrypted file: the terms are encrypted too, each with its entry, and a seal's runs of them. Files of
+/// an earlier version lack it and show them.
+pub const FLAG_TERMS_ENCRYPTED: u32 = 2;
 
 // The file header. Magic, version and check keep their places in every version.
 /// Offset of the magic.
@@ -82,16 +85,18 @@ pub const ENTRY_CHECK_AT: usize = 0;
 pub const ENTRY_LEN_AT: usize = ENTRY_CHECK_AT + 4;
 /// Offset of the entry's flags.
 pub const ENTRY_FLAGS_AT: usize = ENTRY_LEN_AT + 4;
-/// Offset of the term.
+/// Offset of the term; where terms are encrypted, of what they are encrypted in.
 pub const ENTRY_TERM_AT: usize = ENTRY_FLAGS_AT + 4;
-/// Length of the entry header.
-pub const ENTRY_BYTES: usize = ENTRY_TERM_AT + 8;
+/// Length of the entry header, the term included.
+pub const ENTRY_BYTES: usize = ENTRY_TERM_AT + TERM_BYTES;
+/// Length of a term.
+pub const TERM_BYTES: usize = 8;
 /// Entry flag: the payload is an LZ4 block behind its raw length.
 pub const ENTRY_FLAG_LZ4: u32 = 1;
 /// Entry flag: the payload, compressed or not, is encrypted.
 pub const ENTRY_FLAG_ENCRYPTED: u32 = 2;
 
-// An encrypted payload, as it is stored.
+// What is encrypted in a segment, as it is stored: an entry's payload, with its term or without, or a seal's runs of terms.
 /// Offset of the life whose key it is encrypted with.
 pub const ENCRYPTED_LIFE_AT: usize = 0;
 /// Offset of the random part of the nonce.
@@ -367,13 +372,14 @@ impl BatchHeader {
     }
 }
 
-/// An entry header as it stands in a file; proved only by [`entry_check`] over it and its payload.
+/// An entry header as it stands in a file, but for the term, which may be encrypted; proved only by [`entry_check`] over it
+/// and all that follows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct EntryHeader {
     pub(crate) check: u32,
+    /// The length of what is stored behind the term; with an encrypted one, of all that is encrypted, less a term.
     pub(crate) stored_bytes: u32,
     pub(crate) flags: u32,
-    pub(crate) term: u64,
 }
 
 impl EntryHeader {
@@ -382,16 +388,15 @@ impl EntryHeader {
             check: read_u32(bytes, ENTRY_CHECK_AT)?,
             stored_bytes: read_u32(bytes, ENTRY_LEN_AT)?,
             flags: read_u32(bytes, ENTRY_FLAGS_AT)?,
-            term: read_u64(bytes, ENTRY_TERM_AT)?,
         })
     }
 
-    pub(crate) fn encode(&self) -> [u8; ENTRY_BYTES] {
-        let mut bytes = [0; ENTRY_BYTES];
+    /// What stands before the term.
+    pub(crate) fn encode(&self) -> [u8; ENTRY_TERM_AT] {
+        let mut bytes = [0; ENTRY_TERM_AT];
         put_u32(&mut bytes, ENTRY_CHECK_AT, self.check);
         put_u32(&mut bytes, ENTRY_LEN_AT, self.stored_bytes);
         put_u32(&mut bytes, ENTRY_FLAGS_AT, self.flags);
-        put_u64(&mut bytes, ENTRY_TERM_AT, self.term);
         bytes
     }
 }

@@ -4,13 +4,15 @@
 use byteorder::{ByteOrder, LittleEndian};
 use bytes::Bytes;
 
+use super::cipher::{BatchCipher, SegmentCipher};
 use super::fold::Fold;
 use super::format::{
-    PAGE_BYTES, PAGE_HEAD_BYTES, PAGE_SLOTS, RUN_BYTES, SLOT_BYTES, SUMMARY_BASE_AT, SUMMARY_BYTES, SUMMARY_CHECK_AT,
-    SUMMARY_COUNT_AT, SUMMARY_FIRST_AT, SUMMARY_NEXT_AT, SUMMARY_REPLACING_AT, SUMMARY_RUNS_AT, SUMMARY_SUCCESSOR_AT,
-    SUMMARY_SUCCESSOR_SALT_AT, read_u32, read_u64,
+    ENCRYPTED_BYTES, PAGE_BYTES, PAGE_HEAD_BYTES, PAGE_SLOTS, RUN_BYTES, SLOT_BYTES, SUMMARY_BASE_AT, SUMMARY_BYTES,
+    SUMMARY_CHECK_AT, SUMMARY_COUNT_AT, SUMMARY_FIRST_AT, SUMMARY_NEXT_AT, SUMMARY_REPLACING_AT, SUMMARY_RUNS_AT,
+    SUMMARY_SUCCESSOR_AT, SUMMARY_SUCCESSOR_SALT_AT, read_u32, read_u64,
 };
 use crate::codec::crc::Salted;
+use crate::error::KeyFault;
 
 /// Where an entry stands, and its checksum: an entry is the one we mean only if it has this check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +114,29 @@ impl Run {
     }
 }
 
+/// How a file has its runs of terms.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Terms<'a> {
+    Shown,
+    /// Encrypted; without a key they cannot be read, and so no index.
+    Hidden(Option<&'a SegmentCipher>),
+}
+
+impl Terms<'_> {
+    fn are_hidden(self) -> bool {
+        matches!(self, Terms::Hidden(_))
+    }
+
+    /// The runs as they were before they were encrypted. `fixed` is what stands before them, but for its checksum.
+    fn decrypt(self, offset: u32, fixed: &[u8], stored: &[u8]) -> Option<Bytes> {
+        let stored = Bytes::copy_from_slice(stored);
+        match self {
+            Terms::Shown => Some(stored),
+            Terms::Hidden(cipher) => cipher?.decrypt(offset, fixed, stored).ok(),
+        }
+    }
+}
+
 /// What an index says of its segment, apart from the slots themselves.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Summary {
@@ -125,23 +150,27 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    pub(crate) fn bytes(runs: usize) -> usize {
-        SUMMARY_BYTES + runs * RUN_BYTES
+    /// The length of a summary with so many runs of terms, which are encrypted or not.
+    pub(crate) fn bytes(runs: usize, hides_terms: bool) -> usize {
+        SUMMARY_BYTES + runs.saturating_mul(RUN_BYTES) + if hides_terms { ENCRYPTED_BYTES } else { 0 }
     }
 
-    /// How many term runs the fixed part announces; believed only as a length to read before `parse` checks it.
-    pub(crate) fn announced_runs(fixed: &[u8]) -> Option<usize> {
-        usize::try_from(read_u32(fixed, SUMMARY_RUNS_AT)?).ok()
+    /// The length that the fixed part announces; believed only as a length to read before `parse` checks it.
+    pub(crate) fn announced_bytes(fixed: &[u8], hides_terms: bool) -> Option<usize> {
+        let runs = usize::try_from(read_u32(fixed, SUMMARY_RUNS_AT)?).ok()?;
+        Some(Self::bytes(runs, hides_terms))
     }
 
-    /// Reads the summary and its runs from bytes of exactly their length.
-    pub(crate) fn parse(salt: &Salted, bytes: &[u8]) -> Option<Summary> {
-        let runs = Self::announced_runs(bytes)?;
+    /// Reads the summary and its runs from bytes of exactly their length. Its batch begins at `offset`.
+    pub(crate) fn parse(salt: &Salted, terms: Terms<'_>, offset: u32, bytes: &[u8]) -> Option<Summary> {
         let rest = bytes.get(SUMMARY_CHECK_AT + 4..)?;
-        if bytes.len() != Self::bytes(runs) || read_u32(bytes, SUMMARY_CHECK_AT)? != summary_check(salt, rest) {
+        let is_whole = Self::announced_bytes(bytes, terms.are_hidden()) == Some(bytes.len());
+        if !is_whole || read_u32(bytes, SUMMARY_CHECK_AT)? != summary_check(salt, rest) {
             return None;
         }
-        let pairs = bytes.get(SUMMARY_BYTES..)?.chunks_exact(RUN_BYTES);
+        let (fixed, runs) = (bytes.get(SUMMARY_CHECK_AT + 4..SUMMARY_BYTES)?, bytes.get(SUMMARY_BYTES..)?);
+        let runs = terms.decrypt(offset, fixed, runs)?;
+        let pairs = runs.chunks_exact(RUN_BYTES);
         let terms =
             TermRuns(pairs.map(|run| (LittleEndian::read_u64(run), LittleEndian::read_u64(&run[8..]))).collect());
         let summary = Summary {
@@ -189,9 +218,9 @@ impl IndexId {
 }
 
 /// The length of an index body, bytes.
-pub(crate) fn body_bytes(slots: usize, runs: usize) -> u64 {
+pub(crate) fn body_bytes(slots: usize, runs: usize, hides_terms: bool) -> u64 {
     let pages = slots.div_ceil(PAGE_SLOTS);
-    (Summary::bytes(runs) + pages * PAGE_HEAD_BYTES + slots * SLOT_BYTES) as u64
+    (Summary::bytes(runs, hides_terms) + pages * PAGE_HEAD_BYTES + slots * SLOT_BYTES) as u64
 }
 
 /// The offset of a page within an index body, and the page's length.
@@ -201,35 +230,54 @@ pub(crate) fn page_span(summary_bytes: usize, count: u32, page: u32) -> (u64, us
     ((summary_bytes + page as usize * PAGE_BYTES) as u64, PAGE_HEAD_BYTES + slots * SLOT_BYTES)
 }
 
-/// An index body over the segment that `fold` stands in, and the checksum over its checksums.
-pub(crate) fn encode(salt: &Salted, id: IndexId, fold: &Fold, successor: (u64, u64)) -> (Vec<u8>, u32) {
-    let run = &fold.run;
-    let mut body = vec![0; SUMMARY_BYTES];
-    LittleEndian::write_u32(&mut body[SUMMARY_RUNS_AT..], run.terms.len() as u32);
-    LittleEndian::write_u32(&mut body[SUMMARY_COUNT_AT..], run.slots.len() as u32);
-    LittleEndian::write_u32(&mut body[SUMMARY_REPLACING_AT..], fold.replacing);
-    LittleEndian::write_u64(&mut body[SUMMARY_BASE_AT..], fold.base);
-    LittleEndian::write_u64(&mut body[SUMMARY_FIRST_AT..], run.first);
-    LittleEndian::write_u64(&mut body[SUMMARY_NEXT_AT..], run.end());
-    LittleEndian::write_u64(&mut body[SUMMARY_SUCCESSOR_AT..], successor.0);
-    LittleEndian::write_u64(&mut body[SUMMARY_SUCCESSOR_SALT_AT..], successor.1);
-    for (index, term) in &run.terms.0 {
-        body.extend_from_slice(&index.to_le_bytes());
-        body.extend_from_slice(&term.to_le_bytes());
+/// Puts an index body over the segment that `fold` stands in behind what the buffer has; the checksum over its checksums.
+/// `cipher` is there where the segment hides its terms.
+pub(crate) fn encode(
+    salt: &Salted,
+    id: IndexId,
+    fold: &Fold,
+    successor: (u64, u64),
+    cipher: Option<BatchCipher<'_>>,
+    buffer: &mut Vec<u8>,
+) -> Result<u32, KeyFault> {
+    let (run, start) = (&fold.run, buffer.len());
+    buffer.reserve(body_bytes(run.slots.len(), run.terms.len(), cipher.is_some()) as usize);
+    let mut fixed = [0; SUMMARY_BYTES];
+    LittleEndian::write_u32(&mut fixed[SUMMARY_RUNS_AT..], run.terms.len() as u32);
+    LittleEndian::write_u32(&mut fixed[SUMMARY_COUNT_AT..], run.slots.len() as u32);
+    LittleEndian::write_u32(&mut fixed[SUMMARY_REPLACING_AT..], fold.replacing);
+    LittleEndian::write_u64(&mut fixed[SUMMARY_BASE_AT..], fold.base);
+    LittleEndian::write_u64(&mut fixed[SUMMARY_FIRST_AT..], run.first);
+    LittleEndian::write_u64(&mut fixed[SUMMARY_NEXT_AT..], run.end());
+    LittleEndian::write_u64(&mut fixed[SUMMARY_SUCCESSOR_AT..], successor.0);
+    LittleEndian::write_u64(&mut fixed[SUMMARY_SUCCESSOR_SALT_AT..], successor.1);
+    buffer.extend_from_slice(&fixed);
+    match cipher {
+        None => put_runs(buffer, &run.terms),
+        Some(cipher) => {
+            cipher.put(id.offset, &fixed[SUMMARY_CHECK_AT + 4..], buffer, |buffer| put_runs(buffer, &run.terms))?;
+        }
     }
-    let mut checks = vec![summary_check(salt, &body[SUMMARY_CHECK_AT + 4..])];
-    LittleEndian::write_u32(&mut body[SUMMARY_CHECK_AT..], checks[0]);
+    let mut checks = Vec::with_capacity(1 + run.slots.len().div_ceil(PAGE_SLOTS));
+    checks.push(summary_check(salt, &buffer[start + SUMMARY_CHECK_AT + 4..]));
+    LittleEndian::write_u32(&mut buffer[start + SUMMARY_CHECK_AT..], checks[0]);
     for (number, slots) in run.slots.chunks(PAGE_SLOTS).enumerate() {
-        let start = body.len();
-        body.extend_from_slice(&[0; 4]);
-        body.extend_from_slice(&(number as u32).to_le_bytes());
-        put_slots(&mut body, slots);
-        let check = id.page_check(salt, &body[start..]);
-        LittleEndian::write_u32(&mut body[start..], check);
+        let start = buffer.len();
+        buffer.extend_from_slice(&[0; 4]);
+        buffer.extend_from_slice(&(number as u32).to_le_bytes());
+        put_slots(buffer, slots);
+        let check = id.page_check(salt, &buffer[start..]);
+        LittleEndian::write_u32(&mut buffer[start..], check);
         checks.push(check);
     }
-    let body_check = check_of_checks(salt, checks.into_iter());
-    (body, body_check)
+    Ok(check_of_checks(salt, checks.into_iter()))
+}
+
+fn put_runs(buffer: &mut Vec<u8>, terms: &TermRuns) {
+    for (index, term) in &terms.0 {
+        buffer.extend_from_slice(&index.to_le_bytes());
+        buffer.extend_from_slice(&term.to_le_bytes());
+    }
 }
 
 /// The checksum over a batch's own checksums, which its header carries.
@@ -289,10 +337,16 @@ fn put_slots(page: &mut Vec<u8>, slots: &[Slot]) {
 }
 
 /// A whole index body, if it has this check.
-pub(crate) fn parse_body(salt: &Salted, id: IndexId, body: &[u8], body_check: u32) -> Option<(Summary, Vec<Slot>)> {
-    let summary_bytes = Summary::bytes(Summary::announced_runs(body)?);
-    let summary = Summary::parse(salt, body.get(..summary_bytes)?)?;
-    if body.len() as u64 != body_bytes(summary.count as usize, summary.terms.len()) {
+pub(crate) fn parse_body(
+    salt: &Salted,
+    terms: Terms<'_>,
+    id: IndexId,
+    body: &[u8],
+    body_check: u32,
+) -> Option<(Summary, Vec<Slot>)> {
+    let summary_bytes = Summary::announced_bytes(body, terms.are_hidden())?;
+    let summary = Summary::parse(salt, terms, id.offset, body.get(..summary_bytes)?)?;
+    if body.len() as u64 != body_bytes(summary.count as usize, summary.terms.len(), terms.are_hidden()) {
         return None;
     }
     let mut checks = vec![read_u32(body, SUMMARY_CHECK_AT)?];
@@ -317,16 +371,24 @@ mod tests {
         fold
     }
 
+    /// An index body of so many slots, and its check.
+    fn encoded(salt: &Salted, id: IndexId, count: u64, successor: (u64, u64)) -> (Vec<u8>, u32) {
+        let mut body = Vec::new();
+        let check = encode(salt, id, &fold(count), successor, None, &mut body).expect("nothing is encrypted");
+        (body, check)
+    }
+
     #[test]
     fn an_index_of_several_pages_comes_back_whole_and_page_by_page() {
         let (salt, id) = (Salted::new(3), IndexId { offset: 4096, life: 2 });
         let run = fold(1300).run;
-        let (body, check) = encode(&salt, id, &fold(1300), (9, 8));
-        assert_eq!(body.len() as u64, body_bytes(1300, 3));
-        let (summary, slots) = parse_body(&salt, id, &body, check).expect("an index that was just made");
+        let (body, check) = encoded(&salt, id, 1300, (9, 8));
+        assert_eq!(body.len() as u64, body_bytes(1300, 3, false));
+        let parsed = parse_body(&salt, Terms::Shown, id, &body, check);
+        let (summary, slots) = parsed.expect("an index that was just made");
         assert_eq!((slots, &summary.terms), (run.slots.clone(), &run.terms));
         assert_eq!((summary.first, summary.count, summary.next, summary.successor), (10, 1300, 1310, (9, 8)));
-        let (at, len) = page_span(Summary::bytes(3), 1300, 2);
+        let (at, len) = page_span(Summary::bytes(3, false), 1300, 2);
         let page = &body[at as usize..at as usize + len];
         let parsed = Page::parse(&salt, id, 2, page.to_vec()).expect("a page that was just made");
         assert!(parsed.slots().eq(run.slots[2 * PAGE_SLOTS..].iter().copied()));
@@ -340,11 +402,11 @@ mod tests {
     #[test]
     fn every_flipped_byte_of_an_index_is_noticed() {
         let (salt, id) = (Salted::new(3), IndexId { offset: 4096, life: 2 });
-        let (mut body, check) = encode(&salt, id, &fold(600), (0, 0));
+        let (mut body, check) = encoded(&salt, id, 600, (0, 0));
         // Miri takes a thousand times as long.
         for at in (0..body.len()).step_by(if cfg!(miri) { 701 } else { 1 }) {
             body[at] ^= 0x10;
-            assert_eq!(parse_body(&salt, id, &body, check), None, "byte {at}");
+            assert_eq!(parse_body(&salt, Terms::Shown, id, &body, check), None, "byte {at}");
             body[at] ^= 0x10;
         }
     }
@@ -352,15 +414,16 @@ mod tests {
     #[test]
     fn a_summary_that_no_segment_ends_with_is_none_in_spite_of_its_check() {
         let salt = Salted::new(3);
-        let (body, _) = encode(&salt, IndexId { offset: 4096, life: 2 }, &fold(600), (0, 0));
-        let summary = &body[..Summary::bytes(1)];
-        assert!(Summary::parse(&salt, summary).is_some());
+        let (body, _) = encoded(&salt, IndexId { offset: 4096, life: 2 }, 600, (0, 0));
+        let parse = |summary: &[u8]| Summary::parse(&salt, Terms::Shown, 4096, summary);
+        let summary = &body[..Summary::bytes(1, false)];
+        assert!(parse(summary).is_some());
         for (at, value) in [(SUMMARY_FIRST_AT, u64::MAX), (SUMMARY_NEXT_AT, 611), (SUMMARY_BASE_AT, 11)] {
             let mut forged = summary.to_vec();
             LittleEndian::write_u64(&mut forged[at..], value);
             let check = salt.of(&[&forged[SUMMARY_CHECK_AT + 4..]]);
             LittleEndian::write_u32(&mut forged[SUMMARY_CHECK_AT..], check);
-            assert_eq!(Summary::parse(&salt, &forged), None, "{value} at {at}");
+            assert_eq!(parse(&forged), None, "{value} at {at}");
         }
     }
 
@@ -372,5 +435,47 @@ mod tests {
         assert_eq!((run.end(), run.terms.len()), (610, 1));
         run.truncate(5);
         assert_eq!((run.first, run.end(), run.terms.len()), (5, 5, 0));
+    }
+    #[cfg(feature = "encryption")]
+    mod hidden {
+        use std::sync::Arc;
+
+        use super::*;
+        use crate::error::JournalId;
+        use crate::keys::{Key, KeyRing, Keys};
+
+        fn cipher(salt: u64) -> SegmentCipher {
+            let keys = Keys::new(Arc::new(KeyRing::new(1, Key::new([9; 32]))));
+            let secret = keys.secret(1, JournalId([1; 16])).expect("a key that is there");
+            SegmentCipher::new(secret, 2, salt, true)
+        }
+
+        #[test]
+        fn an_index_with_hidden_terms_is_read_with_its_key_and_in_its_place_alone() {
+            let (salt, id, cipher) = (Salted::new(3), IndexId { offset: 4096, life: 2 }, cipher(3));
+            let (mut body, fold) = (Vec::new(), fold(1300));
+            let check =
+                encode(&salt, id, &fold, (9, 8), Some(cipher.batch(id.life, 7)), &mut body).expect("a short text");
+            assert_eq!(body.len() as u64, body_bytes(1300, 3, true));
+            let read = |cipher: &SegmentCipher, id, body: &[u8]| {
+                parse_body(&salt, Terms::Hidden(Some(cipher)), id, body, check)
+            };
+            let (summary, slots) = read(&cipher, id, &body).expect("an index that was just made");
+            assert_eq!((&summary.terms, slots), (&fold.run.terms, fold.run.slots.clone()));
+            assert_eq!((summary.first, summary.next, summary.successor), (10, 1310, (9, 8)));
+            assert_eq!(parse_body(&salt, Terms::Hidden(None), id, &body, check), None, "without a key");
+            assert_eq!(parse_body(&salt, Terms::Shown, id, &body, check), None, "as if nothing were hidden");
+            assert_eq!(read(&self::cipher(4), id, &body), None, "another file's");
+            assert_eq!(read(&cipher, IndexId { offset: 4104, ..id }, &body), None, "from another place");
+            let summary_bytes = Summary::bytes(3, true);
+            for at in SUMMARY_CHECK_AT + 4..summary_bytes {
+                let mut forged = body.clone();
+                forged[at] ^= 0x10;
+                let check = summary_check(&salt, &forged[SUMMARY_CHECK_AT + 4..summary_bytes]);
+                LittleEndian::write_u32(&mut forged[SUMMARY_CHECK_AT..], check);
+                let read = Summary::parse(&salt, Terms::Hidden(Some(&cipher)), id.offset, &forged[..summary_bytes]);
+                assert_eq!(read, None, "byte {at}, under a right checksum");
+            }
+        }
     }
 }

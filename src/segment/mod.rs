@@ -20,9 +20,10 @@ use crate::io::{self, File, Fs, Mode};
 use crate::keys::{Keys, Secret};
 use cipher::SegmentCipher;
 use format::{
-    ALIGN_BYTES, ALIGN_BYTES_ALIGNED, BATCH_BYTES, EDGE_BYTES, FLAG_ALIGNED, HEADER_BYTES, Header, HeaderFault,
-    KEY_RECORD_BYTES,
+    ALIGN_BYTES, ALIGN_BYTES_ALIGNED, BATCH_BYTES, EDGE_BYTES, ENTRY_TERM_AT, FLAG_ALIGNED, FLAG_TERMS_ENCRYPTED,
+    HEADER_BYTES, Header, HeaderFault, KEY_RECORD_BYTES,
 };
+use index::Terms;
 
 const SUFFIX: &str = ".seg";
 /// What a file is called while it is being prepared: no recovery ever reads it.
@@ -75,6 +76,8 @@ pub(crate) struct Segment {
     pub(crate) align: u32,
     /// The id of the key that its entries are encrypted with; 0 for none.
     pub(crate) key_id: u32,
+    /// Whether the terms are encrypted with them: in every encrypted file but an earlier version's.
+    pub(crate) hides_terms: bool,
     /// What encrypts and decrypts them.
     pub(crate) cipher: Option<Arc<SegmentCipher>>,
     /// Why it cannot be read with the keys that were given.
@@ -100,7 +103,8 @@ pub(crate) struct Recipe {
 impl Recipe {
     fn header(&self) -> Header {
         Header {
-            flags: if self.aligned { FLAG_ALIGNED } else { 0 },
+            flags: if self.aligned { FLAG_ALIGNED } else { 0 }
+                | if self.key.is_some() { FLAG_TERMS_ENCRYPTED } else { 0 },
             key_id: self.key.as_ref().map_or(0, |&(id, _)| id),
             journal_id: self.journal_id,
             sequence: self.sequence,
@@ -131,7 +135,8 @@ impl Segment {
     fn new(header: &Header, size_bytes: u32, path: PathBuf, file: Arc<dyn File>, secret: Option<Secret>) -> Segment {
         let align = Self::align_for(header.flags & FLAG_ALIGNED != 0);
         let (sequence, salt_value, key_id) = (header.sequence, header.salt, header.key_id);
-        let cipher = secret.map(|secret| Arc::new(SegmentCipher::new(secret, sequence, salt_value)));
+        let hides_terms = header.flags & FLAG_TERMS_ENCRYPTED != 0;
+        let cipher = secret.map(|secret| Arc::new(SegmentCipher::new(secret, sequence, salt_value, hides_terms)));
         let (salt, key_fault, is_headed_by_twin) = (Salted::new(salt_value), None, false);
         Segment {
             sequence,
@@ -140,6 +145,7 @@ impl Segment {
             size_bytes,
             align,
             key_id,
+            hides_terms,
             cipher,
             key_fault,
             is_headed_by_twin,
@@ -221,12 +227,33 @@ impl Segment {
         u64::from(self.data_end())
     }
 
-    /// The size that a file must have for a batch with this body and the seal of so many slots and runs.
-    pub(crate) fn size_for(aligned: bool, body_bytes: u64, slots: usize, runs: usize) -> u64 {
+    /// The size that a new file must have for a batch with this body and the seal of so many slots and runs.
+    pub(crate) fn size_for(aligned: bool, is_encrypted: bool, body_bytes: u64, slots: usize, runs: usize) -> u64 {
         let align = u64::from(Self::align_for(aligned));
         let batch = (BATCH_BYTES as u64 + body_bytes).next_multiple_of(align);
-        let seal = (BATCH_BYTES as u64 + index::body_bytes(slots, runs)).next_multiple_of(align);
+        let seal = (BATCH_BYTES as u64 + index::body_bytes(slots, runs, is_encrypted)).next_multiple_of(align);
         3 * u64::from(Self::edge_bytes(align as u32)) + batch + seal
+    }
+
+    /// The length of a seal or index batch of so many slots and runs in this file, with its padding.
+    pub(crate) fn index_bytes(&self, slots: usize, runs: usize) -> u64 {
+        let body_bytes = index::body_bytes(slots, runs, self.hides_terms);
+        (BATCH_BYTES as u64 + body_bytes).next_multiple_of(u64::from(self.align))
+    }
+
+    /// How it has its seal's runs of terms.
+    pub(crate) fn terms(&self) -> Terms<'_> {
+        if self.hides_terms { Terms::Hidden(self.cipher.as_deref()) } else { Terms::Shown }
+    }
+
+    /// The term of an entry whose checksum is right. In an encrypted segment nothing says here that it is authentic: what
+    /// somebody put there who has no key has any term, and cannot be read.
+    pub(crate) fn term_of(&self, offset: u32, entry: &[u8]) -> u64 {
+        let term = match &self.cipher {
+            None => format::read_u64(entry, ENTRY_TERM_AT),
+            Some(cipher) => cipher.term_of(offset, entry),
+        };
+        term.unwrap_or_default()
     }
 
     /// Makes a new segment file: zero-filled (or recycled from a file of the same size that nothing needs any more),
@@ -375,7 +402,10 @@ impl Segment {
             Some(_) | None => Ok(secret),
         });
         match checked {
-            Ok(secret) => self.cipher = Some(Arc::new(SegmentCipher::new(secret, self.sequence, self.salt_value))),
+            Ok(secret) => {
+                let cipher = SegmentCipher::new(secret, self.sequence, self.salt_value, self.hides_terms);
+                self.cipher = Some(Arc::new(cipher));
+            }
             Err(fault) => self.key_fault = Some(fault),
         }
         Ok(())

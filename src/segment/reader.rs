@@ -3,7 +3,9 @@
 use bytes::{Buf, Bytes};
 
 use super::Segment;
-use super::format::{ENTRY_BYTES, ENTRY_FLAG_ENCRYPTED, ENTRY_FLAG_LZ4, EntryHeader, entry_check};
+use super::format::{
+    ENTRY_BYTES, ENTRY_FLAG_ENCRYPTED, ENTRY_FLAG_LZ4, ENTRY_TERM_AT, EntryHeader, entry_check, read_u64,
+};
 use super::index::Slot;
 use crate::codec::lz4;
 use crate::entry::Entry;
@@ -37,18 +39,18 @@ pub(crate) fn parse_entry(segment: &Segment, index: u64, slot: Slot, mut bytes: 
         return Err(DamageKind::Misplaced);
     }
     bytes.truncate(end);
-    let (stored, flags) = match &segment.cipher {
+    let (term, stored, flags) = match &segment.cipher {
         None => {
+            let term = read_u64(&bytes, ENTRY_TERM_AT).ok_or(DamageKind::Checksum)?;
             bytes.advance(ENTRY_BYTES);
-            (bytes, header.flags)
+            (term, bytes, header.flags)
         }
         // All that a segment holds is encrypted, or nothing: what is not was put there by somebody else.
         Some(_) if header.flags & ENTRY_FLAG_ENCRYPTED == 0 => return Err(DamageKind::NotAuthentic),
         Some(cipher) => {
-            let head = EntryHeader::encode(&header);
-            bytes.advance(ENTRY_BYTES);
-            let stored = cipher.decrypt(index, slot.offset, &head, bytes).map_err(|_| DamageKind::NotAuthentic)?;
-            (stored, header.flags & !ENTRY_FLAG_ENCRYPTED)
+            let decrypted = cipher.decrypt_entry(index, slot.offset, bytes);
+            let (term, stored) = decrypted.map_err(|_| DamageKind::NotAuthentic)?;
+            (term, stored, header.flags & !ENTRY_FLAG_ENCRYPTED)
         }
     };
     let data = match flags {
@@ -56,5 +58,5 @@ pub(crate) fn parse_entry(segment: &Segment, index: u64, slot: Slot, mut bytes: 
         ENTRY_FLAG_LZ4 => lz4::decompress(&stored).map(Bytes::from).ok_or(DamageKind::Compression)?,
         _ => return Err(DamageKind::UnknownFlags),
     };
-    Ok(Entry { index, term: header.term, data })
+    Ok(Entry { index, term, data })
 }

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use super::Segment;
 use super::fold::Fold;
 use super::format::{
-    BATCH_BYTES, BatchHeader, ENTRY_BYTES, EntryHeader, Kind, SLOT_BYTES, TRAILER_BYTES, Trailer, announces,
-    entry_check,
+    BATCH_BYTES, BatchHeader, ENTRY_BYTES, EntryHeader, Kind, SLOT_BYTES, SUMMARY_BYTES, TRAILER_BYTES, Trailer,
+    announces, entry_check,
 };
 use super::index::{self, IndexId, Slot, Summary};
 use super::reader;
@@ -142,10 +142,12 @@ impl<'a> Window<'a> {
             let head = self.at(at, ENTRY_BYTES)?;
             let standing = EntryHeader::parse(&head).zip(reader::announced_bytes(&head));
             let standing = match standing.filter(|&(_, bytes)| bytes as u64 <= end - at) {
-                Some((entry, bytes)) if entry_check(salt, index, &self.at(at, bytes)?) == entry.check => {
-                    Some((entry.term, entry.check, bytes))
+                Some((entry, bytes)) => {
+                    let stored = self.at(at, bytes)?;
+                    let is_right = entry_check(salt, index, &stored) == entry.check;
+                    is_right.then(|| (self.segment.term_of(at as u32, &stored), entry.check, bytes))
                 }
-                _ => None,
+                None => None,
             };
             let entry = match standing {
                 Some(entry) => Some(entry),
@@ -163,7 +165,7 @@ impl<'a> Window<'a> {
 
     /// The entries of a batch as they stand in the file.
     fn standing(&mut self, header: &BatchHeader) -> Result<Body> {
-        let salt = &self.segment.salt;
+        let (segment, salt) = (self.segment, &self.segment.salt);
         let mut at = u64::from(header.offset) + BATCH_BYTES as u64;
         let end = at + u64::from(header.body_bytes);
         let (mut found, mut whole) = (Vec::new(), true);
@@ -173,10 +175,12 @@ impl<'a> Window<'a> {
             let Some((entry, bytes)) = entry.filter(|&(_, bytes)| bytes as u64 <= end - at) else {
                 return Ok(Body::Broken(None));
             };
-            let index = header.first_index.wrapping_add(number);
-            let matches = entry_check(salt, index, &self.at(at, bytes)?) == entry.check;
+            let (index, stored) = (header.first_index.wrapping_add(number), self.at(at, bytes)?);
+            let matches = entry_check(salt, index, &stored) == entry.check;
             whole &= matches;
-            found.push((entry.term, Slot { offset: at as u32, check: entry.check }, matches));
+            // Of a damaged one, nobody knows the term.
+            let term = if matches { segment.term_of(at as u32, &stored) } else { 0 };
+            found.push((term, Slot { offset: at as u32, check: entry.check }, matches));
             at += bytes as u64;
         }
         let checks = found.iter().map(|(_, slot, _)| slot.check);
@@ -202,7 +206,8 @@ impl<'a> Window<'a> {
     fn index(&mut self, header: &BatchHeader) -> Result<Body> {
         let body = self.at(u64::from(header.offset) + BATCH_BYTES as u64, header.body_bytes as usize)?;
         let id = IndexId { offset: header.offset, life: header.life };
-        let parsed = index::parse_body(&self.segment.salt, id, &body, header.body_check);
+        let (salt, terms) = (&self.segment.salt, self.segment.terms());
+        let parsed = index::parse_body(salt, terms, id, &body, header.body_check);
         let parsed = parsed.filter(|(summary, _)| self.is_of(header, summary));
         Ok(parsed.map_or(Body::Broken(None), |(summary, slots)| Body::Index(summary, slots)))
     }
@@ -267,21 +272,23 @@ impl<'a> Window<'a> {
 
     /// The log's next index as an index says it whose batch would begin at `offset`, be its header right or not.
     pub(crate) fn index_at(&mut self, offset: u32) -> Result<Option<u64>> {
-        let at = u64::from(offset) + BATCH_BYTES as u64;
-        let announced = Summary::announced_runs(&self.at(at, Summary::bytes(0))?).map(Summary::bytes);
-        let Some(bytes) = announced.filter(|&bytes| bytes <= self.segment.size_bytes as usize) else { return Ok(None) };
-        Ok(Summary::parse(&self.segment.salt, &self.at(at, bytes)?).map(|summary| summary.next))
+        Ok(self.summary_at(offset, self.segment.size_bytes)?.map(|summary| summary.next))
+    }
+
+    /// The summary of an index whose batch would begin at `offset` and has at most so many bytes behind its header.
+    fn summary_at(&mut self, offset: u32, bytes_max: u32) -> Result<Option<Summary>> {
+        let (segment, at) = (self.segment, u64::from(offset) + BATCH_BYTES as u64);
+        let announced = Summary::announced_bytes(&self.at(at, SUMMARY_BYTES)?, segment.hides_terms);
+        let Some(bytes) = announced.filter(|&bytes| bytes <= bytes_max as usize) else { return Ok(None) };
+        Ok(Summary::parse(&segment.salt, segment.terms(), offset, &self.at(at, bytes)?))
     }
 
     /// The summary of a seal or index batch, without its pages.
     fn summary(&mut self, header: &BatchHeader) -> Result<Option<Summary>> {
-        let at = u64::from(header.offset) + BATCH_BYTES as u64;
-        let fixed = self.at(at, Summary::bytes(0))?;
-        let bytes = Summary::announced_runs(&fixed).map(Summary::bytes);
-        let Some(bytes) = bytes.filter(|&bytes| bytes <= header.body_bytes as usize) else { return Ok(None) };
-        let summary = Summary::parse(&self.segment.salt, &self.at(at, bytes)?);
+        let summary = self.summary_at(header.offset, header.body_bytes)?;
         Ok(summary.filter(|summary| {
-            let body_bytes = index::body_bytes(summary.count as usize, summary.terms.len());
+            let (slots, runs) = (summary.count as usize, summary.terms.len());
+            let body_bytes = index::body_bytes(slots, runs, self.segment.hides_terms);
             self.is_of(header, summary) && body_bytes == u64::from(header.body_bytes)
         }))
     }

@@ -91,7 +91,7 @@ impl RepairFile {
     pub(crate) fn size_for(aligned: bool, patches: &[Patch], is_encrypted: bool) -> u64 {
         let head = ENTRY_BYTES + if is_encrypted { ENCRYPTED_BYTES + STOOD_BYTES } else { 0 };
         let body_bytes = patches.iter().map(|patch| (head + patch.entry.data.len()) as u64).sum();
-        Segment::size_for(aligned, body_bytes, 0, 0).next_multiple_of(4096)
+        Segment::size_for(aligned, is_encrypted, body_bytes, 0, 0).next_multiple_of(4096)
     }
 
     /// Makes the file, durably: nothing may refer to it before. The entries are consecutive, at least one.

@@ -110,10 +110,13 @@ fn put_entry(
     let start = buffer.len();
     let (more_bytes, more_flags) = if cipher.is_some() { (ENCRYPTED_BYTES, ENTRY_FLAG_ENCRYPTED) } else { (0, 0) };
     let (stored_bytes, flags) = ((stored.len() + more_bytes) as u32, flags | more_flags);
-    buffer.put_slice(&EntryHeader { check: 0, stored_bytes, flags, term: entry.term }.encode());
+    buffer.put_slice(&EntryHeader { check: 0, stored_bytes, flags }.encode());
     match cipher {
-        None => buffer.put_slice(stored),
-        Some(cipher) => cipher.put(entry.index, offset, stored, buffer, start)?,
+        None => {
+            buffer.put_u64_le(entry.term);
+            buffer.put_slice(stored);
+        }
+        Some(cipher) => cipher.put_entry((entry.index, entry.term), offset, stored, buffer, start)?,
     }
     // Over what has just been copied: it is in the nearest cache.
     Ok(put_entry_check(salt, entry.index, &mut buffer[start..]))
@@ -136,23 +139,25 @@ pub(crate) fn stored_as(
 }
 
 /// Encodes a seal or index batch into the empty `buffer`.
+///
+/// `random` is used where the segment hides its terms.
 pub(crate) fn encode_index(
-    salt: &Salted,
+    segment: &Segment,
     mut header: BatchHeader,
     fold: &Fold,
     successor: (u64, u64),
-    align: u32,
+    random: u64,
     buffer: &mut Vec<u8>,
-) -> BatchHeader {
+) -> Result<BatchHeader, KeyFault> {
     let id = IndexId { offset: header.offset, life: header.life };
-    let (body, body_check) = index::encode(salt, id, fold, successor);
+    let hidden = segment.cipher.as_ref().filter(|_| segment.hides_terms);
     buffer.put_bytes(0, BATCH_BYTES);
-    buffer.put_slice(&body);
+    let cipher = hidden.map(|cipher| cipher.batch(header.life, random));
+    header.body_check = index::encode(&segment.salt, id, fold, successor, cipher, buffer)?;
     header.count = fold.run.slots.len() as u32;
-    header.body_bytes = body.len() as u32;
-    header.body_check = body_check;
-    finish(salt, &mut header, align, buffer);
-    header
+    header.body_bytes = (buffer.len() - BATCH_BYTES) as u32;
+    finish(&segment.salt, &mut header, segment.align, buffer);
+    Ok(header)
 }
 
 fn finish(salt: &Salted, header: &mut BatchHeader, align: u32, buffer: &mut Vec<u8>) {

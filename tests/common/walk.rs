@@ -2,15 +2,21 @@
 
 use std::ops::Range;
 
-use raft_journal::Position;
 use raft_journal::layout::segment as s;
 
 use super::salted_check;
 
 /// An entry in a file: its header and its payload, as they are stored.
 pub struct Stored {
-    pub position: Position,
+    pub index: u64,
+    /// None where it is encrypted.
+    pub term: Option<u64>,
     pub bytes: Range<usize>,
+}
+
+/// Whether the file's terms are encrypted.
+pub fn hides_terms(file: &[u8]) -> bool {
+    u32_at(file, s::HEADER_FLAGS_AT) & s::FLAG_TERMS_ENCRYPTED != 0
 }
 
 pub fn u32_at(file: &[u8], at: usize) -> u32 {
@@ -45,12 +51,12 @@ pub fn entries_of(file: &[u8], batch: usize) -> Vec<Stored> {
     }
     let first = u64_at(file, batch + s::BATCH_FIRST_INDEX_AT);
     let count = u64::from(u32_at(file, batch + s::BATCH_COUNT_AT));
-    let mut at = batch + s::BATCH_BYTES;
+    let (mut at, hides_terms) = (batch + s::BATCH_BYTES, hides_terms(file));
     let entry = |index| {
         let payload = at + s::ENTRY_BYTES;
         let end = (payload <= file.len()).then(|| payload + u32_at(file, at + s::ENTRY_LEN_AT) as usize)?;
-        let position = Position::new(index, u64_at(file, at + s::ENTRY_TERM_AT));
-        let stored = Stored { position, bytes: std::mem::replace(&mut at, end)..end };
+        let term = (!hides_terms).then(|| u64_at(file, at + s::ENTRY_TERM_AT));
+        let stored = Stored { index, term, bytes: std::mem::replace(&mut at, end)..end };
         (end <= file.len()).then_some(stored)
     };
     (first..first + count).map_while(entry).collect()

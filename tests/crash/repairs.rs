@@ -41,11 +41,14 @@ impl Run {
         self.heal(journal)
     }
 
-    /// Where an entry's payload ends, if one place only holds an entry of its index and term.
+    /// Where an entry's payload ends, if one place only holds an entry of its index and, as far as the file shows it, term.
     fn place_of(&self, entry: &Entry) -> Option<(PathBuf, u64)> {
         let stored = |path: PathBuf| {
             let bytes = self.fs.read_file(&path).expect("it was just listed");
-            let found = walk::entries(&bytes).into_iter().filter(|stored| stored.position == entry.position());
+            let is_it = |stored: &walk::Stored| {
+                stored.index == entry.index && stored.term.is_none_or(|term| term == entry.term)
+            };
+            let found = walk::entries(&bytes).into_iter().filter(is_it);
             found.map(|stored| (path.clone(), stored.bytes.end as u64 - 1)).collect::<Vec<_>>()
         };
         let mut places = self.segments().into_iter().flat_map(stored);

@@ -36,7 +36,7 @@ impl Segment<'_> {
 
     /// Index and bytes of each entry, oldest first.
     pub fn entries(&self) -> Vec<(u64, std::ops::Range<usize>)> {
-        walk::entries(&self.bytes).into_iter().map(|stored| (stored.position.index, stored.bytes)).collect()
+        walk::entries(&self.bytes).into_iter().map(|stored| (stored.index, stored.bytes)).collect()
     }
 
     /// Where the bytes of an entry stand, in its first version.
@@ -56,9 +56,9 @@ impl Segment<'_> {
     fn check_entries(&mut self, batch: usize) -> Vec<(usize, u32)> {
         let salt = self.salt();
         let entries = walk::entries_of(&self.bytes, batch).into_iter();
-        let checked = entries.map(|walk::Stored { position, bytes }| {
+        let checked = entries.map(|walk::Stored { index, bytes, .. }| {
             let rest = &self.bytes[bytes.start + s::ENTRY_LEN_AT..bytes.end];
-            let check = salted_check(&salt, &[&position.index.to_le_bytes(), rest]);
+            let check = salted_check(&salt, &[&index.to_le_bytes(), rest]);
             put(&mut self.bytes, bytes.start, check);
             (bytes.start, check)
         });
@@ -71,30 +71,57 @@ impl Segment<'_> {
         let batches = walk::batches(&self.bytes);
         let checks: Vec<_> = batches.iter().flat_map(|&batch| self.check_entries(batch)).collect();
         let seal = *batches.last().unwrap();
-        let index = seal + s::BATCH_BYTES;
-        let count = u32_at(&self.bytes, index + s::SUMMARY_COUNT_AT) as usize;
+        self.check_page(seal, &checks);
+        self.disk.put(&self.name, &self.bytes);
+    }
+
+    /// Where the summary of an index batch ends, its runs of terms included, and its one page begins.
+    pub fn page(&self, index: usize) -> usize {
+        let summary = index + s::BATCH_BYTES;
+        let runs = u32_at(&self.bytes, summary + s::SUMMARY_RUNS_AT) as usize;
+        let more = if walk::hides_terms(&self.bytes) { s::ENCRYPTED_BYTES } else { 0 };
+        summary + s::SUMMARY_BYTES + runs * s::RUN_BYTES + more
+    }
+
+    /// Makes the checksums of an index batch's one page right, given those of all entries; its own.
+    fn check_page(&mut self, index: usize, checks: &[(usize, u32)]) -> u32 {
+        let page = self.page(index);
+        let count = u32_at(&self.bytes, index + s::BATCH_BYTES + s::SUMMARY_COUNT_AT) as usize;
         assert!((1..=s::PAGE_SLOTS).contains(&count));
-        let runs = u32_at(&self.bytes, index + s::SUMMARY_RUNS_AT) as usize;
-        let page = index + s::SUMMARY_BYTES + runs * s::RUN_BYTES;
         let end = page + s::PAGE_HEAD_BYTES + count * s::SLOT_BYTES;
         for slot in (page + s::PAGE_HEAD_BYTES..end).step_by(s::SLOT_BYTES) {
             let offset = u32_at(&self.bytes, slot) as usize;
             let (_, check) = checks.iter().find(|(start, _)| *start == offset).unwrap();
             put(&mut self.bytes, slot + 4, *check);
         }
-        let life = &self.bytes[seal + s::BATCH_LIFE_AT..seal + s::BATCH_LIFE_AT + 4];
-        let check = salted_check(&self.salt(), &[&(seal as u32).to_le_bytes(), life, &self.bytes[page + 4..end]]);
+        let life = &self.bytes[index + s::BATCH_LIFE_AT..index + s::BATCH_LIFE_AT + 4];
+        let check = salted_check(&self.salt(), &[&(index as u32).to_le_bytes(), life, &self.bytes[page + 4..end]]);
         put(&mut self.bytes, page, check);
-        self.disk.put(&self.name, &self.bytes);
+        check
+    }
+
+    /// Makes the checksums of an index batch right; those that its header's is over.
+    fn check_index(&mut self, index: usize, checks: &[(usize, u32)]) -> [u32; 2] {
+        let page = self.check_page(index, checks);
+        let (summary, end) = (index + s::BATCH_BYTES, self.page(index));
+        let check = salted_check(&self.salt(), &[&self.bytes[summary + s::SUMMARY_CHECK_AT + 4..end]]);
+        put(&mut self.bytes, summary + s::SUMMARY_CHECK_AT, check);
+        [check, page]
     }
 
     /// Makes every checksum right, from the entries up, and puts the file back.
     pub fn put(mut self) {
         let salt = self.salt();
         let mut chain = u32_at(&self.bytes, 512 + s::BATCH_CHAIN_AT);
+        let mut known = Vec::new();
         for batch in walk::batches(&self.bytes) {
-            let checks: Vec<u8> =
-                self.check_entries(batch).into_iter().flat_map(|(_, check)| check.to_le_bytes()).collect();
+            let found = self.check_entries(batch);
+            let checks = match u32_at(&self.bytes, batch + s::BATCH_KIND_AT) {
+                1 => found.iter().map(|&(_, check)| check).collect(),
+                _ => self.check_index(batch, &known).to_vec(),
+            };
+            known.extend(found);
+            let checks: Vec<u8> = checks.into_iter().flat_map(u32::to_le_bytes).collect();
             put(&mut self.bytes, batch + s::BATCH_BODY_CHECK_AT, salted_check(&salt, &[&checks]));
             put(&mut self.bytes, batch + s::BATCH_CHAIN_AT, chain);
             chain = salted_check(&salt, &[&self.bytes[batch + s::BATCH_BODY_CHECK_AT..batch + s::BATCH_BYTES]]);

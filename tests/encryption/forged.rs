@@ -3,6 +3,7 @@
 use raft_journal::layout::{meta, segment as s};
 use raft_journal::{DamageKind, Entry, Error, Journal, KeyFault, LogStore, Position, StableStore};
 
+use crate::common::walk::u32_at;
 use crate::common::{Disk, append_each, entries, log, walk};
 use crate::forge::{Segment, change_header, change_meta};
 use crate::{fault, open, ring};
@@ -58,7 +59,7 @@ fn a_changed_byte_of_an_entry_is_refused_in_spite_of_right_checksums() {
         let mut segment = Segment::of(&disk);
         segment.bytes[at] ^= 0x10;
         segment.put();
-        // A term that falls, or a flag that nobody knows, is no entry of anybody's.
+        // Another term, whatever it is, or a flag that nobody knows, is no entry of anybody's.
         assert_eq!(refused(&disk), [3], "byte {at}");
     }
 }
@@ -132,6 +133,33 @@ fn a_moved_entry_of_a_sealed_file_is_known_where_it_belongs_to_the_same_file() {
     // The head that is purged is not asked any more.
     journal.truncate_head(Position::new(3, 1)).unwrap();
     assert_eq!(whys(&journal, 4..=80), [(4, DamageKind::NotAuthentic), (last, DamageKind::NotAuthentic)]);
+}
+
+#[test]
+fn terms_that_an_index_was_made_to_say_are_not_believed() {
+    let disk = Disk::simulated();
+    let journal = open(&disk, ring(1)).unwrap();
+    let all: Vec<Entry> = (1..=6).map(|index| Entry::new(index, index, "one length")).collect();
+    append_each(&journal, &all);
+    journal.close().unwrap();
+    let rest = disk.killed();
+    let segment = Segment::of(&rest);
+    let index = *walk::batches(&segment.bytes).last().unwrap();
+    assert_eq!(u32_at(&segment.bytes, index + s::BATCH_KIND_AT), 3, "what a close writes");
+    let (runs, end) = (index + s::BATCH_BYTES + s::SUMMARY_BYTES, segment.page(index));
+    for at in (runs..end).chain([index + s::BATCH_BYTES + s::SUMMARY_BASE_AT]) {
+        let disk = rest.killed();
+        let mut segment = Segment::of(&disk);
+        segment.bytes[at] ^= 0x10;
+        segment.put();
+        // Found out when it is opened, or read from the batches instead; never another term.
+        match open(&disk, ring(1)) {
+            Err(error) => assert!(matches!(error, Error::Damaged(_)), "byte {at}: {error:?}"),
+            Ok(journal) => assert!(all.iter().all(|it| journal.term(it.index).unwrap() == it.term), "byte {at}"),
+        }
+    }
+    Segment::of(&rest).put();
+    assert_eq!(log(&open(&rest, ring(1)).unwrap()), all, "as it was");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use raft_journal::{Changes, Compression, Entry, LogStore, StableStore};
+use raft_journal::{Changes, Compression, Entry, Error, LogStore, OpenOptions, StableStore};
 
 use crate::common::{Disk, append_each, entries, log, on_both};
 use crate::forge::Segment;
@@ -37,6 +37,57 @@ fn what_was_written_is_read_again_and_shown_by_no_file() {
         let looker = options(disk, ring(1)).read_only(true).open(&disk.dir).unwrap();
         assert_eq!(log(&looker), all);
     });
+}
+
+/// Terms that no number of another kind happens to be.
+const TERMS: [u64; 4] = [0x1f2e_3d4c_5b6a_7988, 0x2f2e_3d4c_5b6a_7988, 0x3f2e_3d4c_5b6a_7988, 0x4f2e_3d4c_5b6a_7988];
+
+fn entry_of(index: u64) -> Entry {
+    Entry::new(index, TERMS[(index / 21) as usize % 4], format!("entry {index} {}", "-".repeat(200)))
+}
+
+/// Makes a journal write every kind of file and record that knows a term: entries, seals, an index, `meta`'s mark and its purged
+/// position, a repair file, a checkpoint. Says what of the terms any file shows.
+fn terms_shown(disk: &Disk, options: impl Fn() -> OpenOptions) -> Vec<u64> {
+    let copy = disk.beside("copy");
+    let shown = || -> Vec<u64> {
+        let is_there = |term: &u64| [disk, &copy].iter().any(|disk| is_shown(disk, &term.to_le_bytes()));
+        TERMS.into_iter().filter(is_there).collect()
+    };
+    let journal = options().open(&disk.dir).unwrap();
+    (1..=80).try_for_each(|index| journal.append(&[entry_of(index)]).map(drop)).unwrap();
+    journal.truncate_head(entry_of(5).position()).unwrap();
+    journal.commit(&Changes::new().set("voted-for", "nobody")).unwrap();
+    journal.close().unwrap();
+    assert!(disk.chain().len() > 2);
+    let at = crate::common::walk::entries(&disk.bytes(&disk.chain()[0])).into_iter().find(|it| it.index == 9).unwrap();
+    disk.flip(&disk.chain()[0], at.bytes.end - 1);
+    let journal = options().open(&disk.dir).unwrap();
+    assert!(matches!(journal.entry(9), Err(Error::Damaged(_))));
+    journal.repair(&[entry_of(9)]).unwrap();
+    journal.checkpoint(&copy.dir).unwrap();
+    let before = shown();
+    journal.rewrite().unwrap();
+    let all: Vec<Entry> = (6..=80).map(entry_of).collect();
+    assert_eq!(log(&journal), all);
+    journal.close().unwrap();
+    assert_eq!(shown(), before);
+    for dir in [&disk.dir, &copy.dir] {
+        let journal = options().open(dir).unwrap();
+        assert_eq!((log(&journal), journal.state().purged), (all.clone(), Some(entry_of(5).position())));
+        assert!(all.iter().all(|entry| journal.term(entry.index).unwrap() == entry.term));
+    }
+    before
+}
+
+#[test]
+fn no_file_shows_a_term() {
+    on_both(|disk| {
+        assert_eq!(terms_shown(disk, || options(disk, ring(1))), [0; 0]);
+    });
+    let plain = Disk::simulated();
+    let shown = terms_shown(&plain, || plain.options().tail_cache_bytes(0));
+    assert_eq!(shown, TERMS, "without keys: what this test would see");
 }
 
 #[test]

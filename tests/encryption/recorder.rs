@@ -2,9 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::Result;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use crate::common::walk::hides_terms;
 use crate::pass_on::pass_on;
 use raft_journal::io::sim::SimFs;
 use raft_journal::io::{File, Fs, Mode};
@@ -17,7 +19,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 /// What was encrypted.
 #[derive(Default)]
 pub struct Seen {
-    /// The ciphertext for each key and nonce: of an entry, all that its key is derived from (key id, journal id,
+    /// The ciphertext for each key and nonce: of an entry, or a seal's terms, all that its key is derived from (key id, journal id,
     /// sequence, salt, life), the offset and the random bits; of `meta`, the same of its own.
     texts: HashMap<Vec<u8>, Vec<u8>>,
     /// The first text at each place of a life, without the random bits: where there is another one, they alone keep the
@@ -45,26 +47,37 @@ impl Seen {
     }
 
     fn note_batch(&mut self, header: &[u8], bytes: &[u8], offset: u64) {
-        let batch = bytes.len() >= s::BATCH_BYTES && u64::from(u32_at(bytes, s::BATCH_OFFSET_AT)) == offset;
-        if !batch || u32_at(bytes, s::BATCH_KIND_AT) != 1 {
+        if bytes.len() < s::BATCH_BYTES || u64::from(u32_at(bytes, s::BATCH_OFFSET_AT)) != offset {
             return;
         }
+        assert!(hides_terms(header), "a new file");
         // The key id and the journal's id, sequence and salt.
         let file =
             [&header[s::HEADER_KEY_ID_AT..s::HEADER_SIZE_AT], &header[s::HEADER_SALT_AT..s::HEADER_BYTES]].concat();
         let mut at = s::BATCH_BYTES;
+        if u32_at(bytes, s::BATCH_KIND_AT) != 1 {
+            // The runs of terms, of which the batch's own offset makes the nonce.
+            let runs = u32_at(bytes, at + s::SUMMARY_RUNS_AT) as usize * s::RUN_BYTES + s::ENCRYPTED_BYTES;
+            let stored = at + s::SUMMARY_BYTES;
+            return self.note_stored(&file, offset, bytes, at + s::SUMMARY_CHECK_AT + 4..stored, stored + runs);
+        }
         for _ in 0..u32_at(bytes, s::BATCH_COUNT_AT) {
-            let stored = at + s::ENTRY_BYTES;
-            let end = stored + u32_at(bytes, at + s::ENTRY_LEN_AT) as usize;
-            let life = &bytes[stored + s::ENCRYPTED_LIFE_AT..stored + s::ENCRYPTED_RANDOM_AT];
-            let random = &bytes[stored + s::ENCRYPTED_RANDOM_AT..stored + s::ENCRYPTED_TEXT_AT];
-            assert_eq!(life, &bytes[s::BATCH_LIFE_AT..s::BATCH_LIFE_AT + 4]);
-            let place = (offset + at as u64).to_le_bytes();
-            // The header is authenticated with the text: another one under the same nonce would be as bad.
-            let text = [&bytes[at + 4..stored], &bytes[stored + s::ENCRYPTED_TEXT_AT..end]].concat();
-            self.note(&[b"entry", &file, life, &place], random, &text);
+            let end = at + s::ENTRY_BYTES + u32_at(bytes, at + s::ENTRY_LEN_AT) as usize;
+            let known = at + s::ENTRY_LEN_AT..at + s::ENTRY_TERM_AT;
+            self.note_stored(&file, offset + at as u64, bytes, known, end);
             at = end;
         }
+    }
+
+    /// What is authenticated, and behind it what is encrypted, up to `end`.
+    fn note_stored(&mut self, file: &[u8], place: u64, bytes: &[u8], known: Range<usize>, end: usize) {
+        let stored = known.end;
+        let life = &bytes[stored + s::ENCRYPTED_LIFE_AT..stored + s::ENCRYPTED_RANDOM_AT];
+        let random = &bytes[stored + s::ENCRYPTED_RANDOM_AT..stored + s::ENCRYPTED_TEXT_AT];
+        assert_eq!(life, &bytes[s::BATCH_LIFE_AT..s::BATCH_LIFE_AT + 4]);
+        // What is authenticated with the text: another one under the same nonce would be as bad.
+        let text = [&bytes[known], &bytes[stored + s::ENCRYPTED_TEXT_AT..end]].concat();
+        self.note(&[b"segment", file, life, &place.to_le_bytes()], random, &text);
     }
 
     fn note_meta(&mut self, bytes: &[u8]) {
