@@ -13,8 +13,9 @@ use crate::segment::fold::Fold;
 use crate::segment::format::{PAGE_SLOTS, Trailer};
 use crate::segment::index::{self, IndexId, Page, Summary, Terms};
 use crate::segment::reader;
-use crate::segment::recover::{self, AtEnd, Lives, Seen, Stop, Window};
+use crate::segment::recover::{self, AtEnd, Lives, Seen, Stop};
 use crate::segment::rewind::Unproven;
+use crate::segment::window::Window;
 use crate::segment::{Opened, Segment};
 
 /// How a segment is scanned.

@@ -295,8 +295,9 @@ fn a_kept_journal_that_shows_its_terms_goes_on_and_hides_them_in_new_files() {
 fn spoil_shown(dir: &Path, entry: &Entry) {
     let is_it = |stored: &walk::Stored| (stored.index, stored.term) == (entry.index, Some(entry.term));
     let segments = files(dir).into_iter().filter(|(name, _)| name.ends_with(".seg"));
-    let found = segments.filter_map(|(name, file)| Some((name, walk::entries(&file).into_iter().find(is_it)?, file)));
-    let (name, stored, mut bytes) = found.last().unwrap();
+    let mut found =
+        segments.filter_map(|(name, file)| Some((name, walk::entries(&file).into_iter().find(is_it)?, file)));
+    let (name, stored, mut bytes) = found.next_back().unwrap();
     bytes[stored.bytes.end - 17] ^= 1;
     fs::write(dir.join(name), bytes).unwrap();
 }

@@ -454,11 +454,10 @@ impl Core {
         self.write_or_undo(&segment, bytes, header.offset, |written| self.supersede(&segment, bytes, written))?;
         let (sealed, fold, settled) = {
             let view = self.view.read();
-            let mut fold = view.fold.clone();
-            fold.apply(&header, header.end(segment.align).unwrap_or(u32::MAX), &[]);
-            let sealed = Sealed::written(&view, &header);
-            let fold = fold.successor(next.data_start());
-            (sealed, fold.clone(), view.written_in(next, &fold))
+            let end = header.end(segment.align).unwrap_or(u32::MAX);
+            let fold = view.fold.sealed_by(&header, end, next.data_start());
+            let settled = view.written_in(next, &fold);
+            (Sealed::written(&view, &header), fold, settled)
         };
         // The successor is written to only once the seal that names it is durable: a chain without holes.
         self.group.sync_and_settle(&segment, settled)?;
@@ -473,8 +472,11 @@ impl Core {
         };
         view.rotations += 1;
         view.active = Arc::clone(next);
-        view.fold = fold;
+        let before = std::mem::replace(&mut view.fold, fold);
         view.index_batch = (0, 0);
+        drop(view);
+        // What is freed is large: readers need not wait for that.
+        drop(before);
         Ok(())
     }
 

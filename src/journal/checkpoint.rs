@@ -14,8 +14,8 @@ use crate::keys::Keys;
 use crate::meta::format::pairs_bytes;
 use crate::meta::{self, MetaStore, State};
 use crate::segment::format::{BatchHeader, HEADER_BYTES, Header, Kind};
-use crate::segment::recover::Window;
 use crate::segment::repair::{self, RepairFile};
+use crate::segment::window::Window;
 use crate::segment::{self, Opened, Segment};
 
 /// A file in each checkpoint, until it is opened for writing: without `meta` beside it, the checkpoint is not finished.

@@ -8,7 +8,8 @@ use crate::meta::{Accepted, Mark};
 use crate::segment::fold::Fold;
 use crate::segment::format::{BatchHeader, ENTRY_BYTES, Kind};
 use crate::segment::index::{Run, Slot};
-use crate::segment::recover::{AtEnd, Contradiction};
+use crate::segment::recover::AtEnd;
+use crate::segment::window::Contradiction;
 use crate::segment::{self, Segment};
 
 /// Where a chain goes on.

@@ -13,7 +13,8 @@ use crate::meta::{Accepted, MetaStore};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 use crate::segment::format::BatchHeader;
-use crate::segment::recover::{self, AtEnd, Contradiction, Evidence, FileState, Lives, Verdict, Window};
+use crate::segment::recover::{self, AtEnd, Evidence, FileState, Lives, Verdict};
+use crate::segment::window::{Contradiction, Window};
 use crate::segment::{self, Opened, Segment};
 
 /// What lies behind the place where a segment's batches end.

@@ -1,6 +1,7 @@
 //! Files off the append path: the next segment is prepared before it is needed, removed ones are recycled or unlinked.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ struct State {
     spare: Option<Arc<Segment>>,
     /// Nothing refers to these any more, except readers that are still at work.
     retired: Vec<Arc<Segment>>,
+    /// What the open found that nobody needs. No file that is made has such a name.
+    leftover: Vec<PathBuf>,
     /// The sequence of the next file. Only ever grows.
     next_sequence: u64,
     /// How many rotations found no spare that was ready and large enough.
@@ -54,10 +57,16 @@ enum Stage {
 }
 
 impl Files {
-    pub(crate) fn new(tasks: Arc<dyn Tasks>, spare: Option<Arc<Segment>>, next_sequence: u64) -> Files {
+    pub(crate) fn new(
+        tasks: Arc<dyn Tasks>,
+        spare: Option<Arc<Segment>>,
+        leftover: Vec<PathBuf>,
+        next_sequence: u64,
+    ) -> Files {
         let state = State {
             spare,
             retired: Vec::new(),
+            leftover,
             next_sequence,
             not_ready: 0,
             preparing: false,
@@ -145,7 +154,7 @@ impl Core {
                 if unused.is_empty() {
                     return Err(error);
                 }
-                self.remove(unused);
+                self.remove(&unused);
                 self.prepare(size, false)
             }
             result => result,
@@ -280,14 +289,14 @@ impl Core {
                 return self.files.state.notify_all();
             }
             self.tasks.sleep(RETURN_FIRST);
-            self.remove(unused);
+            self.remove(&unused);
         }
     }
 
-    fn remove(&self, unused: Vec<Arc<Segment>>) {
-        for segment in unused {
+    fn remove(&self, unused: &Unused) {
+        for path in unused.paths() {
             // A file that stays is removed by the next open: its sequence is below the chain's start, or unreached.
-            let _ = self.fs.remove(&segment.path);
+            let _ = self.fs.remove(path);
         }
     }
 
@@ -362,6 +371,23 @@ impl Drop for Pin<'_> {
     }
 }
 
+/// Files to remove.
+struct Unused {
+    leftover: Vec<PathBuf>,
+    retired: Vec<Arc<Segment>>,
+}
+
+impl Unused {
+    fn is_empty(&self) -> bool {
+        self.leftover.is_empty() && self.retired.is_empty()
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let leftover = self.leftover.iter().map(PathBuf::as_path);
+        leftover.chain(self.retired.iter().map(|segment| segment.path.as_path()))
+    }
+}
+
 impl State {
     fn is_at_work(&self) -> bool {
         self.job != Stage::None || self.pins > 0
@@ -386,13 +412,14 @@ impl State {
         taken
     }
 
-    /// Whether some retired file has no reader left.
+    /// Whether some file that nobody needs has no reader left.
     fn has_unused(&self) -> bool {
-        self.retired.iter().any(|segment| Arc::strong_count(segment) == 1)
+        !self.leftover.is_empty() || self.retired.iter().any(|segment| Arc::strong_count(segment) == 1)
     }
 
-    fn take_all_unused(&mut self) -> Vec<Arc<Segment>> {
-        std::iter::from_fn(|| self.take_unused(|_| true)).collect()
+    fn take_all_unused(&mut self) -> Unused {
+        let leftover = std::mem::take(&mut self.leftover);
+        Unused { leftover, retired: std::iter::from_fn(|| self.take_unused(|_| true)).collect() }
     }
 
     fn take_unused(&mut self, accept: impl Fn(&Segment) -> bool) -> Option<Arc<Segment>> {

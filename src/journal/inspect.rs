@@ -11,7 +11,7 @@ use super::{Core, Journal};
 use crate::error::{Error, Result};
 use crate::io::Mode;
 use crate::segment::format::{BATCH_BYTES, VERSION};
-use crate::segment::recover::Window;
+use crate::segment::window::Window;
 use crate::segment::{self, Opened, Segment};
 
 /// One segment file, as [`Journal::segments`] found it.

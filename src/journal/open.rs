@@ -23,8 +23,7 @@ use crate::io::{Fs, Mode, PathKind};
 use crate::keys::Keys;
 use crate::meta::{self, Accepted, ChainStart, Health, Loaded, MetaStore, State};
 use crate::segment::fold::Fold;
-use crate::segment::recover::Window;
-use crate::segment::repair;
+use crate::segment::window::Window;
 use crate::segment::{self, Opened, Recipe, Segment};
 use crate::stable_store::Changes;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
@@ -171,7 +170,8 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     }
     let (chain, accepted, next_sequence) = begin_chain(options, dir, &state, recovered, next_sequence)?;
     let Outside { spare, remove } = outside;
-    let files = Files::new(fs.tasks(), spare, next_sequence);
+    // Only once this life has begun: until then, an open that fails leaves everything as it was.
+    let files = Files::new(fs.tasks(), spare, remove, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
     repairs.accept(accepted);
     let core = assemble(options, dir, Some(store), state, chain, files, (report, repairs))?;
@@ -180,11 +180,6 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     if health != Health::Sound {
         // A commit writes one slot, both copies: another one, and no bad copy is left in either.
         core.begin_life(chain_start)?;
-    }
-    // Only now: until this life has begun, an open that fails leaves everything as it was.
-    for path in &remove {
-        // A file that stays is removed by the next open.
-        let _ = fs.remove(path);
     }
     Ok(core)
 }
@@ -198,7 +193,7 @@ fn doubt(state: &mut State, health: Health) {
 
 /// The sequence of the next file: behind every one that is there, and every one that anything names.
 fn next_sequence(dir: &Path, state: &State, names: &[String], recovered: Option<&Recovered>) -> Result<u64> {
-    let there = names.iter().filter_map(|name| segment::sequence_of(name).or_else(|| repair::sequence_of(name)));
+    let there = names.iter().filter_map(|name| segment::any_sequence_of(name));
     let mending = state.repaired.iter().map(|repaired| repaired.file.max(repaired.sequence));
     let lost = state.accepted.iter().map(|accepted| accepted.sequence);
     let highest =
@@ -559,7 +554,8 @@ fn look(options: &OpenOptions, dir: &Path) -> Result<Arc<Core>> {
     report.damaged.extend(unmended.into_iter().map(Arc::new));
     report.life = state.life;
     let chain = Chain { sealed, active, active_start, fold, index_batch };
-    let core = assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, 0), (report, repairs))?;
+    let core =
+        assemble(options, dir, None, state, chain, Files::new(fs.tasks(), None, Vec::new(), 0), (report, repairs))?;
     core.settle_end()?;
     Ok(core)
 }

@@ -18,8 +18,9 @@ use crate::segment::fold::Fold;
 use crate::segment::format::{BATCH_BYTES, PAGE_SLOTS};
 use crate::segment::index::{self, IndexId, Page, Slot};
 use crate::segment::reader;
-use crate::segment::recover::{self, Lives, Seen, Stop, Window};
+use crate::segment::recover::{self, Lives, Seen, Stop};
 use crate::segment::rewind::Unproven;
+use crate::segment::window::Window;
 
 /// How many entries are placed under the lock at a time.
 const PLACED_MAX: usize = PAGE_SLOTS;

@@ -12,8 +12,8 @@ use crate::segment::cipher::Prefix;
 use crate::segment::format::{BATCH_BYTES, ENCRYPTED_TEXT_AT, ENTRY_BYTES};
 use crate::segment::index::Slot;
 use crate::segment::reader::announced_bytes;
-use crate::segment::recover::Window;
 use crate::segment::repair::Stood;
+use crate::segment::window::Window;
 use crate::segment::writer::{self, Compression};
 
 /// How an entry was stored where it was lost.

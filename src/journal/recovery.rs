@@ -19,8 +19,9 @@ use crate::mutate::{self, Mutation};
 use crate::segment::fold::Fold;
 use crate::segment::format::{BatchHeader, VERSION};
 use crate::segment::index::Summary;
-use crate::segment::recover::{self, FileState, Lives, Seen, Stop, Window};
+use crate::segment::recover::{self, FileState, Lives, Seen, Stop};
 use crate::segment::rewind::Unproven;
+use crate::segment::window::Window;
 use crate::segment::{self, Opened, Segment};
 
 /// What recovery works on.

@@ -13,8 +13,8 @@ use crate::io::Mode;
 use crate::meta::{Accepted, Repaired, State};
 use crate::segment::format::{BatchHeader, Kind, PAGE_SLOTS};
 use crate::segment::index::Slot;
-use crate::segment::recover::{Body, Window};
 use crate::segment::repair::{self, Patch, RepairFile, Stood};
+use crate::segment::window::{Body, Window};
 use crate::segment::{self, Opened, Segment};
 
 /// Where a damaged entry stands.

@@ -38,7 +38,7 @@ pub struct RecoveryReport {
     /// Files with a segment's name that are not this journal's, or of which nothing can be read; or that are, hold batches,
     /// and nothing leads to them. Left alone.
     pub foreign: Vec<PathBuf>,
-    /// Files that a finished head truncation, or an interrupted preparation, had left; they were removed.
+    /// Files that a finished head truncation, or an interrupted preparation, had left; they are removed in the background.
     pub leftover: Vec<PathBuf>,
 }
 

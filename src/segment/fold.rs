@@ -57,6 +57,15 @@ impl Fold {
         }
     }
 
+    /// The same once a batch with this header, which ends at `end`, seals this one.
+    pub(crate) fn sealed_by(&self, seal: &BatchHeader, end: u32, data_start: u32) -> Fold {
+        // Of the entries, only where they end matters from here on.
+        let mut sealed = self.without_run();
+        sealed.run.first = self.run.end();
+        sealed.apply(seal, end, &[]);
+        sealed.successor(data_start)
+    }
+
     /// All but the run.
     pub(crate) fn without_run(&self) -> Fold {
         let &Fold { base, replacing, carried, chain, end, last, life, log_first, purged, .. } = self;

@@ -8,6 +8,7 @@ pub(crate) mod reader;
 pub(crate) mod recover;
 pub(crate) mod repair;
 pub(crate) mod rewind;
+pub(crate) mod window;
 pub(crate) mod writer;
 
 use std::ops::Range;
@@ -51,8 +52,13 @@ fn sequence_in(digits: &str) -> Option<u64> {
 
 /// Whether a name is of a segment, or a repair file, that was being prepared.
 pub(crate) fn is_unfinished(name: &str) -> bool {
-    let named = name.strip_suffix(UNFINISHED_SUFFIX);
-    named.is_some_and(|name| sequence_of(name).is_some() || repair::sequence_of(name).is_some())
+    name.ends_with(UNFINISHED_SUFFIX) && any_sequence_of(name).is_some()
+}
+
+/// The sequence in the name of a segment or a repair file, finished or not.
+pub(crate) fn any_sequence_of(name: &str) -> Option<u64> {
+    let name = name.strip_suffix(UNFINISHED_SUFFIX).unwrap_or(name);
+    sequence_of(name).or_else(|| repair::sequence_of(name))
 }
 
 /// Writes zeros over a part of a file. Written, not only reserved: a sync over unwritten extents has to write metadata too.

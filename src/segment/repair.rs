@@ -10,7 +10,7 @@ use super::format::{
     STOOD_LEN_AT, VERSION, entry_check, read_u32,
 };
 use super::index::Slot;
-use super::recover::{Body, Window};
+use super::window::{Body, Window};
 use super::writer::{self, Compression};
 use super::{Opened, Recipe, Segment, reader, sequence_in};
 use crate::codec::crc::Salted;

@@ -131,7 +131,7 @@ fn a_newer_format_of_meta_is_not_damage() {
             }
             disk.put("meta", &bytes);
             let error = open_refused(disk);
-            let Error::UnsupportedVersion { path, found: 9, supported: 3 } = &error else { panic!("{error:?}") };
+            let Error::UnsupportedVersion { path, found: 9, supported: 4 } = &error else { panic!("{error:?}") };
             assert_eq!(*path, disk.path("meta"));
         }
         disk.put("meta", &whole);

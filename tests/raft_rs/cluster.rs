@@ -270,6 +270,12 @@ impl Cluster {
             if self.luck.once_in(2) {
                 host.disk.run_tasks();
             }
+            if host.disk.is_power_off() {
+                // In the middle of background work: raft-rs would panic over the next read.
+                self.counts.cuts_inside += 1;
+                host.cut_power(&mut self.luck);
+                continue;
+            }
             let ran = node.run(&host.snapshots, &mut self.wires, &mut self.all);
             let ran = match ran {
                 Ok(()) if node.applied % 40 > 30 && node.store.metadata(node.applied - 30).is_ok() => {

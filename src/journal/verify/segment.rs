@@ -13,7 +13,7 @@ use crate::segment::format::{
     parse_key_record,
 };
 use crate::segment::index::Slot;
-use crate::segment::recover::{Body, Window};
+use crate::segment::window::{Body, Window};
 
 /// A walk along a segment's batches.
 pub(crate) struct Walk {
