@@ -119,6 +119,72 @@ fn files_that_are_given_up_while_others_are_removed_go_too() {
     assert!(first.indexes.contains(&71) || first.indexes.start > 71, "{first:?}");
 }
 
+/// A journal that was closed, with what a crash may leave beside it: a file in preparation, under the number that the next
+/// one would have, and the first file, which its head truncation had removed.
+fn with_leftovers() -> (Disk, [String; 2]) {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=80, 1));
+    let gone = disk.segments()[0].clone();
+    let bytes = disk.bytes(&gone);
+    journal.truncate_head(Position::new(70, 1)).unwrap();
+    journal.close().unwrap();
+    assert!(!disk.segments().contains(&gone));
+    let newest: u64 = disk.segments().last().unwrap()[..20].parse().unwrap();
+    let unfinished = format!("{:020}.seg.tmp", newest + 1);
+    disk.put(&gone, &bytes);
+    disk.put(&unfinished, &bytes);
+    (disk, [gone, unfinished])
+}
+
+#[test]
+fn what_an_open_finds_unneeded_is_removed_once_it_has_returned() {
+    let (disk, leftover) = with_leftovers();
+    disk.sim().queue_tasks(true);
+    let journal = disk.open();
+    let there = |name: &String| disk.names().contains(name);
+    assert!(leftover.iter().all(there), "{:?}", disk.names());
+    assert_eq!(journal.recovery_report().leftover, leftover.each_ref().map(|name| disk.path(name)));
+    // New files are made meanwhile, and have other names.
+    let rotations = journal.stats().rotations;
+    let mut next = journal.state().last.unwrap().index + 1;
+    while journal.stats().rotations < rotations + 3 {
+        journal.append(&[entry(next, 2, 500)]).unwrap();
+        next += 1;
+    }
+    let held = log(&journal);
+    disk.sim().run_tasks();
+    assert!(!leftover.iter().any(there), "{:?}", disk.names());
+    assert_eq!(log(&journal), held);
+    journal.close().unwrap();
+    let journal = disk.open();
+    assert_eq!((log(&journal), journal.recovery_report().leftover.len()), (held, 0));
+}
+
+#[test]
+fn a_close_right_behind_an_open_leaves_nothing_to_remove() {
+    let (disk, leftover) = with_leftovers();
+    disk.sim().queue_tasks(true);
+    disk.open().close().unwrap();
+    assert!(!leftover.iter().any(|name| disk.names().contains(name)), "{:?}", disk.names());
+}
+
+#[test]
+fn an_append_that_finds_no_room_takes_that_of_what_an_open_found_unneeded() {
+    let (disk, leftover) = with_leftovers();
+    disk.sim().queue_tasks(true);
+    let journal = disk.open();
+    disk.sim().set_capacity(Some(disk.contents().values().map(|file| file.len() as u64).sum()));
+    let rotations = journal.stats().rotations;
+    let mut next = journal.state().last.unwrap().index + 1;
+    // The first time there is a spare.
+    while journal.stats().rotations < rotations + 2 {
+        journal.append(&[entry(next, 2, 500)]).unwrap();
+        next += 1;
+    }
+    assert!(!leftover.iter().any(|name| disk.names().contains(name)), "{:?}", disk.names());
+}
+
 // Guards: a full disk on which a file waits to be removed, which a reader held when the head was truncated.
 #[test]
 fn what_a_reader_held_makes_room_for_the_append_that_finds_none() {
