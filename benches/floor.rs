@@ -127,7 +127,7 @@ impl Floor {
     fn new(path: &Path) -> Floor {
         let mut file = File::create(path).expect("a file");
         // In pieces, as the journal's files are filled: how a file was filled shows in the cache's folios.
-        let zeros = vec![0; 1 << 20];
+        let zeros = vec![0; 256 << 10];
         (0..FILE_BYTES / zeros.len()).for_each(|_| file.write_all(&zeros).expect("zeros"));
         file.sync_all().expect("a sync");
         Floor { file, at: 0 }

@@ -29,7 +29,9 @@ use index::Terms;
 const SUFFIX: &str = ".seg";
 /// What a file is called while it is being prepared: no recovery ever reads it.
 const UNFINISHED_SUFFIX: &str = ".tmp";
-static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
+/// What is written at a time where a file is filled. The page cache keeps a file in pieces like these, and a write looks at every
+/// block of the piece that it falls into: smaller ones make short writes cheaper, larger ones reads and long writes.
+static ZEROES: [u8; 256 << 10] = [0; 256 << 10];
 
 /// The name of the segment file with this sequence.
 pub(crate) fn file_name(sequence: u64) -> String {

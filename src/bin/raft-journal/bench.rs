@@ -165,7 +165,7 @@ impl Floor {
     fn new(path: &Path) -> Result<Floor, Error> {
         let error = |error| Error::io("make", path, None, error);
         let file = OsFs.open(path, Mode::Create).map_err(error)?;
-        let zeros = vec![0; 1 << 20];
+        let zeros = vec![0; 256 << 10];
         for offset in (0..FLOOR_BYTES).step_by(zeros.len()) {
             io::write_all_at(&*file, &zeros, offset).map_err(|(_, source)| error(source))?;
         }

@@ -54,10 +54,10 @@ impl Contestant for Floor {
     }
 }
 
-/// A file of zeros, synced. In pieces of 1 MiB: how a file was filled shows in the page cache's folios.
+/// A file of zeros, synced. In pieces as the journal fills its own: how a file was filled shows in the page cache's folios.
 fn zeros(path: &Path, bytes: u64) -> Result<File> {
     let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-    let zeros = vec![0; 1 << 20];
+    let zeros = vec![0; 256 << 10];
     for _ in 0..bytes.div_ceil(zeros.len() as u64) {
         file.write_all(&zeros)?;
     }
