@@ -4,7 +4,7 @@ mod common;
 #[path = "common/everything.rs"]
 mod everything;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -114,6 +114,22 @@ fn what_stats_and_health_say_is_exported_while_the_journal_is_used_and_when_it_i
     append_each(&journal, &entries(61..=61, 1));
     journal.close().unwrap();
     assert_eq!(exported.number("raft_journal_appends_total"), 61);
+}
+
+/// The page for operators names each metric, by the end of its name, and no other one.
+#[test]
+fn the_metrics_of_the_page_are_those_that_are_exported() {
+    let page = include_str!("../src/docs/operations.md");
+    let heading = "| number | unit | alarm on | metric, `raft_journal_…` |\n|---|---|---|---|\n";
+    let rows = page.split_once(heading).unwrap().1.lines().map_while(|line| line.strip_suffix(" |"));
+    let last = rows.map(|row| row.rsplit_once(" | ").unwrap().1.split(", "));
+    let named: BTreeSet<String> =
+        last.flatten().map(|name| format!("raft_journal_{}", name.trim_matches('`'))).collect();
+    let (journal, exported) = open(&Disk::simulated());
+    journal.export_metrics();
+    let names = exported.0.lock().unwrap();
+    let told: BTreeSet<String> = names.keys().map(|name| name.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(named, told);
 }
 
 #[test]
