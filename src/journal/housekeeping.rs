@@ -1,7 +1,7 @@
 //! Files off the append path: the next segment is prepared before it is needed, removed ones are recycled or unlinked.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,18 +147,31 @@ impl Core {
         state.preparing = true;
         drop(state);
         let _preparing = Preparing(&self.files);
-        match self.prepare(size, false) {
-            Err(error @ Error::NoSpace { .. }) => {
-                // Perhaps there is room once that is gone which no reader holds any more.
-                let unused = self.files.state.lock().take_all_unused();
-                if unused.is_empty() {
-                    return Err(error);
-                }
-                self.remove(&unused);
-                self.prepare(size, false)
-            }
+        self.with_room(|| self.prepare(size, false))
+    }
+
+    /// Makes a file; where there is no room for it, once more when that is gone which nobody needs any more.
+    pub(super) fn with_room<T>(&self, make: impl Fn() -> Result<T>) -> Result<T> {
+        match make() {
+            Err(Error::NoSpace { .. }) if self.gives_back_room() => make(),
             result => result,
         }
+    }
+
+    /// Removes what nobody needs and no reader holds, or waits for the job that does. `false` if there was nothing.
+    fn gives_back_room(&self) -> bool {
+        let mut state = self.files.state.lock();
+        let unused = state.take_all_unused();
+        if !unused.is_empty() {
+            drop(state);
+            self.remove(unused);
+            return true;
+        }
+        let is_under_way = state.job == Stage::Running;
+        while state.job == Stage::Running {
+            self.files.state.wait(&mut state, "files that are being removed", |state| state.job != Stage::Running);
+        }
+        is_under_way
     }
 
     /// Takes back a successor that could not be used.
@@ -272,7 +285,15 @@ impl Core {
 
     fn housekeep(&self) {
         let mut stranded = Stranded(Some(&self.files));
-        let is_closed = self.files.state.lock().closed;
+        let (is_closed, leftover) = {
+            let mut state = self.files.state.lock();
+            (state.closed, std::mem::take(&mut state.leftover))
+        };
+        if !leftover.is_empty() {
+            // Before a spare is made: it may need the room.
+            self.tasks.sleep(RETURN_FIRST);
+            self.remove(Unused { leftover, retired: Vec::new() });
+        }
         if !is_closed && self.wants_spare() && self.group.check().is_ok() {
             self.prepare_spare();
         }
@@ -289,14 +310,18 @@ impl Core {
                 return self.files.state.notify_all();
             }
             self.tasks.sleep(RETURN_FIRST);
-            self.remove(&unused);
+            self.remove(unused);
         }
     }
 
-    fn remove(&self, unused: &Unused) {
-        for path in unused.paths() {
-            // A file that stays is removed by the next open: its sequence is below the chain's start, or unreached.
-            let _ = self.fs.remove(path);
+    fn remove(&self, unused: Unused) {
+        // A file that stays is removed by the next open: its sequence is below the chain's start, or unreached.
+        for path in unused.leftover {
+            let _ = self.fs.remove(&path);
+        }
+        for segment in unused.retired {
+            // It takes its room as long as it is open: to the end of this turn.
+            let _ = self.fs.remove(&segment.path);
         }
     }
 
@@ -380,11 +405,6 @@ struct Unused {
 impl Unused {
     fn is_empty(&self) -> bool {
         self.leftover.is_empty() && self.retired.is_empty()
-    }
-
-    fn paths(&self) -> impl Iterator<Item = &Path> {
-        let leftover = self.leftover.iter().map(PathBuf::as_path);
-        leftover.chain(self.retired.iter().map(|segment| segment.path.as_path()))
     }
 }
 

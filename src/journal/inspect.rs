@@ -51,7 +51,7 @@ pub enum SegmentRole {
     Active,
     /// Prepared to come next.
     Spare,
-    /// Ours, and not needed any more: it goes when its readers are done, or at the next open.
+    /// Ours, and not needed any more: it goes when its readers are done, or soon after the next open.
     Retired,
     /// Ours, and holds what the log does not lead to, or is cut short: left alone, because it may be what is missing. Beside a
     /// live writer, the file that the log has gone on in since.
@@ -187,8 +187,12 @@ impl Core {
             Opened::Unreadable => (SegmentRole::Foreign, 0),
         };
         let path = self.dir.join(segment::file_name(sequence));
-        let len = self.fs.open(&path, Mode::Read).and_then(|file| file.len());
-        let bytes = len.map_err(|error| Error::io("size", &path, None, error))?;
+        let bytes = match self.fs.open(&path, Mode::Read).and_then(|file| file.len()) {
+            Ok(bytes) => bytes,
+            // Removed meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("size", &path, None, error)),
+        };
         let (indexes, terms) = (0..0, None);
         Ok(Some(SegmentInfo {
             sequence,

@@ -168,8 +168,8 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
         state.generation += 1;
         (store, state) = MetaStore::create(fs, dir, state, options.meta_bytes_max, options.keys.clone())?;
     }
-    let (chain, accepted, next_sequence) = begin_chain(options, dir, &state, recovered, next_sequence)?;
     let Outside { spare, remove } = outside;
+    let (chain, accepted, next_sequence) = begin_chain(options, dir, &state, recovered, &remove, next_sequence)?;
     // Only once this life has begun: until then, an open that fails leaves everything as it was.
     let files = Files::new(fs.tasks(), spare, remove, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
@@ -193,7 +193,10 @@ fn doubt(state: &mut State, health: Health) {
 
 /// The sequence of the next file: behind every one that is there, and every one that anything names.
 fn next_sequence(dir: &Path, state: &State, names: &[String], recovered: Option<&Recovered>) -> Result<u64> {
-    let there = names.iter().filter_map(|name| segment::any_sequence_of(name));
+    // Of what was never finished, only numbers that a file can get.
+    let is_taken =
+        |name: &&String| !segment::is_unfinished(name) || segment::any_sequence_of(name) < Some(SEQUENCE_MAX);
+    let there = names.iter().filter(is_taken).filter_map(|name| segment::any_sequence_of(name));
     let mending = state.repaired.iter().map(|repaired| repaired.file.max(repaired.sequence));
     let lost = state.accepted.iter().map(|accepted| accepted.sequence);
     let highest =
@@ -271,12 +274,13 @@ struct Chain {
 }
 
 /// The chain as it was recovered; or one that goes on in a new file: a fresh journal's first, or one behind a file
-/// that is lost.
+/// that is lost. `leftover` is what nobody needs.
 fn begin_chain(
     options: &OpenOptions,
     dir: &Path,
     state: &State,
     recovered: Option<Recovered>,
+    leftover: &[PathBuf],
     next_sequence: u64,
 ) -> Result<(Chain, Vec<Accepted>, u64)> {
     let (sealed, fold, mut accepted) = match recovered {
@@ -295,6 +299,11 @@ fn begin_chain(
         aligned: options.aligned,
         key: options.current_key(dir, state.journal_id)?,
     };
+    // Nothing ever refers to what was never finished; it would pile up where open after open is cut short here, and may
+    // have the last room.
+    let is_unfinished =
+        |path: &&PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(segment::is_unfinished);
+    leftover.iter().filter(is_unfinished).for_each(|path| _ = fs.remove(path));
     let active = Segment::prepare(fs, dir, &recipe, None)?;
     let offset = active.data_start();
     let fold = fold.map_or_else(|| Fold::start(offset, 0, 0, false), |fold| fold.successor(offset));
@@ -352,9 +361,12 @@ fn outside_chain(
     let first = state.start.map_or(u64::MAX, |start| start.sequence);
     for sequence in names.iter().filter_map(|name| segment::sequence_of(name)).filter(|&sequence| sequence < first) {
         let path = dir.join(segment::file_name(sequence));
-        match open_segment(options, dir, sequence, state)? {
-            Opened::Whole(_) | Opened::Short | Opened::Misnamed => outside.remove.push(path),
-            Opened::Unreadable | Opened::Foreign(_) | Opened::Newer(_) => report.foreign.push(path),
+        match open_segment(options, dir, sequence, state) {
+            Ok(Opened::Whole(_) | Opened::Short | Opened::Misnamed) => outside.remove.push(path),
+            Ok(Opened::Unreadable | Opened::Foreign(_) | Opened::Newer(_)) => report.foreign.push(path),
+            // Beside a writer, which removed it meanwhile.
+            Err(error) if error.is_missing_file() => {}
+            Err(error) => return Err(error),
         }
     }
     if !report.damaged.is_empty() {

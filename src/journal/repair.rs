@@ -298,9 +298,11 @@ impl Core {
         let too_large = |_| Error::BatchTooLarge { bytes: size, bytes_max: u64::from(u32::MAX) };
         let size_bytes = u32::try_from(size).map_err(too_large)?;
         let (journal_id, key) = (self.journal_id, self.options.current_key(&self.dir, self.journal_id)?);
-        let (sequence, salt) = (self.next_sequence(), self.fs.entropy());
-        let recipe = Recipe { sequence, size_bytes, salt, journal_id, aligned, key };
-        RepairFile::write(&*self.fs, &self.dir, &recipe, self.life, patches).map_err(|error| self.mind_names(error))
+        self.with_room(|| {
+            let (sequence, salt, key) = (self.next_sequence(), self.fs.entropy(), key.clone());
+            let recipe = Recipe { sequence, size_bytes, salt, journal_id, aligned, key };
+            RepairFile::write(&*self.fs, &self.dir, &recipe, self.life, patches).map_err(|error| self.mind_names(error))
+        })
     }
 
     /// Names the file in `meta`; from then on readers find what is in it.

@@ -241,7 +241,6 @@ pub(crate) fn encode(
     buffer: &mut Vec<u8>,
 ) -> Result<u32, KeyFault> {
     let (run, start) = (&fold.run, buffer.len());
-    buffer.reserve(body_bytes(run.slots.len(), run.terms.len(), cipher.is_some()) as usize);
     let mut fixed = [0; SUMMARY_BYTES];
     LittleEndian::write_u32(&mut fixed[SUMMARY_RUNS_AT..], run.terms.len() as u32);
     LittleEndian::write_u32(&mut fixed[SUMMARY_COUNT_AT..], run.slots.len() as u32);

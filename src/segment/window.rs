@@ -94,7 +94,7 @@ impl<'a> Window<'a> {
         self.start = offset;
         let room = usize::try_from(u64::from(self.segment.size_bytes).saturating_sub(offset)).unwrap_or(usize::MAX);
         let wanted = len.max(self.ahead).min(room);
-        self.bytes.reserve(wanted);
+        self.bytes.reserve_exact(wanted);
         io::read_up_to(&*self.segment.file, &mut self.bytes, wanted, offset)
             .map_err(|error| Error::io("read", &self.segment.path, Some(offset), error))?;
         Ok(&self.bytes[..len.min(self.bytes.len())])

@@ -151,6 +151,7 @@ pub(crate) fn encode_index(
 ) -> Result<BatchHeader, KeyFault> {
     let id = IndexId { offset: header.offset, life: header.life };
     let hidden = segment.cipher.as_ref().filter(|_| segment.hides_terms);
+    buffer.reserve(segment.index_bytes(fold.run.slots.len(), fold.run.terms.len()) as usize);
     buffer.put_bytes(0, BATCH_BYTES);
     let cipher = hidden.map(|cipher| cipher.batch(header.life, random));
     header.body_check = index::encode(&segment.salt, id, fold, successor, cipher, buffer)?;
