@@ -9,7 +9,7 @@ use crate::segment::fold::Fold;
 use crate::segment::format::{BatchHeader, ENTRY_BYTES, Kind};
 use crate::segment::index::{Run, Slot};
 use crate::segment::recover::AtEnd;
-use crate::segment::window::Contradiction;
+use crate::segment::window::{Contradiction, Part};
 use crate::segment::{self, Segment};
 
 /// Where a chain goes on.
@@ -40,7 +40,7 @@ pub(crate) struct Loss {
 #[derive(Debug)]
 enum What {
     /// Entries of a batch whose header is right.
-    Payloads { header: BatchHeader, parts: Vec<(u64, Slot, bool)>, end: u32 },
+    Payloads { header: BatchHeader, parts: Vec<Part>, end: u32 },
     /// A batch with its header, or several.
     Range,
     /// Batches that void ones stand in the place of.
@@ -205,12 +205,7 @@ impl Loss {
         Loss { sequence, offset, first, end, is_open: false, resume, why, what, count_max }
     }
 
-    fn of_batch(
-        segment: &Segment,
-        header: BatchHeader,
-        parts: Option<Vec<(u64, Slot, bool)>>,
-        why: DamageKind,
-    ) -> Loss {
+    fn of_batch(segment: &Segment, header: BatchHeader, parts: Option<Vec<Part>>, why: DamageKind) -> Loss {
         let (sequence, offset) = (segment.sequence, header.offset);
         let end_offset = header.end(segment.align).unwrap_or(u32::MAX);
         let resume = Some(Resume { sequence, offset: end_offset, chain: header.check });
@@ -220,10 +215,10 @@ impl Loss {
             let (end, what) = (Some(first), What::Index);
             return Loss { sequence, offset, first, end, is_open, resume, why, what, count_max };
         }
-        let unknown = || vec![(0, Slot::LOST, false); header.count as usize];
+        let unknown = || vec![Part { term: 0, slot: Slot::LOST, fault: Some(why) }; header.count as usize];
         let parts = parts.unwrap_or_else(unknown);
-        let lost = |(at, _): (usize, &(u64, Slot, bool))| first.saturating_add(at as u64);
-        let is_lost = |(_, part): &(usize, &(u64, Slot, bool))| !part.2;
+        let lost = |(at, _): (usize, &Part)| first.saturating_add(at as u64);
+        let is_lost = |(_, part): &(usize, &Part)| part.fault.is_some();
         let (low, high) = (parts.iter().enumerate().find(is_lost), parts.iter().enumerate().rfind(is_lost));
         let (low, high) = (low.map_or(first, lost), high.map_or(first, |part| lost(part) + 1));
         let what = What::Payloads { header, parts, end: end_offset };
@@ -339,7 +334,7 @@ impl Loss {
         let What::Payloads { header, parts, .. } = &self.what else { return None };
         let at = |index: u64| {
             let at = usize::try_from(index.checked_sub(header.first_index)?).ok()?;
-            parts.get(at).filter(|part| part.2).map(|part| part.0)
+            parts.get(at).filter(|part| part.fault.is_none()).map(|part| part.term)
         };
         let before = at(self.first.checked_sub(1)?)?;
         at(self.end?).filter(|&behind| behind == before)
@@ -351,12 +346,12 @@ impl Loss {
         match self.what {
             What::Index => {}
             What::Payloads { header, parts, end } => {
-                let entry = |&(term, slot, right): &_| (term, if right { slot } else { Slot::LOST });
+                let entry = |part: &Part| (part.term, if part.fault.is_none() { part.slot } else { Slot::LOST });
                 let entries: Vec<(u64, Slot)> = parts.iter().map(entry).collect();
                 fold.apply(&header, end, &entries);
                 // The checks were proved, the terms were not: what is put back is held against the check.
-                let lost = parts.iter().zip(header.first_index..).filter(|((_, _, right), _)| !right);
-                lost.for_each(|(&(_, slot, _), index)| fold.run.place_lost(index, slot));
+                let lost = parts.iter().zip(header.first_index..).filter(|(part, _)| part.fault.is_some());
+                lost.for_each(|(part, index)| fold.run.place_lost(index, part.slot));
             }
             What::Range | What::Void => {
                 fold.replace_from(self.first, self.offset);

@@ -76,6 +76,7 @@ impl Walk<'_> {
         let evidence = Evidence {
             meta_is_behind: self.meta_is_behind(),
             file: FileState::Whole,
+            is_forged: at_end.is_forged(),
             batch_mark_beyond: beyond.mark.max(later.as_ref().map_or((0, 0), |(_, y)| y.mark)) > place
                 || contradiction.is_some_and(accuses),
             meta_mark_beyond: mark.place() > place || is_astray,
@@ -297,6 +298,7 @@ impl Walk<'_> {
         let evidence = Evidence {
             meta_is_behind: self.meta_is_behind(),
             file: state,
+            is_forged: false,
             batch_mark_beyond: later.is_some(),
             meta_mark_beyond: self.source.meta.mark.place() > (sequence, self.fold.end),
         };

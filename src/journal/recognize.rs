@@ -1,9 +1,10 @@
 //! Whether an entry is the one whose checksum is known.
 
 use super::Core;
-use super::read::read_slot;
+use super::read::{read, read_announced, read_slot};
 use super::view::Spot;
 use crate::entry::Entry;
+use crate::error::DamageKind;
 use crate::io;
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
@@ -11,7 +12,7 @@ use crate::segment::Segment;
 use crate::segment::cipher::Prefix;
 use crate::segment::format::{BATCH_BYTES, ENCRYPTED_TEXT_AT, ENTRY_BYTES};
 use crate::segment::index::Slot;
-use crate::segment::reader::announced_bytes;
+use crate::segment::reader::{announced_bytes, parse_entry};
 use crate::segment::repair::Stood;
 use crate::segment::window::Window;
 use crate::segment::writer::{self, Compression};
@@ -58,7 +59,9 @@ impl Core {
                 return found(way, true);
             }
         }
-        if own.is_some_and(|own| beside.contains(&Some((own, true)))) {
+        // Of what is not authentic, the checksum is somebody else's, and refutes nothing.
+        let is_refuted = own.is_some_and(|own| beside.contains(&Some((own, true))));
+        if is_refuted && !is_forged(segment, slot, entry.index) {
             return None;
         }
         let compression = self.options.compression;
@@ -86,6 +89,13 @@ impl Core {
         };
         (!found.0.is_lost()).then_some(found)
     }
+}
+
+/// Whether what stands there has the checksum that it should have, and is not authentic.
+fn is_forged(segment: &Segment, slot: Slot, index: u64) -> bool {
+    let header = read(segment, u64::from(slot.offset), ENTRY_BYTES);
+    let bytes = header.and_then(|header| read_announced(segment, slot, &header)).ok().flatten();
+    bytes.is_some_and(|bytes| parse_entry(segment, index, slot, bytes.into()) == Err(DamageKind::NotAuthentic))
 }
 
 /// Whether an entry may be of one batch with a neighbour that can be read: no batch header stands between.

@@ -46,8 +46,4 @@ impl Cipher {
     pub(crate) fn decrypt(&self, _: [u8; NONCE_BYTES], _: &[u8], _: &mut [u8]) -> Result<(), KeyFault> {
         match self.0 {}
     }
-
-    pub(crate) fn reveal(&self, _: [u8; NONCE_BYTES], _: &mut [u8]) -> Result<(), KeyFault> {
-        match self.0 {}
-    }
 }

@@ -206,12 +206,6 @@ impl Cipher {
         let nonce = Nonce::assume_unique_for_key(nonce);
         self.0.open_in_place(nonce, Aad::from(known), text).map(drop).map_err(|_| KeyFault::NotAuthentic)
     }
-
-    /// Decrypts in place how a text begins, without the rest and its tag: so nothing vouches for it.
-    pub(crate) fn reveal(&self, nonce: [u8; NONCE_BYTES], text: &mut [u8]) -> Result<(), KeyFault> {
-        // The key stream is the same in both directions. What this gives is a plaintext: it is never written anywhere.
-        self.encrypt(nonce, &[], text).map(drop)
-    }
 }
 
 #[cfg(test)]

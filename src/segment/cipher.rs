@@ -95,28 +95,34 @@ impl SegmentCipher {
         Ok((term, text))
     }
 
-    /// The term of an entry, whose checksum is right, without decrypting the rest: so nothing says that it is authentic.
-    pub(crate) fn term_of(&self, offset: u32, entry: &[u8]) -> Option<u64> {
-        if !self.hides_terms {
-            return read_u64(entry, ENTRY_TERM_AT);
-        }
-        let stored = entry.get(ENTRY_TERM_AT..)?;
-        let Prefix { life, random } = Prefix::parse(stored)?;
-        let mut term = read_u64(stored, ENCRYPTED_TEXT_AT)?.to_le_bytes();
-        self.with(life, |cipher| cipher.reveal(nonce(offset, random), &mut term)).ok()?;
-        Some(u64::from_le_bytes(term))
+    /// The term of an entry, decrypted in place, if it is authentic.
+    pub(crate) fn check_entry(&self, index: u64, offset: u32, entry: &mut [u8]) -> Result<u64, KeyFault> {
+        let at = self.begins_at();
+        let shown = read_u64(entry, ENTRY_TERM_AT);
+        let (head, stored) = entry.split_at_mut_checked(at).ok_or(KeyFault::NotAuthentic)?;
+        let known = Known::of_entry(index, head.get(ENTRY_LEN_AT..).unwrap_or_default());
+        let text = self.decrypt_in_place(offset, known.bytes(), stored)?;
+        let term = if self.hides_terms { read_u64(text, 0) } else { shown };
+        term.ok_or(KeyFault::NotAuthentic)
     }
 
     /// What a prefix, a text and its tag hold, which belong at `offset` and with what is `known`.
     pub(crate) fn decrypt(&self, offset: u32, known: &[u8], stored: Bytes) -> Result<Bytes, KeyFault> {
-        let Prefix { life, random } = Prefix::parse(&stored).ok_or(KeyFault::NotAuthentic)?;
-        let text_bytes = stored.len().checked_sub(ENCRYPTED_BYTES).ok_or(KeyFault::NotAuthentic)?;
         // In place where these bytes are nobody else's.
-        let mut text = stored.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-        text.advance(ENCRYPTED_TEXT_AT);
-        self.with(life, |cipher| cipher.decrypt(nonce(offset, random), known, &mut text))?;
-        text.truncate(text_bytes);
-        Ok(text.freeze())
+        let mut stored = stored.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let text_bytes = self.decrypt_in_place(offset, known, &mut stored)?.len();
+        stored.advance(ENCRYPTED_TEXT_AT);
+        stored.truncate(text_bytes);
+        Ok(stored.freeze())
+    }
+
+    /// The same in its place: the text.
+    fn decrypt_in_place<'a>(&self, offset: u32, known: &[u8], stored: &'a mut [u8]) -> Result<&'a [u8], KeyFault> {
+        let Prefix { life, random } = Prefix::parse(stored).ok_or(KeyFault::NotAuthentic)?;
+        let text_bytes = stored.len().checked_sub(ENCRYPTED_BYTES).ok_or(KeyFault::NotAuthentic)?;
+        let text = &mut stored[ENCRYPTED_TEXT_AT..];
+        self.with(life, |cipher| cipher.decrypt(nonce(offset, random), known, text))?;
+        Ok(&text[..text_bytes])
     }
 }
 
@@ -222,7 +228,7 @@ fn nonce(offset: u32, random: u64) -> [u8; NONCE_BYTES] {
 mod tests {
     use super::*;
     use crate::error::JournalId;
-    use crate::keys::{Key, KeyRing, Keys, TAG_BYTES};
+    use crate::keys::{Key, KeyRing, Keys};
     use crate::segment::format::EntryHeader;
 
     /// What identifies an entry's place, and the entry.
@@ -268,7 +274,7 @@ mod tests {
         let entry = encrypt(&cipher, PLACE, 6, b"words");
         assert_eq!(entry.len(), ENTRY_BYTES + ENCRYPTED_BYTES + 5);
         assert_eq!(decrypt(&cipher, PLACE, entry.clone()), Ok((PLACE.term, Bytes::from("words"))));
-        assert_eq!(cipher.term_of(PLACE.offset, &entry), Some(PLACE.term));
+        assert_eq!(cipher.check_entry(PLACE.index, PLACE.offset, &mut entry.to_vec()), Ok(PLACE.term));
         let shown = read_u64(&entry, ENTRY_TERM_AT) == Some(PLACE.term);
         assert_ne!(shown, hides_terms);
         let others = [
@@ -286,7 +292,9 @@ mod tests {
         for at in ENTRY_LEN_AT..entry.len() {
             let mut changed = entry.to_vec();
             changed[at] ^= 1;
-            assert_eq!(decrypt(&cipher, PLACE, changed.into()), Err(KeyFault::NotAuthentic), "byte {at}");
+            assert_eq!(decrypt(&cipher, PLACE, changed.clone().into()), Err(KeyFault::NotAuthentic), "byte {at}");
+            let term = cipher.check_entry(PLACE.index, PLACE.offset, &mut changed);
+            assert_eq!(term, Err(KeyFault::NotAuthentic), "byte {at}");
         }
         for len in 0..ENTRY_BYTES + ENCRYPTED_BYTES {
             assert_eq!(decrypt(&cipher, PLACE, entry.slice(..len)), Err(KeyFault::NotAuthentic), "{len} bytes");
@@ -294,14 +302,6 @@ mod tests {
         // A file of the other form has other places for all of it.
         let other = super::SegmentCipher { hides_terms: !hides_terms, ..cipher_of(PLACE) };
         assert_eq!(decrypt(&other, PLACE, entry), Err(KeyFault::NotAuthentic));
-    }
-
-    #[test]
-    fn what_is_no_entry_at_all_has_no_term() {
-        let cipher = cipher(PLACE, true);
-        let entry = encrypt(&cipher, PLACE, 6, b"");
-        assert!((0..entry.len() - TAG_BYTES).all(|len| cipher.term_of(PLACE.offset, &entry[..len]).is_none()));
-        assert_eq!(decrypt(&cipher, PLACE, entry), Ok((PLACE.term, Bytes::new())));
     }
 
     #[test]

@@ -21,8 +21,8 @@ use crate::io::{self, File, Fs, Mode};
 use crate::keys::{Keys, Secret};
 use cipher::SegmentCipher;
 use format::{
-    ALIGN_BYTES, ALIGN_BYTES_ALIGNED, BATCH_BYTES, EDGE_BYTES, ENTRY_TERM_AT, FLAG_ALIGNED, FLAG_TERMS_ENCRYPTED,
-    HEADER_BYTES, Header, HeaderFault, KEY_RECORD_BYTES,
+    ALIGN_BYTES, ALIGN_BYTES_ALIGNED, BATCH_BYTES, EDGE_BYTES, FLAG_ALIGNED, FLAG_TERMS_ENCRYPTED, HEADER_BYTES,
+    Header, HeaderFault, KEY_RECORD_BYTES,
 };
 use index::Terms;
 
@@ -252,16 +252,6 @@ impl Segment {
     /// How it has its seal's runs of terms.
     pub(crate) fn terms(&self) -> Terms<'_> {
         if self.hides_terms { Terms::Hidden(self.cipher.as_deref()) } else { Terms::Shown }
-    }
-
-    /// The term of an entry whose checksum is right. In an encrypted segment nothing says here that it is authentic: what
-    /// somebody put there who has no key has any term, and cannot be read.
-    pub(crate) fn term_of(&self, offset: u32, entry: &[u8]) -> u64 {
-        let term = match &self.cipher {
-            None => format::read_u64(entry, ENTRY_TERM_AT),
-            Some(cipher) => cipher.term_of(offset, entry),
-        };
-        term.unwrap_or_default()
     }
 
     /// Makes a new segment file: zero-filled (or recycled from a file of the same size that nothing needs any more),

@@ -16,6 +16,25 @@ pub(crate) fn announced_bytes(bytes: &[u8]) -> Option<usize> {
     ENTRY_BYTES.checked_add(usize::try_from(EntryHeader::parse(bytes)?.stored_bytes).ok()?)
 }
 
+/// The term of an entry whose checksum is right, if it is what this journal put there: in an encrypted segment, all of it is
+/// decrypted for that, in `scratch`.
+pub(crate) fn term_of(
+    segment: &Segment,
+    index: u64,
+    offset: u32,
+    entry: &[u8],
+    scratch: &mut Vec<u8>,
+) -> Result<u64, DamageKind> {
+    if segment.key_id == 0 {
+        return read_u64(entry, ENTRY_TERM_AT).ok_or(DamageKind::Checksum);
+    }
+    let is_encrypted = EntryHeader::parse(entry).is_some_and(|header| header.flags & ENTRY_FLAG_ENCRYPTED != 0);
+    let cipher = segment.cipher.as_ref().filter(|_| is_encrypted).ok_or(DamageKind::NotAuthentic)?;
+    scratch.clear();
+    scratch.extend_from_slice(entry);
+    cipher.check_entry(index, offset, scratch).map_err(|_| DamageKind::NotAuthentic)
+}
+
 /// The entry that `slot` speaks of, at the start of `bytes`. Its payload is what is left of them, not copied, unless
 /// compressed.
 ///

@@ -2,9 +2,9 @@
 
 use super::fold::Fold;
 use super::format::{BatchHeader, Kind};
-use super::index::{Slot, Summary};
+use super::index::Summary;
 use super::rewind::Unproven;
-use super::window::{Body, Window};
+use super::window::{Body, Part, Window};
 use crate::error::{DamageKind, Result};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
@@ -81,7 +81,15 @@ pub(crate) enum AtEnd {
     /// Nothing that could be a batch of this chain.
     Nothing,
     /// A header that continues the chain, over a body that does not check out.
-    Torn(BatchHeader, Option<Vec<(u64, Slot, bool)>>),
+    Torn(BatchHeader, Option<Vec<Part>>),
+}
+
+impl AtEnd {
+    /// Whether an entry stands there whose checksum is right, and that is not authentic: somebody put it there.
+    pub(crate) fn is_forged(&self) -> bool {
+        let is_forged = |part: &Part| part.fault == Some(DamageKind::NotAuthentic);
+        matches!(self, AtEnd::Torn(_, Some(parts)) if parts.iter().any(is_forged))
+    }
 }
 
 /// Takes in batch after batch from the fold's end on, until one does not continue the chain.
@@ -151,6 +159,8 @@ pub(crate) struct Evidence {
     pub(crate) meta_is_behind: bool,
     /// A file of the chain is missing, or shorter than its header says.
     pub(crate) file: FileState,
+    /// An entry stands there that is not authentic, under a right checksum.
+    pub(crate) is_forged: bool,
     /// An authenticated batch beyond the end carries a durable mark beyond it.
     pub(crate) batch_mark_beyond: bool,
     /// The durable mark in `meta` is beyond the end.
@@ -181,16 +191,17 @@ pub(crate) enum Verdict {
 
 /// The decision. A read that failed never gets here: it stops the recovery as an I/O error.
 pub(crate) fn verdict(evidence: Evidence) -> Verdict {
-    let Evidence { meta_is_behind, file, batch_mark_beyond, meta_mark_beyond } = evidence;
-    match (meta_is_behind, file, batch_mark_beyond, meta_mark_beyond) {
-        (true, _, _, _) => Verdict::MetaOutdated,
-        (false, FileState::Missing, _, _) => Verdict::Damaged(DamageKind::MissingFile),
-        (false, FileState::Short, _, _) => Verdict::Damaged(DamageKind::ShortFile),
-        (false, FileState::Misplaced, _, _) => Verdict::Damaged(DamageKind::Misplaced),
-        (false, FileState::HeaderLost, _, _) => Verdict::Damaged(DamageKind::Header),
-        (false, FileState::Whole, true, true | false) => Verdict::Damaged(DamageKind::Checksum),
-        (false, FileState::Whole, false, true) => Verdict::Damaged(DamageKind::Checksum),
-        (false, FileState::Whole, false, false) => Verdict::Torn,
+    let Evidence { meta_is_behind, file, is_forged, batch_mark_beyond, meta_mark_beyond } = evidence;
+    match (meta_is_behind, file, is_forged, batch_mark_beyond, meta_mark_beyond) {
+        (true, _, _, _, _) => Verdict::MetaOutdated,
+        (false, FileState::Missing, _, _, _) => Verdict::Damaged(DamageKind::MissingFile),
+        (false, FileState::Short, _, _, _) => Verdict::Damaged(DamageKind::ShortFile),
+        (false, FileState::Misplaced, _, _, _) => Verdict::Damaged(DamageKind::Misplaced),
+        (false, FileState::HeaderLost, _, _, _) => Verdict::Damaged(DamageKind::Header),
+        (false, FileState::Whole, true, _, _) => Verdict::Damaged(DamageKind::NotAuthentic),
+        (false, FileState::Whole, false, true, true | false) => Verdict::Damaged(DamageKind::Checksum),
+        (false, FileState::Whole, false, false, true) => Verdict::Damaged(DamageKind::Checksum),
+        (false, FileState::Whole, false, false, false) => Verdict::Torn,
     }
 }
 
@@ -204,12 +215,13 @@ mod tests {
     type Row = (fn(&Evidence) -> bool, &'static str, Verdict);
 
     /// The rows, in their order, but for the first: a read that failed is no evidence.
-    const ROWS: [Row; 8] = [
+    const ROWS: [Row; 9] = [
         (|evidence| evidence.meta_is_behind, "`MetaOutdated`", Verdict::MetaOutdated),
         (|evidence| evidence.file == FileState::Missing, "damaged: `MissingFile`", Damaged(DamageKind::MissingFile)),
         (|evidence| evidence.file == FileState::Short, "damaged: `ShortFile`", Damaged(DamageKind::ShortFile)),
         (|evidence| evidence.file == FileState::Misplaced, "damaged: `Misplaced`", Damaged(DamageKind::Misplaced)),
         (|evidence| evidence.file == FileState::HeaderLost, "damaged: `Header`", Damaged(DamageKind::Header)),
+        (|evidence| evidence.is_forged, "damaged: `NotAuthentic`", Damaged(DamageKind::NotAuthentic)),
         (|evidence| evidence.batch_mark_beyond, "damaged: `Checksum`", Damaged(DamageKind::Checksum)),
         (|evidence| evidence.meta_mark_beyond, "damaged: `Checksum`", Damaged(DamageKind::Checksum)),
         (|_| true, "torn", Verdict::Torn),
@@ -220,15 +232,16 @@ mod tests {
         let mut met = [0; ROWS.len()];
         use FileState::{HeaderLost, Misplaced, Missing, Short, Whole};
         for file in [Whole, Short, Missing, Misplaced, HeaderLost] {
-            for bits in 0..8 {
-                let [meta_is_behind, batch_mark_beyond, meta_mark_beyond] = [1, 2, 4].map(|bit| bits & bit != 0);
-                let evidence = Evidence { meta_is_behind, file, batch_mark_beyond, meta_mark_beyond };
+            for bits in 0..16 {
+                let [meta_is_behind, is_forged, batch_mark_beyond, meta_mark_beyond] =
+                    [1, 2, 4, 8].map(|bit| bits & bit != 0);
+                let evidence = Evidence { meta_is_behind, file, is_forged, batch_mark_beyond, meta_mark_beyond };
                 let row = ROWS.iter().position(|(applies, ..)| applies(&evidence)).unwrap();
                 assert_eq!(verdict(evidence), ROWS[row].2, "{evidence:?}");
                 met[row] += 1;
             }
         }
-        assert_eq!(met, [20, 4, 4, 4, 4, 2, 1, 1]);
+        assert_eq!(met, [40, 8, 8, 8, 8, 4, 2, 1, 1]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::format::{
     STOOD_LEN_AT, VERSION, entry_check, read_u32,
 };
 use super::index::Slot;
-use super::window::{Body, Window};
+use super::window::{Body, Part, Window};
 use super::writer::{self, Compression};
 use super::{Opened, Recipe, Segment, reader, sequence_in};
 use crate::codec::crc::Salted;
@@ -241,7 +241,9 @@ impl RepairFile {
         let found: Arc<[Slot]> = match Window::new(&self.segment).body(&self.batch)? {
             Body::Entries(entries) => entries.into_iter().map(|(_, slot)| slot).collect(),
             Body::Broken(Some(parts)) => {
-                parts.into_iter().map(|(_, slot, right)| if right { slot } else { Slot::LOST }).collect()
+                // What is not authentic says so itself when it is read.
+                let is_there = |part: &Part| matches!(part.fault, None | Some(DamageKind::NotAuthentic));
+                parts.into_iter().map(|part| if is_there(&part) { part.slot } else { Slot::LOST }).collect()
             }
             Body::Broken(None) | Body::Index(..) => Arc::new([]),
         };

@@ -8,7 +8,7 @@ use super::format::{
 use super::index::{self, IndexId, Slot, Summary};
 use super::reader;
 use super::recover::Lives;
-use crate::error::{Error, Result};
+use crate::error::{DamageKind, Error, Result};
 use crate::io;
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
@@ -30,6 +30,8 @@ pub(crate) struct Window<'a> {
     segment: &'a Segment,
     start: u64,
     bytes: Vec<u8>,
+    /// What is decrypted to see whether it is authentic.
+    scratch: Vec<u8>,
     /// How much the next read takes at least.
     ahead: usize,
     patch: Option<PatchSource<'a>>,
@@ -39,7 +41,8 @@ pub(crate) struct Window<'a> {
 
 impl<'a> Window<'a> {
     pub(crate) fn new(segment: &'a Segment) -> Self {
-        Window { segment, start: 0, bytes: Vec::new(), ahead: WINDOW_BYTES_MIN, patch: None, lost: Vec::new() }
+        let (bytes, scratch, ahead) = (Vec::new(), Vec::new(), WINDOW_BYTES_MIN);
+        Window { segment, start: 0, bytes, scratch, ahead, patch: None, lost: Vec::new() }
     }
 
     /// One in which entries that were put back mend the batches that they were lost from.
@@ -140,7 +143,7 @@ impl<'a> Window<'a> {
         let mut found = Vec::new();
         for index in (0..u64::from(header.count)).map(|number| header.first_index.wrapping_add(number)) {
             let entry = match self.entry_at(at, index, end - at)? {
-                Standing { check: Some(check), bytes: Some(bytes), term: Some(term) } => Some((term, check, bytes)),
+                Standing { check: Some(check), bytes: Some(bytes), term: Ok(term) } => Some((term, check, bytes)),
                 Standing { check, .. } => patch(index, check)?,
             };
             let Some((term, check, bytes)) = entry.filter(|&(_, _, bytes)| bytes as u64 <= end - at) else {
@@ -164,15 +167,16 @@ impl<'a> Window<'a> {
             let Standing { check: Some(check), bytes: Some(bytes), term } = standing else {
                 return Ok(Body::Broken(None));
             };
-            whole &= term.is_some();
-            found.push((term.unwrap_or_default(), Slot { offset: at as u32, check }, term.is_some()));
+            whole &= term.is_ok();
+            let (term, fault) = (term.unwrap_or_default(), term.err());
+            found.push(Part { term, slot: Slot { offset: at as u32, check }, fault });
             at += bytes as u64;
         }
-        let checks = found.iter().map(|(_, slot, _)| slot.check);
+        let checks = found.iter().map(|part| part.slot.check);
         #[cfg(mutate)]
         if mutate::is(Mutation::HalfBatch) && !whole {
-            let right = found.iter().take_while(|(_, _, matches)| *matches);
-            return Ok(Body::Entries(right.map(|&(term, slot, _)| (term, slot)).collect()));
+            let right = found.iter().take_while(|part| part.fault.is_none());
+            return Ok(Body::Entries(right.map(|part| (part.term, part.slot)).collect()));
         }
         #[cfg(mutate)]
         let header = match mutate::is(Mutation::EntriesNotCovered) {
@@ -185,7 +189,7 @@ impl<'a> Window<'a> {
         if !whole {
             return Ok(Body::Broken(Some(found)));
         }
-        Ok(Body::Entries(found.into_iter().map(|(term, slot, _)| (term, slot)).collect()))
+        Ok(Body::Entries(found.into_iter().map(|part| (part.term, part.slot)).collect()))
     }
 
     /// What stands where an entry of this index would, in at most `room` bytes.
@@ -194,10 +198,13 @@ impl<'a> Window<'a> {
         let head = self.at(at, ENTRY_BYTES)?;
         let check = EntryHeader::parse(head).map(|header| header.check);
         let announced = reader::announced_bytes(head).filter(|&bytes| bytes as u64 <= room);
-        let Some(bytes) = announced else { return Ok(Standing { check, bytes: None, term: None }) };
+        let fault = Err(DamageKind::Checksum);
+        let Some(bytes) = announced else { return Ok(Standing { check, bytes: None, term: fault }) };
+        let mut scratch = std::mem::take(&mut self.scratch);
         let stored = self.at(at, bytes)?;
         let is_right = Some(entry_check(&segment.salt, index, stored)) == check;
-        let term = is_right.then(|| segment.term_of(at as u32, stored));
+        let term = if is_right { reader::term_of(segment, index, at as u32, stored, &mut scratch) } else { fault };
+        self.scratch = scratch;
         Ok(Standing { check, bytes: Some(bytes), term })
     }
 
@@ -304,8 +311,17 @@ struct Standing {
     check: Option<u32>,
     /// Its length, if that is possible.
     bytes: Option<usize>,
-    /// Its term, if it checks out: of a damaged one nobody knows it.
-    term: Option<u64>,
+    /// Its term, if it checks out; else why not, and nobody knows it.
+    term: std::result::Result<u64, DamageKind>,
+}
+
+/// An entry of a batch, where all of the batch's entry headers are what it means.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    /// Where nothing is wrong with it.
+    pub(crate) term: u64,
+    pub(crate) slot: Slot,
+    pub(crate) fault: Option<DamageKind>,
 }
 
 /// Whether a body of this length can hold what the header counts: nothing is allocated for counts that it cannot. Nor
@@ -326,9 +342,8 @@ pub(crate) enum Body {
     Entries(Vec<(u64, Slot)>),
     /// A seal's or a clean close's index, which checks out.
     Index(Summary, Vec<Slot>),
-    /// Bytes that the header does not mean. Where all entry headers still are what it means, they are here, each with
-    /// whether its payload checks out.
-    Broken(Option<Vec<(u64, Slot, bool)>>),
+    /// Bytes that the header does not mean. Where all entry headers still are what it means, they are here.
+    Broken(Option<Vec<Part>>),
 }
 
 /// What continues another batch than the one that ends there.

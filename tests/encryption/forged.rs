@@ -1,12 +1,17 @@
 //! Somebody changes the files, who knows every byte of the format, and has no key.
 
+use std::ops::ControlFlow;
+
 use raft_journal::layout::{meta, segment as s};
-use raft_journal::{DamageKind, Entry, Error, Journal, KeyFault, LogStore, Position, StableStore};
+use raft_journal::{
+    DamageKind, DamagedRange, Entry, Error, FaultPart, Journal, KeyFault, LogStore, OnDamage, Position, StableStore,
+    VerifyOptions,
+};
 
 use crate::common::walk::u32_at;
 use crate::common::{Disk, append_each, entries, log, walk};
 use crate::forge::{Segment, change_header, change_meta};
-use crate::{fault, open, ring};
+use crate::{fault, open, options, ring};
 
 /// A journal whose process was killed, with six entries in three batches, all in one file.
 fn killed() -> Disk {
@@ -31,12 +36,31 @@ fn why(journal: &Journal, index: u64) -> Option<DamageKind> {
     }
 }
 
-/// The entries that are refused because they are not authentic; all others must be right.
+/// Opens a journal whose newest file holds entries that somebody put there: that is told, and nothing is cut; who accepts it
+/// gets all the others.
+fn open_forged(disk: &Disk) -> Journal {
+    let before = disk.contents();
+    match open(disk, ring(1)) {
+        Err(Error::Damaged(damage)) => assert_eq!(damage.why, DamageKind::NotAuthentic, "{damage}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(disk.contents(), before);
+    options(disk, ring(1)).on_damage(OnDamage::Accept).open(&disk.dir).unwrap()
+}
+
+/// The entries that are refused because they are not authentic, and their terms with them; all others must be right.
 fn refused(disk: &Disk) -> Vec<u64> {
-    let journal = open(disk, ring(1)).unwrap();
+    let journal = open_forged(disk);
     let refused =
         |&index: &u64| why(&journal, index).inspect(|why| assert_eq!(*why, DamageKind::NotAuthentic)).is_some();
-    (1..=6).filter(refused).collect()
+    let refused: Vec<u64> = (1..=6).filter(refused).collect();
+    for index in 1..=6 {
+        match journal.term(index) {
+            Ok(term) => assert!(term == 1 && !refused.contains(&index), "{index}"),
+            Err(error) => assert!(matches!(error, Error::Damaged(_)) && refused.contains(&index), "{index}: {error}"),
+        }
+    }
+    refused
 }
 
 #[test]
@@ -44,7 +68,7 @@ fn files_that_are_forged_as_they_were_are_read() {
     let disk = killed();
     Segment::of(&disk).put();
     change_meta(&disk, |_| {});
-    assert_eq!(refused(&disk), [0; 0]);
+    assert_eq!(log(&open(&disk, ring(1)).unwrap()), entries(1..=6, 1));
 }
 
 #[test]
@@ -62,6 +86,45 @@ fn a_changed_byte_of_an_entry_is_refused_in_spite_of_right_checksums() {
         // Another term, whatever it is, or a flag that nobody knows, is no entry of anybody's.
         assert_eq!(refused(&disk), [3], "byte {at}");
     }
+}
+
+// Guards: the newest batch, in which somebody changed an entry, was cut as one that was torn, or its term believed.
+#[test]
+fn an_entry_that_somebody_put_at_the_very_end_is_told_and_can_be_put_back() {
+    let disk = killed();
+    let mut segment = Segment::of(&disk);
+    let range = segment.entry(6);
+    segment.bytes[range.end - 1] ^= 0x10;
+    segment.put();
+    let journal = open_forged(&disk);
+    let refused = journal.append(&[Entry::new(8, 1, "too far")]);
+    assert!(matches!(refused, Err(Error::Gap { expected: 7, .. })), "{refused:?}");
+    journal.append(&entries(7..=7, 1)).unwrap();
+    assert_eq!(whys(&journal, 1..=7), [(6, DamageKind::NotAuthentic)]);
+    journal.repair(&entries(6..=6, 1)).unwrap();
+    assert_eq!(log(&journal), entries(1..=7, 1));
+    journal.close().unwrap();
+    assert_eq!(log(&open(&disk, ring(1)).unwrap()), entries(1..=7, 1));
+}
+
+#[test]
+fn verify_names_what_is_not_authentic_in_every_file() {
+    let disk = Disk::simulated();
+    let journal = open(&disk, ring(1)).unwrap();
+    append_each(&journal, &entries(1..=80, 1));
+    journal.close().unwrap();
+    let mut segment = Segment::first(&disk);
+    let range = segment.entry(4);
+    segment.bytes[range.end - 1] ^= 0x10;
+    segment.put_sealed();
+    let journal = open(&disk, ring(1)).unwrap();
+    let report = journal.verify(&VerifyOptions::new(), |_| ControlFlow::Continue(())).unwrap();
+    let told = report.faults.iter().map(|fault| (fault.part, fault.indexes, fault.cause.to_string()));
+    let why = DamageKind::NotAuthentic.to_string();
+    let indexes = DamagedRange { first: 4, end: Some(5) };
+    // The seal's own checksum was not mended.
+    let expected = [(FaultPart::Entry, Some(indexes), why), (FaultPart::Index, None, DamageKind::Checksum.to_string())];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
 #[test]
@@ -93,7 +156,7 @@ fn an_entry_at_another_index_is_refused_and_says_where_it_comes_from() {
         let mut segment = Segment::of(&disk);
         segment.swap(one, other);
         segment.put();
-        let journal = open(&disk, ring(1)).unwrap();
+        let journal = open_forged(&disk);
         assert_eq!(whys(&journal, 1..=6), [(one, moved(other)), (other, moved(one))]);
         let told = journal.damaged().into_iter().map(|damage| (damage.indexes.first, damage.why));
         assert_eq!(told.collect::<Vec<_>>(), [(one, moved(other)), (other, moved(one))]);
@@ -110,7 +173,7 @@ fn an_entry_that_was_copied_to_another_index_is_refused_there_alone() {
     let copy = segment.bytes[from].to_vec();
     segment.bytes[to].copy_from_slice(&copy);
     segment.put();
-    assert_eq!(whys(&open(&disk, ring(1)).unwrap(), 1..=6), [(5, moved(2))]);
+    assert_eq!(whys(&open_forged(&disk), 1..=6), [(5, moved(2))]);
 }
 
 #[test]
@@ -176,7 +239,7 @@ fn an_entry_from_far_away_is_refused_without_a_long_search() {
         let mut segment = Segment::of(&disk);
         segment.swap(1, to);
         segment.put();
-        let journal = open(&disk, ring(1)).unwrap();
+        let journal = open_forged(&disk);
         for (at, from) in [(to, expected), (1, expected.map(|_| to))] {
             let Err(Error::Damaged(damage)) = journal.entry(at) else { panic!("read") };
             assert_eq!(damage.why, kind(from), "{at}");
@@ -201,7 +264,7 @@ fn an_older_version_of_an_entry_is_refused_at_the_newer_ones_place() {
     assert_ne!(segment.bytes[at..at + old.len()], old[..]);
     segment.bytes[at..at + old.len()].copy_from_slice(&old);
     segment.put();
-    let journal = open(&disk, ring(1)).unwrap();
+    let journal = open_forged(&disk);
     assert_eq!([1, 2, 3].map(|index| why(&journal, index)), [None, None, Some(DamageKind::NotAuthentic)]);
 }
 

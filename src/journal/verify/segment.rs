@@ -12,8 +12,7 @@ use crate::segment::format::{
     BATCH_BYTES, BatchHeader, HEADER_BYTES, Header, HeaderFault, KEY_RECORD_BYTES, Kind, TRAILER_BYTES,
     parse_key_record,
 };
-use crate::segment::index::Slot;
-use crate::segment::window::{Body, Window};
+use crate::segment::window::{Body, Part, Window};
 
 /// A walk along a segment's batches.
 pub(crate) struct Walk {
@@ -163,7 +162,7 @@ impl Core {
             Body::Entries(entries) => report.entries += entries.len() as u64,
             Body::Index(..) => {}
             Body::Broken(Some(parts)) => {
-                report.entries += parts.iter().filter(|&&(_, _, is_right)| is_right).count() as u64;
+                report.entries += parts.iter().filter(|part| part.fault.is_none()).count() as u64;
                 self.lose_entries(walk, header, &parts);
                 return walk.pass(header);
             }
@@ -173,14 +172,14 @@ impl Core {
         walk.pass(header);
     }
 
-    /// Reports the entries of a batch whose payloads do not check out.
-    fn lose_entries(&self, walk: &mut Walk, header: &BatchHeader, parts: &[(u64, Slot, bool)]) {
+    /// Reports the entries of a batch that do not check out.
+    fn lose_entries(&self, walk: &mut Walk, header: &BatchHeader, parts: &[Part]) {
         let end = header.end(walk.segment.align).unwrap_or(u32::MAX);
-        for (number, &(_, slot, is_right)) in parts.iter().enumerate() {
+        for (number, part) in parts.iter().enumerate() {
             let index = header.first_index.saturating_add(number as u64);
-            if !is_right && !self.is_accepted(walk, index) {
-                let to = parts.get(number + 1).map_or(end, |(_, next, _)| next.offset);
-                self.suspect(walk, slot.offset, to, FaultPart::Entry, FaultCause::Damaged(DamageKind::Checksum));
+            if let Some(fault) = part.fault.filter(|_| !self.is_accepted(walk, index)) {
+                let to = parts.get(number + 1).map_or(end, |next| next.slot.offset);
+                self.suspect(walk, part.slot.offset, to, FaultPart::Entry, FaultCause::Damaged(fault));
             }
         }
     }
