@@ -4,9 +4,9 @@ use std::io::{Error as IoError, ErrorKind, Result};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use raft_journal::io::sim::{Fault, OperationKind, SimFs};
+use raft_journal::io::sim::{Fault, OperationKind, SimFs, Survival};
 use raft_journal::io::{File, Fs, Mode};
-use raft_journal::{Error, Health, Journal, LogStore, Position};
+use raft_journal::{Error, Health, Journal, LogStore, Position, SegmentInfo, SegmentRole};
 
 use crate::common::{Disk, append_each, entries, entry, log};
 use crate::pass_on::pass_on;
@@ -121,13 +121,13 @@ fn files_that_are_given_up_while_others_are_removed_go_too() {
 
 /// A journal that was closed, with what a crash may leave beside it: a file in preparation, under the number that the next
 /// one would have, and the first file, which its head truncation had removed.
-fn with_leftovers() -> (Disk, [String; 2]) {
+fn with_leftovers(last: u64) -> (Disk, [String; 2]) {
     let disk = Disk::simulated();
     let journal = disk.open();
-    append_each(&journal, &entries(1..=80, 1));
+    append_each(&journal, &entries(1..=last, 1));
     let gone = disk.segments()[0].clone();
     let bytes = disk.bytes(&gone);
-    journal.truncate_head(Position::new(70, 1)).unwrap();
+    journal.truncate_head(Position::new(last - 10, 1)).unwrap();
     journal.close().unwrap();
     assert!(!disk.segments().contains(&gone));
     let newest: u64 = disk.segments().last().unwrap()[..20].parse().unwrap();
@@ -139,7 +139,7 @@ fn with_leftovers() -> (Disk, [String; 2]) {
 
 #[test]
 fn what_an_open_finds_unneeded_is_removed_once_it_has_returned() {
-    let (disk, leftover) = with_leftovers();
+    let (disk, leftover) = with_leftovers(80);
     disk.sim().queue_tasks(true);
     let journal = disk.open();
     let there = |name: &String| disk.names().contains(name);
@@ -163,7 +163,7 @@ fn what_an_open_finds_unneeded_is_removed_once_it_has_returned() {
 
 #[test]
 fn a_close_right_behind_an_open_leaves_nothing_to_remove() {
-    let (disk, leftover) = with_leftovers();
+    let (disk, leftover) = with_leftovers(80);
     disk.sim().queue_tasks(true);
     disk.open().close().unwrap();
     assert!(!leftover.iter().any(|name| disk.names().contains(name)), "{:?}", disk.names());
@@ -171,7 +171,7 @@ fn a_close_right_behind_an_open_leaves_nothing_to_remove() {
 
 #[test]
 fn an_append_that_finds_no_room_takes_that_of_what_an_open_found_unneeded() {
-    let (disk, leftover) = with_leftovers();
+    let (disk, leftover) = with_leftovers(80);
     disk.sim().queue_tasks(true);
     let journal = disk.open();
     disk.sim().set_capacity(Some(disk.contents().values().map(|file| file.len() as u64).sum()));
@@ -183,6 +183,120 @@ fn an_append_that_finds_no_room_takes_that_of_what_an_open_found_unneeded() {
         next += 1;
     }
     assert!(!leftover.iter().any(|name| disk.names().contains(name)), "{:?}", disk.names());
+}
+
+/// What all files together take.
+fn used(disk: &Disk) -> u64 {
+    disk.contents().values().map(|file| file.len() as u64).sum()
+}
+
+// Guards: a spare was given up for its room, and held open by whoever asked for that room.
+#[test]
+fn a_spare_that_is_too_small_makes_room_for_the_file_that_a_large_batch_needs() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    let mut next = 1;
+    let spare = || journal.segments().unwrap().into_iter().find(|segment| segment.role == SegmentRole::Spare);
+    while spare().is_none() {
+        journal.append(&entries(next..=next, 1)).unwrap();
+        next += 1;
+    }
+    let spare = spare().unwrap();
+    disk.sim().set_capacity(Some(used(&disk) + (8 << 10)));
+    let big = entry(next, 1, 12 << 10);
+    journal.append(std::slice::from_ref(&big)).unwrap();
+    assert_eq!(journal.entry(next).unwrap(), big);
+    assert!(!disk.segments().iter().any(|name| disk.path(name) == spare.path), "{:?}", disk.segments());
+}
+
+// Guards: the spare was asked for first, so that a journal called itself nearly full, for room that a crash had left taken.
+#[test]
+fn what_a_crash_left_goes_before_a_spare_is_made() {
+    let mut spares = 0;
+    for last in 60..85 {
+        let (disk, leftover) = with_leftovers(last);
+        disk.sim().queue_tasks(true);
+        let journal = disk.open();
+        disk.sim().set_capacity(Some(used(&disk)));
+        disk.sim().run_tasks();
+        assert!(!leftover.iter().any(|name| disk.names().contains(name)), "{:?}", disk.names());
+        assert_eq!((journal.stats().errors, journal.last_error().is_none()), (0, true), "{last}");
+        let is_spare = |segment: &SegmentInfo| segment.role == SegmentRole::Spare;
+        // Made now: no number is used twice.
+        let newest = format!("{:020}.seg", leftover[1][..20].parse::<u64>().unwrap() + 1);
+        let spare = journal.segments().unwrap().into_iter().find(is_spare);
+        spares += usize::from(spare.is_some_and(|spare| spare.path == disk.path(&newest)));
+    }
+    assert!(spares > 0);
+}
+
+// Guards: each first open that was cut short left another unfinished file, and on a full disk none ever came to its end.
+#[test]
+fn a_first_open_that_is_cut_short_again_and_again_takes_no_more_room_each_time() {
+    let mut met = 0;
+    let unfinished = |disk: &Disk| {
+        let names = disk.fs.list(&disk.dir).unwrap_or_default();
+        names.iter().filter(|name| name.ends_with(".seg.tmp")).count()
+    };
+    for cut in 0..40 {
+        let mut disk = Disk::simulated();
+        for _ in 0..3 {
+            disk.sim().cut_power_at(disk.sim().mutations() + cut);
+            let opened = disk.try_open();
+            if opened.is_ok() {
+                break;
+            }
+            disk = disk.after_power_cut(Survival::Everything);
+            assert!(unfinished(&disk) <= 1, "cut at {cut}: {:?}", disk.names());
+            met += unfinished(&disk);
+        }
+        if unfinished(&disk) > 0 {
+            disk.sim().set_capacity(Some(used(&disk)));
+            disk.open().append(&entries(1..=1, 1)).unwrap();
+        }
+    }
+    assert!(met > 5, "{met}");
+}
+
+#[test]
+fn a_file_in_preparation_with_a_number_that_no_file_can_get_is_removed() {
+    let disk = Disk::simulated();
+    disk.open().close().unwrap();
+    let name = format!("{:020}.seg.tmp", u64::MAX);
+    disk.put(&name, b"nobody made this");
+    let journal = disk.open();
+    journal.append(&entries(1..=1, 1)).unwrap();
+    journal.close().unwrap();
+    assert!(!disk.names().contains(&name));
+}
+
+// Guards: an append was refused for want of room while a job was giving that room back.
+#[test]
+fn an_append_that_finds_no_room_waits_for_files_that_are_being_removed() {
+    let (disk, hooked, journal) = hooked();
+    disk.threaded_tasks();
+    let (begun, begins) = std::sync::mpsc::channel();
+    let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+    let hook = move || {
+        begun.send(()).unwrap();
+        goes_on.recv().unwrap();
+    };
+    *hooked.remove.lock().unwrap() = Some(Box::new(hook));
+    journal.truncate_head(Position::new(30, 1)).unwrap();
+    begins.recv().unwrap();
+    // No spare is of this size, and there is no room for such a file, once.
+    disk.sim().inject(Fault::new(OperationKind::Allocate, ErrorKind::StorageFull).nth(0).in_path(".seg"));
+    let big = entry(81, 1, 20_000);
+    let appender = std::thread::spawn({
+        let (journal, big) = (journal.clone(), big.clone());
+        move || journal.append(&[big])
+    });
+    while disk.sim().faults_left() > 0 {
+        std::thread::yield_now();
+    }
+    go_on.send(()).unwrap();
+    appender.join().unwrap().unwrap();
+    assert_eq!(journal.entry(81).unwrap(), big);
 }
 
 // Guards: a full disk on which a file waits to be removed, which a reader held when the head was truncated.
