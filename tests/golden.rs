@@ -288,6 +288,32 @@ fn a_kept_journal_that_shows_its_terms_goes_on_and_hides_them_in_new_files() {
     journal.close().unwrap();
     assert!(hidden(&dir).iter().all(|hides| *hides), "{:?}", hidden(&dir));
     assert_content(&options().open(&dir).unwrap(), &content);
+    // No file was used again that still shows what it held.
+    let old: Vec<Vec<u8>> = files(&directory(ENCRYPTED[0])).into_values().collect();
+    let entries =
+        old.iter().filter(|file| file.len() > 512 && !file.starts_with(b"RJMETA")).map(|file| &file[584..640]);
+    for (entry, (name, file)) in entries.flat_map(|entry| files(&dir).into_iter().map(move |file| (entry, file))) {
+        assert!(!file.windows(entry.len()).any(|found| found == entry), "{name}");
+    }
+}
+
+/// The version in front of a `meta` decides how it is read: one that was written in another is not authentic.
+#[cfg(feature = "encryption")]
+#[test]
+fn a_kept_meta_is_not_read_as_a_newer_one() {
+    use raft_journal::layout::meta;
+    let (_temporary, dir) = copy(ENCRYPTED[0]);
+    let mut bytes = fs::read(dir.join("meta")).unwrap();
+    let copy_bytes = bytes.len() / meta::COPIES;
+    for copy in bytes.chunks_mut(copy_bytes) {
+        let len = u32::from_le_bytes(copy[meta::LEN_AT..meta::LEN_AT + 4].try_into().unwrap()) as usize;
+        copy[meta::VERSION_AT] = meta::VERSION_ENCRYPTED as u8;
+        let check = common::unsalted_check(&[&copy[..meta::CHECK_AT], &copy[meta::LEN_AT..len]]);
+        copy[meta::CHECK_AT..meta::CHECK_AT + 4].copy_from_slice(&check.to_le_bytes());
+    }
+    fs::write(dir.join("meta"), bytes).unwrap();
+    let refused = encrypted().open(&dir);
+    assert!(matches!(refused, Err(Error::Key { key_id: 7, fault: KeyFault::NotAuthentic, .. })), "{refused:?}");
 }
 
 /// Damages the last byte of an entry's payload, in a segment that shows its term.

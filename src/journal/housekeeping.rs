@@ -427,7 +427,9 @@ impl State {
         let linked = std::mem::take(&mut self.linked);
         #[cfg(mutate)]
         let linked = if mutate::is(Mutation::LinkedRecycled) { BTreeSet::new() } else { linked };
-        let taken = self.take_unused(|old| old.size_bytes == size_bytes && !linked.contains(&old.sequence));
+        // An earlier version's encrypted file shows terms until all of it is written over.
+        let is_fit = |old: &Segment| old.size_bytes == size_bytes && old.vouches_for_terms();
+        let taken = self.take_unused(|old| is_fit(old) && !linked.contains(&old.sequence));
         self.linked = linked;
         taken
     }

@@ -281,7 +281,8 @@ impl<'a> Walk<'a> {
         self.searched = None;
         let mark = self.source.meta.mark;
         let is_void = self.accepted.iter().any(|lost| lost.spans((segment.sequence, mark.index)));
-        if mark.sequence == segment.sequence && mark.index >= self.fold.end && mark.index != 0 && !is_void {
+        let is_there = mark.sequence == segment.sequence && mark.index >= self.fold.end && mark.index != 0;
+        if is_there && !is_void && segment.vouches_for_terms() {
             if recover::load_index(&mut window, &mut self.fold, mark.index, &mut self.seen)? {
                 self.index_batch = (mark.index, self.fold.end);
             } else {

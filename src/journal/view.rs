@@ -75,6 +75,7 @@ impl Sealed {
     /// From a seal that was read or has just been written.
     pub(crate) fn new(segment: Arc<Segment>, start: ChainStart, seal: &BatchHeader, summary: &Summary) -> Sealed {
         let (runs, hides_terms) = (summary.terms.len(), segment.hides_terms);
+        let is_known = runs <= TERM_RUNS_MAX && segment.vouches_for_terms();
         let file = SealedFile {
             segment,
             start,
@@ -87,7 +88,7 @@ impl Sealed {
                 summary_bytes: Summary::bytes(runs, hides_terms),
                 count: summary.count,
             },
-            terms: (runs <= TERM_RUNS_MAX).then(|| summary.terms.clone()),
+            terms: is_known.then(|| summary.terms.clone()),
             pages: Pages::default(),
         };
         Sealed { live_end: summary.first + u64::from(summary.count), file: Arc::new(file) }

@@ -31,7 +31,8 @@ impl PairsCipher {
         let key_id = keys.current();
         let derive = || {
             let secret = keys.secret(key_id, state.journal_id)?;
-            Ok(PairsCipher { key_id, random, key_check: secret.check()?, cipher: cipher(&secret, state, &random)? })
+            let cipher = cipher(&secret, state, &random, true)?;
+            Ok(PairsCipher { key_id, random, key_check: secret.check()?, cipher })
         };
         derive().map_err(|fault| (key_id, fault))
     }
@@ -45,8 +46,11 @@ impl PairsCipher {
 /// Each key encrypts one text, so the nonce need not differ.
 const NONCE: [u8; NONCE_BYTES] = [0; NONCE_BYTES];
 
-fn cipher(secret: &Secret, state: &State, random: &[u8]) -> Result<Cipher, KeyFault> {
-    secret.cipher(&[b"raft-journal meta", &state.generation.to_le_bytes(), &state.life.to_le_bytes(), random])
+/// The key of one commit. That of a text which begins with terms is another one: what nothing authenticates, the version in
+/// front of it, must not say how it is read.
+fn cipher(secret: &Secret, state: &State, random: &[u8], hides_terms: bool) -> Result<Cipher, KeyFault> {
+    let purpose: &[u8] = if hides_terms { b"raft-journal meta with terms" } else { b"raft-journal meta" };
+    secret.cipher(&[purpose, &state.generation.to_le_bytes(), &state.life.to_le_bytes(), random])
 }
 
 /// Pairs that were read and not yet decrypted.
@@ -80,7 +84,7 @@ impl Encrypted {
             return Err(KeyFault::Wrong);
         }
         let mut text = BytesMut::from(&self.content[text_at..]);
-        cipher(&secret, state, random)?.decrypt(NONCE, &self.content[LEN_AT..text_at], &mut text)?;
+        cipher(&secret, state, random, self.hides_terms)?.decrypt(NONCE, &self.content[LEN_AT..text_at], &mut text)?;
         text.truncate(text.len().saturating_sub(TAG_BYTES));
         let terms = if self.hides_terms { Some(take_terms(&mut text).ok_or(KeyFault::NotAuthentic)?) } else { None };
         let pairs = parse_pairs(text.freeze(), self.count).ok_or(KeyFault::NotAuthentic)?;

@@ -40,7 +40,10 @@ impl SegmentCipher {
         #[cfg(mutate)]
         let life = if mutate::is(Mutation::KeyWithoutLife) { 0 } else { life };
         let (sequence, salt) = (self.sequence.to_le_bytes(), self.salt.to_le_bytes());
-        self.secret.cipher(&[b"raft-journal segment", &sequence, &salt, &life.to_le_bytes()])
+        // Each form has its own keys: what nothing authenticates, the flag in the header, must not say how a text is read.
+        let purpose: &[u8] =
+            if self.hides_terms { b"raft-journal segment with terms" } else { b"raft-journal segment" };
+        self.secret.cipher(&[purpose, &sequence, &salt, &life.to_le_bytes()])
     }
 
     /// Does something with the key of a life.

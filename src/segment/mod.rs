@@ -179,8 +179,9 @@ impl Segment {
 
     /// Whether a header is this segment's.
     pub(crate) fn is_headed_by(&self, header: &Header) -> bool {
-        (header.sequence, header.salt) == (self.sequence, self.salt_value)
+        (header.sequence, header.salt, header.key_id) == (self.sequence, self.salt_value, self.key_id)
             && header.size_bytes == u64::from(self.size_bytes)
+            && (header.flags & FLAG_TERMS_ENCRYPTED != 0) == self.hides_terms
             && Self::align_for(header.flags & FLAG_ALIGNED != 0) == self.align
     }
 
@@ -247,6 +248,12 @@ impl Segment {
     pub(crate) fn index_bytes(&self, slots: usize, runs: usize) -> u64 {
         let body_bytes = index::body_bytes(slots, runs, self.hides_terms);
         (BATCH_BYTES as u64 + body_bytes).next_multiple_of(u64::from(self.align))
+    }
+
+    /// Whether what an index says of terms is as authentic as its entries. In encrypted files of an earlier version it is
+    /// not: there, and where somebody has made a file look like one, terms are asked of the entries alone.
+    pub(crate) fn vouches_for_terms(&self) -> bool {
+        self.key_id == 0 || self.hides_terms
     }
 
     /// How it has its seal's runs of terms.

@@ -25,9 +25,13 @@ impl Segment<'_> {
 
     /// The first one of the chain.
     pub fn first(disk: &Disk) -> Segment<'_> {
-        let chain = disk.chain();
-        let bytes = disk.bytes(&chain[0]);
-        Segment { disk, name: chain[0].clone(), bytes }
+        Segment::all(disk).remove(0)
+    }
+
+    /// All of the chain, in its order.
+    pub fn all(disk: &Disk) -> Vec<Segment<'_>> {
+        let chain = disk.chain().into_iter();
+        chain.map(|name| Segment { disk, bytes: disk.bytes(&name), name }).collect()
     }
 
     fn salt(&self) -> [u8; 8] {
@@ -109,10 +113,40 @@ impl Segment<'_> {
         [check, page]
     }
 
+    /// Makes the file look like one of an earlier version that shows its terms, and its seal say that all entries have one.
+    pub fn show_term(&mut self, term: u64) {
+        let seal = *walk::batches(&self.bytes).last().unwrap();
+        let (summary, page) = (seal + s::BATCH_BYTES, self.page(seal));
+        let body = u32_at(&self.bytes, seal + s::BATCH_BODY_LEN_AT) as usize;
+        let first = self.bytes[summary + s::SUMMARY_FIRST_AT..][..8].to_vec();
+        for at in [0, self.bytes.len() - 512] {
+            let header = &mut self.bytes[at..at + s::HEADER_BYTES];
+            let flags = u32_at(header, s::HEADER_FLAGS_AT) & !s::FLAG_TERMS_ENCRYPTED;
+            put(header, s::HEADER_FLAGS_AT, flags);
+            let check = unsalted_check(&[&header[..s::HEADER_CHECK_AT], &header[s::HEADER_FLAGS_AT..]]);
+            put(header, s::HEADER_CHECK_AT, check);
+        }
+        put(&mut self.bytes, summary + s::SUMMARY_RUNS_AT, 1);
+        let runs = summary + s::SUMMARY_BYTES;
+        self.bytes[runs..runs + 8].copy_from_slice(&first);
+        self.bytes[runs + 8..runs + 16].copy_from_slice(&term.to_le_bytes());
+        self.bytes.copy_within(page..summary + body, runs + s::RUN_BYTES);
+        put(&mut self.bytes, seal + s::BATCH_BODY_LEN_AT, (body + runs + s::RUN_BYTES - page) as u32);
+        let check = salted_check(&self.salt(), &[&self.bytes[seal + s::BATCH_BODY_CHECK_AT..seal + s::BATCH_BYTES]]);
+        put(&mut self.bytes, seal, check);
+    }
+
     /// Makes every checksum right, from the entries up, and puts the file back.
-    pub fn put(mut self) {
+    pub fn put(self) {
+        let chain = u32_at(&self.bytes, 512 + s::BATCH_CHAIN_AT);
+        self.put_behind(chain);
+    }
+
+    /// The same, and lets the first batch follow one with this check; the last one's, to which the trailer leads if it is a
+    /// seal.
+    pub fn put_behind(mut self, mut chain: u32) -> u32 {
         let salt = self.salt();
-        let mut chain = u32_at(&self.bytes, 512 + s::BATCH_CHAIN_AT);
+        let mut last = 0;
         let mut known = Vec::new();
         for batch in walk::batches(&self.bytes) {
             let found = self.check_entries(batch);
@@ -126,8 +160,17 @@ impl Segment<'_> {
             put(&mut self.bytes, batch + s::BATCH_CHAIN_AT, chain);
             chain = salted_check(&salt, &[&self.bytes[batch + s::BATCH_BODY_CHECK_AT..batch + s::BATCH_BYTES]]);
             put(&mut self.bytes, batch, chain);
+            last = batch;
+        }
+        let trailer = self.bytes.len() - 1024;
+        if u32_at(&self.bytes, trailer + s::TRAILER_SEAL_AT) as usize == last {
+            put(&mut self.bytes, trailer + s::TRAILER_SEAL_CHECK_AT, chain);
+            let rest = &self.bytes[trailer + s::TRAILER_SEAL_AT..trailer + s::TRAILER_BYTES];
+            let check = salted_check(&salt, &[rest]);
+            put(&mut self.bytes, trailer + s::TRAILER_CHECK_AT, check);
         }
         self.disk.put(&self.name, &self.bytes);
+        chain
     }
 }
 

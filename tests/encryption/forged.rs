@@ -225,6 +225,39 @@ fn terms_that_an_index_was_made_to_say_are_not_believed() {
     assert_eq!(log(&open(&rest, ring(1)).unwrap()), all, "as it was");
 }
 
+/// Lets the first file look like an earlier version's, and its seal say something of its terms; all that follows is chained to
+/// it.
+fn with_shown_terms(term: u64) -> Disk {
+    let disk = Disk::simulated();
+    let journal = open(&disk, ring(1)).unwrap();
+    append_each(&journal, &entries(1..=60, 3));
+    let killed = disk.killed();
+    let mut segments = Segment::all(&killed);
+    assert!(segments.len() > 2);
+    segments[0].show_term(term);
+    let mut chain = u32_at(&segments[0].bytes, 512 + s::BATCH_CHAIN_AT);
+    segments.into_iter().for_each(|segment| chain = segment.put_behind(chain));
+    killed
+}
+
+// Guards: what a seal said of terms was believed without a key, if the file's header said that it was an earlier version's.
+#[test]
+fn no_seal_is_believed_about_terms_because_its_file_looks_like_an_earlier_versions() {
+    let disk = with_shown_terms(77);
+    let journal = open(&disk, ring(1)).unwrap();
+    let shown = Segment::first(&disk).entries().len() as u64;
+    for index in 1..=60 {
+        match journal.term(index) {
+            Ok(term) => assert!(term == 3 && index > shown, "{index}: {term}"),
+            Err(error) => assert!(matches!(error, Error::Damaged(_)) && index <= shown, "{index}: {error}"),
+        }
+    }
+    // Nor by a truncation: it would take the position for another log's, and all that follows with it.
+    let truncated = journal.truncate_head(Position::new(shown / 2, 3));
+    assert_eq!(journal.state().last, Some(Position::new(60, 3)), "{truncated:?}");
+    assert_eq!(journal.entry(60).unwrap(), entries(60..=60, 3)[0]);
+}
+
 #[test]
 fn an_entry_from_far_away_is_refused_without_a_long_search() {
     let disk = Disk::simulated();
@@ -310,6 +343,30 @@ fn files_that_changed_places_are_no_part_of_the_chain() {
             let sequence: u64 = name.strip_suffix(".seg").unwrap().parse().unwrap();
             let at = s::HEADER_SEQUENCE_AT;
             change_header(&disk, name, |header| header[at..at + 8].copy_from_slice(&sequence.to_le_bytes()));
+        }
+    }
+}
+
+// Guards: the version in front decided how the text was read, and was not authenticated: with terms of the right size, a vote
+// disappeared among them.
+#[test]
+fn meta_is_not_read_as_another_version_than_it_was_written_in() {
+    let disk = Disk::simulated();
+    let journal = open(&disk, ring(1)).unwrap();
+    journal.set(b"vote", b"me").unwrap();
+    // As a pair's head: a key of 22 bytes, no value; so long are the two terms, less that head, and the one pair behind them.
+    journal.append(&[Entry::new(1, 22, "words")]).unwrap();
+    journal.close().unwrap();
+    for version in 1..=5 {
+        let disk = disk.killed();
+        change_meta(&disk, |copy| copy[meta::VERSION_AT] = version);
+        match open(&disk, ring(1)) {
+            Ok(journal) => assert_eq!((version, journal.get(b"vote").unwrap().unwrap()), (4, "me".into())),
+            Err(Error::UnsupportedVersion { found: 5, .. }) => assert_eq!(version, 5),
+            Err(error) => {
+                let is_told = matches!(error, Error::Key { fault: KeyFault::NotAuthentic, .. });
+                assert!(is_told && version < 4, "{version}: {error}");
+            }
         }
     }
 }

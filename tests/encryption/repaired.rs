@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use raft_journal::io::sim::AtRest;
+use raft_journal::layout::segment as s;
 use raft_journal::{
     Compression, Entry, Error, Journal, KeyRing, LogStore, OnDamage, RepairFault, StableStore, VerifyOptions,
 };
@@ -113,7 +114,7 @@ fn another_entry_of_the_same_term_is_refused_where_a_neighbour_has_the_random_bi
     assert_eq!(repair_files(&disk), [""; 0]);
     // Where its own are damaged, the neighbour's prove it all the same.
     let segment = Segment::first(&disk);
-    disk.flip(&segment.name, segment.entry(2).start + 20 + 6);
+    disk.flip(&segment.name, segment.entry(2).start + s::ENTRY_TERM_AT + s::ENCRYPTED_RANDOM_AT + 2);
     journal.repair(&all[1..2]).unwrap();
     assert_eq!(log(&journal), all);
 }
@@ -241,9 +242,10 @@ fn bits_of_another_batch_beside_an_entry_refute_nothing() {
         journal.close().unwrap();
         let segment = Segment::first(&disk);
         let mut bytes = disk.bytes(&segment.name);
-        // The life and the random bits, behind the entry's header.
-        let [from, to] = [neighbour, 5].map(|index| segment.entry(index).start + 20);
-        bytes.copy_within(from..from + 12, to);
+        // The life and the random bits, where the term would stand.
+        let [from, to] = [neighbour, 5].map(|index| segment.entry(index).start + s::ENTRY_TERM_AT);
+        assert_eq!(bytes[from..from + 4], bytes[to..to + 4], "one life");
+        bytes.copy_within(from..from + s::ENCRYPTED_TEXT_AT, to);
         disk.put(&segment.name, &bytes);
         let journal = open(&disk, ring(1)).unwrap();
         assert!(matches!(journal.entry(5), Err(Error::Damaged(_))));
