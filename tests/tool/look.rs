@@ -123,6 +123,11 @@ fn a_lost_file_is_found_by_every_command() {
     assert_eq!((code, &info["refused"]["why"]), (1, &json!("the file is missing")));
     assert_eq!(on(&sample.dir, "ls", &[]).1, 1);
     assert_eq!(on(&sample.dir, "dump", &[]).1, 1);
+    // Also where what is printed is sound: why, is said beside it.
+    let sound = run(&["dump", path(&sample.dir), "60"]);
+    let said = String::from_utf8(sound.stderr).unwrap();
+    assert!(String::from_utf8(sound.stdout).unwrap().starts_with("60\t3\t"), "{said}");
+    assert!(sound.status.code() == Some(1) && said.contains("a node would refuse this journal"), "{said}");
     let (verdict, code) = json(&sample.dir, "recover", &["--dry-run"]);
     assert_eq!((code, &verdict["opens"]), (1, &json!(false)));
     let (text, code) = complaint(&["recover", path(&sample.dir), "--dry-run"]);

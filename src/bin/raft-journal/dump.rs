@@ -19,8 +19,14 @@ pub(super) fn run(out: &mut Output, dump: &Dump) -> Result<Outcome, Failure> {
     let state = look.journal.state();
     let format = if out.json { Format::Json } else { dump.format.unwrap_or(Format::Text) };
     let Indexes { first, end } = dump.range;
+    // What is printed may be sound, and the journal would not open all the same.
+    let would_open = Outcome::found(look.refused.is_some());
+    if let Some(damage) = look.refused.as_deref().filter(|_| !out.json) {
+        anstream::eprintln!("{BAD}a node would refuse this journal{BAD:#}: {damage}");
+    }
     let Some(log_first) = state.first else {
-        return refuse_if_asked(&dump.range, Error::AfterLast { index: first, next: state.next_index().unwrap_or(0) });
+        let error = Error::AfterLast { index: first, next: state.next_index().unwrap_or(0) };
+        return refuse_if_asked(&dump.range, error, would_open);
     };
     let log_end = state.last.map_or(log_first, |last| last.index + 1);
     let (mut index, end) = (first.max(log_first), end.unwrap_or(log_end).min(log_end));
@@ -29,7 +35,7 @@ pub(super) fn run(out: &mut Output, dump: &Dump) -> Result<Outcome, Failure> {
             true => Error::BeforeFirst { index: first, first: log_first },
             false => Error::AfterLast { index: first, next: log_end },
         };
-        return refuse_if_asked(&dump.range, error);
+        return refuse_if_asked(&dump.range, error, would_open);
     }
     let mut damaged = false;
     while index < end {
@@ -48,12 +54,12 @@ pub(super) fn run(out: &mut Output, dump: &Dump) -> Result<Outcome, Failure> {
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(Outcome::found(damaged || look.refused.is_some()))
+    Ok(if damaged { Outcome::found(true) } else { would_open })
 }
 
 /// Nothing to print is an error where indexes were named.
-fn refuse_if_asked(range: &Indexes, error: Error) -> Result<Outcome, Failure> {
-    if *range == Indexes::default() { Ok(Outcome::Fine) } else { Err(error.into()) }
+fn refuse_if_asked(range: &Indexes, error: Error, outcome: Outcome) -> Result<Outcome, Failure> {
+    if *range == Indexes::default() { Ok(outcome) } else { Err(error.into()) }
 }
 
 fn print(out: &mut Output, format: Format, entry: &Entry) -> Result<(), Failure> {
