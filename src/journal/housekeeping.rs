@@ -162,16 +162,17 @@ impl Core {
     fn gives_back_room(&self) -> bool {
         let mut state = self.files.state.lock();
         let unused = state.take_all_unused();
-        if !unused.is_empty() {
+        let had_some = !unused.is_empty();
+        if had_some {
             drop(state);
             self.remove(unused);
-            return true;
+            state = self.files.state.lock();
         }
         let is_under_way = state.job == Stage::Running;
         while state.job == Stage::Running {
             self.files.state.wait(&mut state, "files that are being removed", |state| state.job != Stage::Running);
         }
-        is_under_way
+        had_some || is_under_way
     }
 
     /// Takes back a successor that could not be used.
@@ -243,7 +244,7 @@ impl Core {
         }
         let alone = self.fs.links(&old.path).is_ok_and(|links| links == 1);
         if !alone {
-            // A name that stays is removed by the next open.
+            // A name that stays is removed behind the next open.
             let _ = self.fs.remove(&old.path);
         }
         alone
@@ -315,7 +316,7 @@ impl Core {
     }
 
     fn remove(&self, unused: Unused) {
-        // A file that stays is removed by the next open: its sequence is below the chain's start, or unreached.
+        // A file that stays is removed behind the next open: its sequence is below the chain's start, or unreached.
         for path in unused.leftover {
             let _ = self.fs.remove(&path);
         }

@@ -185,7 +185,7 @@ impl Journal {
     }
 
     /// Makes everything durable, runs the callbacks that wait, marks the journal as closed in order (the next open then
-    /// scans nothing, unless the newest file had no room for its index), and gives up the lock. Every clone answers
+    /// scans nothing, unless the newest file had no room for its index, or is an earlier version's encrypted one), and gives up the lock. Every clone answers
     /// [`Error::Closed`] afterwards, and to writes from this call on, those of callbacks too. Waits for syncs, callbacks, files that are being
     /// made or removed, repairs and checkpoints.
     ///

@@ -170,7 +170,8 @@ fn start(options: &OpenOptions, dir: &Path, loaded: Loaded, created: bool) -> Re
     }
     let Outside { spare, remove } = outside;
     let (chain, accepted, next_sequence) = begin_chain(options, dir, &state, recovered, &remove, next_sequence)?;
-    // Only once this life has begun: until then, an open that fails leaves everything as it was.
+    // Only once this life has begun: until then, an open that fails leaves everything as it was, but for what was never
+    // finished.
     let files = Files::new(fs.tasks(), spare, remove, next_sequence);
     let chain_start = state.start.unwrap_or(chain.active_start);
     repairs.accept(accepted);

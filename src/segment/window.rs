@@ -144,6 +144,11 @@ impl<'a> Window<'a> {
         for index in (0..u64::from(header.count)).map(|number| header.first_index.wrapping_add(number)) {
             let entry = match self.entry_at(at, index, end - at)? {
                 Standing { check: Some(check), bytes: Some(bytes), term: Ok(term) } => Some((term, check, bytes)),
+                // What was put there has a length of its own, under a right checksum; what stood there before is not known to
+                // have had another.
+                Standing { check, bytes: Some(bytes), term: Err(DamageKind::NotAuthentic) } => {
+                    patch(index, check)?.map(|(term, check, _)| (term, check, bytes))
+                }
                 Standing { check, .. } => patch(index, check)?,
             };
             let Some((term, check, bytes)) = entry.filter(|&(_, _, bytes)| bytes as u64 <= end - at) else {

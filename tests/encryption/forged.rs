@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use raft_journal::layout::{meta, segment as s};
 use raft_journal::{
-    DamageKind, DamagedRange, Entry, Error, FaultPart, Journal, KeyFault, LogStore, OnDamage, Position, StableStore,
-    VerifyOptions,
+    Compression, DamageKind, DamagedRange, Entry, Error, FaultPart, Journal, KeyFault, LogStore, OnDamage, Position,
+    StableStore, VerifyOptions,
 };
 
 use crate::common::walk::u32_at;
@@ -105,6 +105,28 @@ fn an_entry_that_somebody_put_at_the_very_end_is_told_and_can_be_put_back() {
     assert_eq!(log(&journal), entries(1..=7, 1));
     journal.close().unwrap();
     assert_eq!(log(&open(&disk, ring(1)).unwrap()), entries(1..=7, 1));
+}
+
+// Guards: how long the entry was that had stood there was guessed, and a scan did not find what was put back for it.
+#[test]
+fn what_was_put_back_for_a_forged_entry_is_found_by_the_scan_of_the_next_open() {
+    let disk = Disk::simulated();
+    let compressed = options(&disk, ring(1)).compression(Compression::Lz4 { threshold_bytes: 64 });
+    let held = entries(1..=6, 1);
+    let journal = compressed.open(&disk.dir).unwrap();
+    journal.append(&held).unwrap();
+    let disk = disk.killed();
+    let mut segment = Segment::of(&disk);
+    let range = segment.entry(4);
+    assert!(range.len() < held[3].data.len(), "it is compressed");
+    segment.bytes[range.end - 1] ^= 0x10;
+    segment.put();
+    let journal = open_forged(&disk);
+    journal.append(&entries(7..=7, 1)).unwrap();
+    journal.repair(&held[3..4]).unwrap();
+    let journal = open(&disk.killed(), ring(1)).unwrap();
+    assert_eq!(log(&journal), entries(1..=7, 1));
+    assert_eq!(journal.recovery_report().damaged.len(), 0, "{:?}", journal.recovery_report());
 }
 
 #[test]
