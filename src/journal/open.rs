@@ -194,10 +194,10 @@ fn doubt(state: &mut State, health: Health) {
 
 /// The sequence of the next file: behind every one that is there, and every one that anything names.
 fn next_sequence(dir: &Path, state: &State, names: &[String], recovered: Option<&Recovered>) -> Result<u64> {
-    // Of what was never finished, only numbers that a file can get.
-    let is_taken =
-        |name: &&String| !segment::is_unfinished(name) || segment::any_sequence_of(name) < Some(SEQUENCE_MAX);
-    let there = names.iter().filter(is_taken).filter_map(|name| segment::any_sequence_of(name));
+    let there = names.iter().filter_map(|name| {
+        // Of what was never finished, only a number that a file can get.
+        segment::any_sequence_of(name).filter(|&number| number < SEQUENCE_MAX || !segment::is_unfinished(name))
+    });
     let mending = state.repaired.iter().map(|repaired| repaired.file.max(repaired.sequence));
     let lost = state.accepted.iter().map(|accepted| accepted.sequence);
     let highest =

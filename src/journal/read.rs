@@ -329,13 +329,13 @@ impl Core {
         // What stands before the seal is not what it follows: a batch that was cut shows again.
         let is_other = matches!(sealed.slots, Slots::Sealed { chain, .. } if chain != fold.chain);
         match stop {
-            Stop::End(_) if fold.end < sealed.data_end || is_other => Err(Damage {
+            Stop::End(at_end) if fold.end < sealed.data_end || is_other => Err(Damage {
                 path: segment.path.clone(),
                 offset: u64::from(fold.end),
                 // What lies behind may have replaced what came before, and nothing else says which.
                 indexes: DamagedRange { first: sealed.first, end: Some(sealed.end()) },
                 term: None,
-                why: DamageKind::Checksum,
+                why: if at_end.is_forged() { DamageKind::NotAuthentic } else { DamageKind::Checksum },
             }
             .into()),
             Stop::End(_) | Stop::Sealed(..) => Ok(fold.run.slots),

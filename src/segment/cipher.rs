@@ -1,6 +1,7 @@
 //! Entries encrypted, each for its place: journal, segment, life and offset, index and term. And the terms that a seal
 //! lists.
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -83,50 +84,51 @@ impl SegmentCipher {
     }
 
     /// The term of an entry, and its payload as it was stored before it was encrypted.
-    pub(crate) fn decrypt_entry(&self, index: u64, offset: u32, mut entry: Bytes) -> Result<(u64, Bytes), KeyFault> {
-        let at = self.begins_at();
-        let head = entry.get(ENTRY_LEN_AT..at).ok_or(KeyFault::NotAuthentic)?;
-        let known = Known::of_entry(index, head);
-        let shown = read_u64(&entry, ENTRY_TERM_AT);
-        entry.advance(at);
-        let mut text = self.decrypt(offset, known.bytes(), entry)?;
-        if !self.hides_terms {
-            return Ok((shown.unwrap_or_default(), text));
-        }
-        let term = read_u64(&text, 0).ok_or(KeyFault::NotAuthentic)?;
-        text.advance(TERM_BYTES);
-        Ok((term, text))
+    pub(crate) fn decrypt_entry(&self, index: u64, offset: u32, entry: Bytes) -> Result<(u64, Bytes), KeyFault> {
+        let mut entry = owned(entry);
+        let (term, payload) = self.open_entry(index, offset, &mut entry)?;
+        entry.truncate(payload.end);
+        entry.advance(payload.start);
+        Ok((term, entry.freeze()))
     }
 
-    /// The term of an entry, decrypted in place, if it is authentic.
-    pub(crate) fn check_entry(&self, index: u64, offset: u32, entry: &mut [u8]) -> Result<u64, KeyFault> {
+    /// Decrypts an entry in place, if it is authentic: its term, and where in it the payload stands.
+    pub(crate) fn open_entry(
+        &self,
+        index: u64,
+        offset: u32,
+        entry: &mut [u8],
+    ) -> Result<(u64, Range<usize>), KeyFault> {
         let at = self.begins_at();
         let shown = read_u64(entry, ENTRY_TERM_AT);
         let (head, stored) = entry.split_at_mut_checked(at).ok_or(KeyFault::NotAuthentic)?;
         let known = Known::of_entry(index, head.get(ENTRY_LEN_AT..).unwrap_or_default());
-        let text = self.decrypt_in_place(offset, known.bytes(), stored)?;
-        let term = if self.hides_terms { read_u64(text, 0) } else { shown };
-        term.ok_or(KeyFault::NotAuthentic)
+        let text = self.open(offset, known.bytes(), stored)?;
+        let term = if self.hides_terms { stored.get(text.clone()).and_then(|text| read_u64(text, 0)) } else { shown };
+        let payload = text.start + if self.hides_terms { TERM_BYTES } else { 0 }..text.end;
+        Ok((term.ok_or(KeyFault::NotAuthentic)?, at + payload.start..at + payload.end))
     }
 
     /// What a prefix, a text and its tag hold, which belong at `offset` and with what is `known`.
     pub(crate) fn decrypt(&self, offset: u32, known: &[u8], stored: Bytes) -> Result<Bytes, KeyFault> {
-        // In place where these bytes are nobody else's.
-        let mut stored = stored.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-        let text_bytes = self.decrypt_in_place(offset, known, &mut stored)?.len();
-        stored.advance(ENCRYPTED_TEXT_AT);
-        stored.truncate(text_bytes);
-        Ok(stored.freeze())
+        let mut stored = owned(stored);
+        let text = self.open(offset, known, &mut stored)?;
+        Ok(stored.freeze().slice(text))
     }
 
-    /// The same in its place: the text.
-    fn decrypt_in_place<'a>(&self, offset: u32, known: &[u8], stored: &'a mut [u8]) -> Result<&'a [u8], KeyFault> {
+    /// The same in its place: where in it the text stands.
+    fn open(&self, offset: u32, known: &[u8], stored: &mut [u8]) -> Result<Range<usize>, KeyFault> {
         let Prefix { life, random } = Prefix::parse(stored).ok_or(KeyFault::NotAuthentic)?;
         let text_bytes = stored.len().checked_sub(ENCRYPTED_BYTES).ok_or(KeyFault::NotAuthentic)?;
         let text = &mut stored[ENCRYPTED_TEXT_AT..];
         self.with(life, |cipher| cipher.decrypt(nonce(offset, random), known, text))?;
-        Ok(&text[..text_bytes])
+        Ok(ENCRYPTED_TEXT_AT..ENCRYPTED_TEXT_AT + text_bytes)
     }
+}
+
+/// These bytes to write to: themselves, where they are nobody else's.
+fn owned(bytes: Bytes) -> BytesMut {
+    bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
 }
 
 /// What stands before a ciphertext, and makes its key and its nonce with where it stands.
@@ -277,7 +279,6 @@ mod tests {
         let entry = encrypt(&cipher, PLACE, 6, b"words");
         assert_eq!(entry.len(), ENTRY_BYTES + ENCRYPTED_BYTES + 5);
         assert_eq!(decrypt(&cipher, PLACE, entry.clone()), Ok((PLACE.term, Bytes::from("words"))));
-        assert_eq!(cipher.check_entry(PLACE.index, PLACE.offset, &mut entry.to_vec()), Ok(PLACE.term));
         let shown = read_u64(&entry, ENTRY_TERM_AT) == Some(PLACE.term);
         assert_ne!(shown, hides_terms);
         let others = [
@@ -295,9 +296,7 @@ mod tests {
         for at in ENTRY_LEN_AT..entry.len() {
             let mut changed = entry.to_vec();
             changed[at] ^= 1;
-            assert_eq!(decrypt(&cipher, PLACE, changed.clone().into()), Err(KeyFault::NotAuthentic), "byte {at}");
-            let term = cipher.check_entry(PLACE.index, PLACE.offset, &mut changed);
-            assert_eq!(term, Err(KeyFault::NotAuthentic), "byte {at}");
+            assert_eq!(decrypt(&cipher, PLACE, changed.into()), Err(KeyFault::NotAuthentic), "byte {at}");
         }
         for len in 0..ENTRY_BYTES + ENCRYPTED_BYTES {
             assert_eq!(decrypt(&cipher, PLACE, entry.slice(..len)), Err(KeyFault::NotAuthentic), "{len} bytes");

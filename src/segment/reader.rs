@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes};
 
 use super::Segment;
+use super::cipher::SegmentCipher;
 use super::format::{
     ENTRY_BYTES, ENTRY_FLAG_ENCRYPTED, ENTRY_FLAG_LZ4, ENTRY_TERM_AT, EntryHeader, entry_check, read_u64,
 };
@@ -25,14 +26,23 @@ pub(crate) fn term_of(
     entry: &[u8],
     scratch: &mut Vec<u8>,
 ) -> Result<u64, DamageKind> {
-    if segment.key_id == 0 {
+    let header = EntryHeader::parse(entry).ok_or(DamageKind::Checksum)?;
+    let Some(cipher) = cipher_for(segment, &header)? else {
         return read_u64(entry, ENTRY_TERM_AT).ok_or(DamageKind::Checksum);
-    }
-    let is_encrypted = EntryHeader::parse(entry).is_some_and(|header| header.flags & ENTRY_FLAG_ENCRYPTED != 0);
-    let cipher = segment.cipher.as_ref().filter(|_| is_encrypted).ok_or(DamageKind::NotAuthentic)?;
+    };
     scratch.clear();
     scratch.extend_from_slice(entry);
-    cipher.check_entry(index, offset, scratch).map_err(|_| DamageKind::NotAuthentic)
+    cipher.open_entry(index, offset, scratch).map(|(term, _)| term).map_err(|_| DamageKind::NotAuthentic)
+}
+
+/// What decrypts an entry, if its segment is encrypted. All that such a segment holds is encrypted: what is not was put there
+/// by somebody else.
+fn cipher_for<'a>(segment: &'a Segment, header: &EntryHeader) -> Result<Option<&'a SegmentCipher>, DamageKind> {
+    match &segment.cipher {
+        None if segment.key_id == 0 => Ok(None),
+        Some(cipher) if header.flags & ENTRY_FLAG_ENCRYPTED != 0 => Ok(Some(cipher)),
+        None | Some(_) => Err(DamageKind::NotAuthentic),
+    }
 }
 
 /// The entry that `slot` speaks of, at the start of `bytes`. Its payload is what is left of them, not copied, unless
@@ -58,14 +68,12 @@ pub(crate) fn parse_entry(segment: &Segment, index: u64, slot: Slot, mut bytes: 
         return Err(DamageKind::Misplaced);
     }
     bytes.truncate(end);
-    let (term, stored, flags) = match &segment.cipher {
+    let (term, stored, flags) = match cipher_for(segment, &header)? {
         None => {
             let term = read_u64(&bytes, ENTRY_TERM_AT).ok_or(DamageKind::Checksum)?;
             bytes.advance(ENTRY_BYTES);
             (term, bytes, header.flags)
         }
-        // All that a segment holds is encrypted, or nothing: what is not was put there by somebody else.
-        Some(_) if header.flags & ENTRY_FLAG_ENCRYPTED == 0 => return Err(DamageKind::NotAuthentic),
         Some(cipher) => {
             let decrypted = cipher.decrypt_entry(index, slot.offset, bytes);
             let (term, stored) = decrypted.map_err(|_| DamageKind::NotAuthentic)?;

@@ -166,7 +166,7 @@ impl<'a> Window<'a> {
         let salt = &self.segment.salt;
         let mut at = u64::from(header.offset) + BATCH_BYTES as u64;
         let end = at + u64::from(header.body_bytes);
-        let (mut found, mut whole) = (Vec::with_capacity(header.count as usize), true);
+        let (mut found, mut whole) = (Vec::new(), true);
         for number in 0..u64::from(header.count) {
             let standing = self.entry_at(at, header.first_index.wrapping_add(number), end - at)?;
             let Standing { check: Some(check), bytes: Some(bytes), term } = standing else {

@@ -11,7 +11,7 @@ use raft_journal::{
 use crate::common::walk::u32_at;
 use crate::common::{Disk, append_each, entries, log, walk};
 use crate::forge::{Segment, change_header, change_meta};
-use crate::{fault, open, options, ring};
+use crate::{closed, fault, open, options, ring};
 
 /// A journal whose process was killed, with six entries in three batches, all in one file.
 fn killed() -> Disk {
@@ -131,10 +131,7 @@ fn what_was_put_back_for_a_forged_entry_is_found_by_the_scan_of_the_next_open() 
 
 #[test]
 fn verify_names_what_is_not_authentic_in_every_file() {
-    let disk = Disk::simulated();
-    let journal = open(&disk, ring(1)).unwrap();
-    append_each(&journal, &entries(1..=80, 1));
-    journal.close().unwrap();
+    let disk = closed(&entries(1..=80, 1));
     let mut segment = Segment::first(&disk);
     let range = segment.entry(4);
     segment.bytes[range.end - 1] ^= 0x10;
@@ -151,10 +148,7 @@ fn verify_names_what_is_not_authentic_in_every_file() {
 
 #[test]
 fn a_changed_byte_without_a_right_checksum_is_damage() {
-    let disk = Disk::simulated();
-    let journal = open(&disk, ring(1)).unwrap();
-    append_each(&journal, &entries(1..=6, 1));
-    journal.close().unwrap();
+    let disk = closed(&entries(1..=6, 1));
     let at = Segment::of(&disk).entry(3).end - 1;
     disk.flip(&disk.chain()[0], at);
     let journal = open(&disk, ring(1)).unwrap();
@@ -200,10 +194,7 @@ fn an_entry_that_was_copied_to_another_index_is_refused_there_alone() {
 
 #[test]
 fn a_moved_entry_of_a_sealed_file_is_known_where_it_belongs_to_the_same_file() {
-    let disk = Disk::simulated();
-    let journal = open(&disk, ring(1)).unwrap();
-    append_each(&journal, &entries(1..=80, 1));
-    journal.close().unwrap();
+    let disk = closed(&entries(1..=80, 1));
     assert!(disk.chain().len() > 2);
     let mut segment = Segment::first(&disk);
     let last = segment.entries().len() as u64;
@@ -222,11 +213,8 @@ fn a_moved_entry_of_a_sealed_file_is_known_where_it_belongs_to_the_same_file() {
 
 #[test]
 fn terms_that_an_index_was_made_to_say_are_not_believed() {
-    let disk = Disk::simulated();
-    let journal = open(&disk, ring(1)).unwrap();
     let all: Vec<Entry> = (1..=6).map(|index| Entry::new(index, index, "one length")).collect();
-    append_each(&journal, &all);
-    journal.close().unwrap();
+    let disk = closed(&all);
     let rest = disk.killed();
     let segment = Segment::of(&rest);
     let index = *walk::batches(&segment.bytes).last().unwrap();
@@ -349,10 +337,7 @@ fn a_file_that_says_it_is_not_encrypted_is_refused() {
 
 #[test]
 fn files_that_changed_places_are_no_part_of_the_chain() {
-    let disk = Disk::simulated();
-    let journal = open(&disk, ring(1)).unwrap();
-    append_each(&journal, &entries(1..=80, 1));
-    journal.close().unwrap();
+    let disk = closed(&entries(1..=80, 1));
     let chain = disk.chain();
     let (one, other) = (disk.bytes(&chain[1]), disk.bytes(&chain[2]));
     disk.put(&chain[1], &other);

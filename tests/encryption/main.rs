@@ -28,8 +28,8 @@ mod rotation;
 
 use std::sync::Arc;
 
-use common::Disk;
-use raft_journal::{Error, Journal, Key, KeyFault, KeyRing, OpenOptions, Result};
+use common::{Disk, append_each};
+use raft_journal::{Entry, Error, Journal, Key, KeyFault, KeyRing, OpenOptions, Result};
 
 /// A key for tests.
 pub fn key(number: u8) -> Key {
@@ -44,6 +44,15 @@ pub fn ring(id: u32) -> KeyRing {
 /// How an encrypted journal is opened.
 pub fn options(disk: &Disk, keys: KeyRing) -> OpenOptions {
     disk.options().tail_cache_bytes(0).encryption(Arc::new(keys))
+}
+
+/// A simulated disk with a journal of these entries, an append each, that was closed in order.
+pub fn closed(entries: &[Entry]) -> Disk {
+    let disk = Disk::simulated();
+    let journal = open(&disk, ring(1)).unwrap();
+    append_each(&journal, entries);
+    journal.close().unwrap();
+    disk
 }
 
 pub fn open(disk: &Disk, keys: KeyRing) -> Result<Journal> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use raft_journal::{Error, Key, KeyFault, KeyProvider, KeyRing, LogStore, Position, StableStore};
 
 use crate::common::{Disk, append_each, entries, log, on_both};
-use crate::{fault, key, open, ring};
+use crate::{closed, fault, key, open, ring};
 
 /// Every key there is, one of them current.
 struct Turning(AtomicU32);
@@ -186,10 +186,7 @@ fn without_its_current_key_a_checkpoint_stays_what_it_was() {
 
 #[test]
 fn a_log_with_a_lost_entry_is_not_rewritten() {
-    let disk = Disk::simulated();
-    let journal = open(&disk, ring(1)).unwrap();
-    append_each(&journal, &entries(1..=60, 1));
-    journal.close().unwrap();
+    let disk = closed(&entries(1..=60, 1));
     // The end of the first file's first entry: its tag.
     let name = disk.chain()[0].clone();
     disk.flip(&name, 512 + 72 + 20 + 300 + 28 - 1);

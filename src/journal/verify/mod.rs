@@ -64,9 +64,10 @@ pub(crate) enum Step {
 }
 
 impl Journal {
-    /// Reads every file of the journal and checks every checksum (and that every entry is authentic, if they are encrypted): of `meta`, all four copies; of each segment in the log's
+    /// Reads every file of the journal and checks every checksum: of `meta`, all four copies; of each segment in the log's
     /// chain, both copies of its header, every batch and every entry (also those that a later one replaced), its index and
-    /// its trailer; of the files that hold repaired entries, what is in use; of a prepared segment, its header. Works on a read-only journal, too.
+    /// its trailer; of the files that hold repaired entries, what is in use; of a prepared segment, its header. In encrypted
+    /// segments, also that every entry is authentic. Works on a read-only journal, too.
     ///
     /// Appends, reads and truncations go on meanwhile: no lock is held during I/O, and no cache changes. What is verified is
     /// what was written when the pass comes to a file; what is purged meanwhile is left out. The pass reads through the
