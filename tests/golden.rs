@@ -297,6 +297,28 @@ fn a_kept_journal_that_shows_its_terms_goes_on_and_hides_them_in_new_files() {
     }
 }
 
+/// A file that an earlier build prepared, and wrote nothing to, is not gone on in.
+#[cfg(feature = "encryption")]
+#[test]
+fn a_kept_journal_does_not_go_on_in_a_prepared_file_that_would_show_terms() {
+    use raft_journal::layout::segment as s;
+    let (_temporary, dir) = copy(ENCRYPTED[0]);
+    let (newest, mut spare) = files(&dir).into_iter().rfind(|(name, _)| name.ends_with(".seg")).unwrap();
+    let (sequence, end) = (newest[..20].parse::<u64>().unwrap() + 1, spare.len());
+    spare[512..end - 512].fill(0);
+    for at in [0, end - 512] {
+        let header = &mut spare[at..at + s::HEADER_BYTES];
+        header[s::HEADER_SEQUENCE_AT..s::HEADER_SIZE_AT].copy_from_slice(&sequence.to_le_bytes());
+        let check = common::unsalted_check(&[&header[..s::HEADER_CHECK_AT], &header[s::HEADER_FLAGS_AT..]]);
+        header[s::HEADER_CHECK_AT..s::HEADER_FLAGS_AT].copy_from_slice(&check.to_le_bytes());
+    }
+    // The record of the key has a checksum under the file's salt, which stays.
+    fs::write(dir.join(format!("{sequence:020}.seg")), spare).unwrap();
+    let journal = encrypted().segment_bytes(8 << 10).meta_bytes_max(512).open(&dir).unwrap();
+    assert_eq!(journal.recovery_report().leftover, [dir.join(format!("{sequence:020}.seg"))]);
+    assert_content(&journal, &content_v1());
+}
+
 /// The version in front of a `meta` decides how it is read: one that was written in another is not authentic.
 #[cfg(feature = "encryption")]
 #[test]

@@ -147,6 +147,21 @@ fn verify_names_what_is_not_authentic_in_every_file() {
 }
 
 #[test]
+fn where_an_index_is_damaged_too_its_entries_are_told_as_forged() {
+    let disk = forged_first(|segment| {
+        let range = segment.entry(4);
+        segment.bytes[range.end - 1] ^= 0x10;
+    });
+    let segment = Segment::first(&disk);
+    let page = segment.page(*walk::batches(&segment.bytes).last().unwrap());
+    disk.flip(&segment.name, page + s::PAGE_HEAD_BYTES);
+    let journal = open(&disk, ring(1)).unwrap();
+    let Err(Error::Damaged(damage)) = journal.entry(1) else { panic!("read without an index") };
+    assert_eq!((damage.why, damage.indexes.first), (DamageKind::NotAuthentic, 1));
+    assert_eq!(journal.entry(60).unwrap(), entries(60..=60, 3)[0]);
+}
+
+#[test]
 fn a_changed_byte_without_a_right_checksum_is_damage() {
     let disk = closed(&entries(1..=6, 1));
     let at = Segment::of(&disk).entry(3).end - 1;
@@ -235,16 +250,15 @@ fn terms_that_an_index_was_made_to_say_are_not_believed() {
     assert_eq!(log(&open(&rest, ring(1)).unwrap()), all, "as it was");
 }
 
-/// Lets the first file look like an earlier version's, and its seal say something of its terms; all that follows is chained to
-/// it.
-fn with_shown_terms(term: u64) -> Disk {
+/// A journal of several files whose process was killed, its first file changed, and all that follows chained to that.
+fn forged_first(change: impl Fn(&mut Segment<'_>)) -> Disk {
     let disk = Disk::simulated();
     let journal = open(&disk, ring(1)).unwrap();
     append_each(&journal, &entries(1..=60, 3));
     let killed = disk.killed();
     let mut segments = Segment::all(&killed);
     assert!(segments.len() > 2);
-    segments[0].show_term(term);
+    change(&mut segments[0]);
     let mut chain = u32_at(&segments[0].bytes, 512 + s::BATCH_CHAIN_AT);
     segments.into_iter().for_each(|segment| chain = segment.put_behind(chain));
     killed
@@ -253,7 +267,7 @@ fn with_shown_terms(term: u64) -> Disk {
 // Guards: what a seal said of terms was believed without a key, if the file's header said that it was an earlier version's.
 #[test]
 fn no_seal_is_believed_about_terms_because_its_file_looks_like_an_earlier_versions() {
-    let disk = with_shown_terms(77);
+    let disk = forged_first(|segment| segment.show_term(77));
     let journal = open(&disk, ring(1)).unwrap();
     let shown = Segment::first(&disk).entries().len() as u64;
     for index in 1..=60 {

@@ -3,6 +3,7 @@
 use std::io::{Error as IoError, ErrorKind, Result};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use raft_journal::io::sim::{Fault, OperationKind, SimFs, Survival};
 use raft_journal::io::{File, Fs, Mode};
@@ -282,9 +283,10 @@ fn an_append_that_finds_no_room_waits_for_files_that_are_being_removed() {
         goes_on.recv().unwrap();
     };
     *hooked.remove.lock().unwrap() = Some(Box::new(hook));
-    journal.truncate_head(Position::new(30, 1)).unwrap();
+    journal.truncate_head(Position::new(79, 1)).unwrap();
     begins.recv().unwrap();
-    // No spare is of this size, and there is no room for such a file, once.
+    // No spare is of this size, and what one gives back is not room enough.
+    disk.sim().set_capacity(Some(used(&disk)));
     disk.sim().inject(Fault::new(OperationKind::Allocate, ErrorKind::StorageFull).nth(0).in_path(".seg"));
     let big = entry(81, 1, 20_000);
     let appender = std::thread::spawn({
@@ -293,6 +295,13 @@ fn an_append_that_finds_no_room_waits_for_files_that_are_being_removed() {
     });
     while disk.sim().faults_left() > 0 {
         std::thread::yield_now();
+    }
+    // Time for an append that does not wait to be refused.
+    for _ in 0..100 {
+        if appender.is_finished() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
     go_on.send(()).unwrap();
     appender.join().unwrap().unwrap();
