@@ -1,4 +1,5 @@
-//! Colours: where there is a terminal, unless somebody wants none; elsewhere only for those who insist.
+//! Colours: where there is a terminal, unless somebody wants none; elsewhere only for those who insist. And how far a long
+//! command has come: on a terminal, and only while it runs.
 
 use std::fs::File;
 use std::io::Read;
@@ -100,5 +101,58 @@ fn json_has_no_colours_on_a_terminal() {
         let seen = shown(&["info", path(dir), "--json"], &[]);
         assert!(!seen.contains(ESCAPE), "{seen:?}");
         serde_json::from_str::<serde_json::Value>(&seen).unwrap();
+    }
+}
+
+/// What stands on the screen in the end: carriage returns, ways up and erased lines are obeyed, colours are not looked at.
+fn screen(text: &str) -> String {
+    let (mut lines, mut row, mut column) = (vec![String::new()], 0, 0);
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        if let Some(sequence) = rest.strip_prefix(ESCAPE) {
+            let end = sequence.find(|letter: char| letter.is_ascii_alphabetic()).unwrap();
+            let (count, letter) = (sequence[..end].parse().unwrap_or(1), &sequence[end..=end]);
+            match letter {
+                "A" => row -= count,
+                "B" => row += count,
+                "K" => lines[row].clear(),
+                "m" | "h" | "l" => {}
+                _ => panic!("{letter} of {text:?}"),
+            }
+            rest = &sequence[end + 1..];
+            continue;
+        }
+        match next {
+            '\r' => column = 0,
+            '\n' => row += 1,
+            letter => {
+                let line: &mut String = &mut lines[row];
+                let mut letters: Vec<char> = line.chars().collect();
+                letters.resize(letters.len().max(column + 1), ' ');
+                letters[column] = letter;
+                *line = letters.into_iter().collect();
+                column += 1;
+            }
+        }
+        lines.resize(lines.len().max(row + 1), String::new());
+        rest = &rest[next.len_utf8()..];
+    }
+    lines.iter().map(|line| line.trim_end()).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn a_terminal_sees_how_far_a_pass_has_come_and_in_the_end_only_what_was_found() {
+    let (sample, other) = (Sample::new(), Sample::new());
+    sample.spoil(20);
+    let dir = path(&sample.dir);
+    let verify: &[&str] = &["verify", dir];
+    let repair: &[&str] = &["repair", dir, "--from", path(&other.dir)];
+    let piped = written(verify, &[]);
+    assert!(!piped.contains("verifying") && !piped.contains('\r'), "{piped:?}");
+    for (arguments, found) in [(verify, "entry 20 is lost"), (repair, "all repaired: 1")] {
+        let seen = shown(arguments, &[]);
+        let left = screen(&seen);
+        assert!(seen.contains("verifying") && !left.contains("verifying"), "{seen:?}");
+        assert!(left.contains(found), "{left}");
     }
 }
