@@ -381,7 +381,10 @@ impl std::fmt::Display for Damage {
         if let Some(term) = self.term {
             write!(f, " (term {term})")?;
         }
-        write!(f, "; fetch them from the leader, or open with OnDamage::Accept to go on without them")
+        match self.indexes.end {
+            Some(_) => write!(f, "; fetch them from the leader, or open with OnDamage::Accept to go on without them"),
+            None => write!(f, "; how much more was acknowledged nobody knows: let the node rejoin under a new id"),
+        }
     }
 }
 

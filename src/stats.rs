@@ -44,7 +44,8 @@ pub struct Stats {
     /// Syncs of the log that have ended, failed ones included: those that appends waited for and one more for each
     /// rotation. Not those that make a new file, nor those of `meta`. Fewer than `batches` where one sync served several.
     pub syncs: u64,
-    /// Those of them that took [`slow_sync_after`](crate::OpenOptions::slow_sync_after) or longer.
+    /// Those of them, and of the commits of `meta`, that took [`slow_sync_after`](crate::OpenOptions::slow_sync_after) or
+    /// longer.
     pub slow_syncs: u64,
     /// Commits of `meta`: term, vote, head truncations, and the durable mark now and then.
     pub commits: u64,
@@ -98,10 +99,11 @@ pub enum Health {
         /// The failure.
         cause: Arc<Error>,
     },
-    /// A sync, of the log or of `meta`, has been in flight for [`stalled_after`](crate::OpenOptions::stalled_after) or longer.
-    /// It may return; a leader that cannot persist had better hand over. Of a write or a read that hangs this says nothing.
+    /// A sync of the log, a commit of `meta`, an append's wait for its next file, or a repair has been under way for
+    /// [`stalled_after`](crate::OpenOptions::stalled_after) or longer. It may return; a leader that cannot persist had better hand
+    /// over. Of another write or read that hangs this says nothing.
     Stalled {
-        /// How long it has been in flight.
+        /// How long it has been under way.
         age: Duration,
     },
     /// Entries of the log are known to be lost: their loss was accepted at open, a pass found it, or a reader met it. Fetch
@@ -131,7 +133,7 @@ impl std::fmt::Display for Health {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Health::Poisoned { cause } => write!(f, "poisoned: {cause}"),
-            Health::Stalled { age } => write!(f, "stalled: a sync has been in flight for {age:?}"),
+            Health::Stalled { age } => write!(f, "stalled: the disk has kept a sync or a new file waiting for {age:?}"),
             Health::Damaged { indexes } => write!(f, "damaged: {indexes}"),
             Health::NearlyFull { free_bytes: Some(bytes) } => write!(f, "nearly full: {bytes} bytes are free"),
             Health::NearlyFull { free_bytes: None } => write!(f, "nearly full: the last write found no room"),

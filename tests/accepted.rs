@@ -3,7 +3,7 @@
 mod common;
 
 use common::{DATA_AT, Disk, FIRST_PAYLOAD_AT, append_each, entries, entry, log};
-use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, Position, StableStore};
+use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, OnDamage, Position, StableStore};
 
 /// Reads each entry of `held`, which must be right or lost; returns the indexes of those that are lost.
 fn lost_of(journal: &Journal, held: &[Entry]) -> Vec<u64> {
@@ -45,6 +45,35 @@ fn appends_behind_an_accepted_loss_of_the_last_file_are_kept() {
             assert_eq!(journal.recovery_report().damaged.len(), 1, "still told");
             lost_of(&journal, &entries(1..=60, 1));
         }
+    }
+}
+
+// Guards: where an earlier loss came first, whose range had an end, nothing told before it was accepted that the log's end was lost, too.
+#[test]
+fn a_log_whose_end_is_lost_is_told_from_others_before_that_is_accepted() {
+    for (closed, an_earlier_one) in [(false, false), (false, true), (true, false)] {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=60, 1));
+        if closed {
+            journal.close().unwrap();
+        }
+        let disk = disk.killed();
+        let chain = disk.chain();
+        disk.remove(&chain[chain.len() - 1]);
+        if an_earlier_one {
+            disk.remove(&chain[1]);
+        }
+        let Err(Error::Damaged(refused)) = disk.options().preview(&disk.dir) else { panic!("not refused") };
+        assert_eq!(refused.indexes.end.is_none(), !closed && !an_earlier_one);
+        assert_eq!(refused.to_string().contains("rejoin"), refused.indexes.end.is_none(), "{refused}");
+        let accepting = || disk.options().on_damage(OnDamage::Accept);
+        assert_eq!(accepting().preview(&disk.dir).unwrap().open_ended, !closed);
+        let journal = accepting().open(&disk.dir).unwrap();
+        assert_eq!(journal.recovery_report().open_ended, !closed);
+        journal.close().unwrap();
+        let again = disk.open();
+        assert!(!again.recovery_report().open_ended && !again.recovery_report().damaged.is_empty());
     }
 }
 

@@ -91,6 +91,46 @@ fn a_commit_of_meta_in_flight_is_stalled_too() {
     assert_eq!((stats.commits, stats.commit_micros.max()), (commits + 1, 5_000_000));
 }
 
+#[test]
+fn an_append_that_waits_for_its_next_file_is_stalled_too() {
+    let disk = Disk::simulated();
+    let journal = open(&disk);
+    // Larger than the file that is prepared: the append has to make another one.
+    let large = [raft_journal::Entry::new(1, 1, vec![7; 20 << 10])];
+    let hold = disk.sim().hold_syncs();
+    std::thread::scope(|scope| {
+        let appender = scope.spawn(|| journal.append(&large).unwrap());
+        disk.sim().wait_for_held_syncs(1);
+        assert_eq!(journal.stats().syncs, 0);
+        disk.sim().advance_clock(4 * SECOND);
+        assert!(matches!(journal.health(), Health::Stalled { age } if age == 4 * SECOND), "{}", journal.health());
+        drop(hold);
+        appender.join().unwrap();
+    });
+    assert!(journal.health().is_healthy(), "{}", journal.health());
+    assert_eq!(journal.stats().rotations, 1);
+}
+
+#[test]
+fn a_repair_in_flight_is_stalled_too() {
+    let disk = Disk::simulated();
+    let journal = options(&disk).tail_cache_bytes(0).open(&disk.dir).unwrap();
+    append_each(&journal, &entries(1..=60, 1));
+    let (name, at) = disk.find(&entries(5..=5, 1)[0].data);
+    disk.flip(&name, at);
+    journal.entry(5).unwrap_err();
+    let hold = disk.sim().hold_syncs();
+    std::thread::scope(|scope| {
+        let healer = scope.spawn(|| journal.repair(&entries(5..=5, 1)).unwrap());
+        disk.sim().wait_for_held_syncs(1);
+        disk.sim().advance_clock(3 * SECOND);
+        assert!(matches!(journal.health(), Health::Stalled { age } if age == 3 * SECOND), "{}", journal.health());
+        drop(hold);
+        healer.join().unwrap();
+    });
+    assert!(journal.health().is_healthy(), "{}", journal.health());
+}
+
 /// A node in a schedule steps down when its disk hangs, and comes back.
 #[test]
 fn a_scheduled_node_sees_the_stall_and_its_end() {

@@ -5,22 +5,31 @@ mod common;
 mod everything;
 
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{Disk, append_each, entries, log};
 use everything::go_through_everything;
-use raft_journal::LogStore;
+use raft_journal::{LogStore, StableStore};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-/// Keeps the names and fields of spans, in the order in which they began.
+/// Keeps the levels, names and fields of spans, in the order in which they began, behind a dot for each that was entered and not
+/// left by then.
 #[derive(Clone, Default)]
 struct Spans {
     seen: Arc<Mutex<Vec<String>>>,
     count: Arc<AtomicU64>,
+    depth: Arc<AtomicUsize>,
+}
+
+impl Spans {
+    fn see(&self, what: &Metadata<'_>, fields: &str) {
+        let depth = ".".repeat(self.depth.load(Ordering::Relaxed));
+        self.seen.lock().unwrap().push(format!("{depth}{} {fields}", what.level()));
+    }
 }
 
 struct Fields(String);
@@ -39,7 +48,7 @@ impl Subscriber for Spans {
     fn new_span(&self, span: &Attributes<'_>) -> Id {
         let mut fields = Fields(span.metadata().name().to_owned());
         span.record(&mut fields);
-        self.seen.lock().unwrap().push(fields.0);
+        self.see(span.metadata(), &fields.0);
         Id::from_u64(self.count.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
@@ -48,14 +57,18 @@ impl Subscriber for Spans {
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut fields = Fields(format!("{} event", event.metadata().level()));
+        let mut fields = Fields("event".to_owned());
         event.record(&mut fields);
-        self.seen.lock().unwrap().push(fields.0);
+        self.see(event.metadata(), &fields.0);
     }
 
-    fn enter(&self, _: &Id) {}
+    fn enter(&self, _: &Id) {
+        self.depth.fetch_add(1, Ordering::Relaxed);
+    }
 
-    fn exit(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -65,23 +78,30 @@ fn opening_recovering_rotating_and_slow_syncs_are_spans() {
     let seen = || std::mem::take(&mut *spans.seen.lock().unwrap());
     tracing::subscriber::with_default(spans.clone(), || {
         let journal = disk.options().slow_sync_after(Duration::from_secs(1)).open(&disk.dir).unwrap();
-        assert_eq!(seen(), ["raft_journal.open dir=/journal", "raft_journal.recover dir=/journal"]);
+        assert_eq!(seen(), ["INFO raft_journal.open dir=/journal", ".INFO raft_journal.recover dir=/journal"]);
         append_each(&journal, &entries(1..=60, 1));
         let rotations = seen();
         assert_eq!(rotations.len() as u64, journal.stats().rotations);
-        assert_eq!(rotations[0], "raft_journal.rotate dir=/journal sequence=1");
-        let hold = disk.sim().hold_syncs();
-        std::thread::scope(|scope| {
-            let append = || tracing::subscriber::with_default(spans.clone(), || journal.append(&entries(61..=61, 1)));
-            let appender = scope.spawn(append);
-            disk.sim().wait_for_held_syncs(1);
-            disk.sim().advance_clock(Duration::from_secs(2));
-            drop(hold);
-            appender.join().unwrap().unwrap();
-        });
-        let slow = seen();
-        assert_eq!(slow[0], "raft_journal.slow_sync dir=/journal micros=2000000");
-        assert!(slow.len() == 2 && slow[1].starts_with("WARN event message=a sync took 2s"), "{slow:?}");
+        assert_eq!(rotations[0], "DEBUG raft_journal.rotate dir=/journal sequence=1");
+        let slow = |call: &(dyn Fn() + Sync)| {
+            let hold = disk.sim().hold_syncs();
+            std::thread::scope(|scope| {
+                let caller = scope.spawn(|| tracing::subscriber::with_default(spans.clone(), call));
+                disk.sim().wait_for_held_syncs(1);
+                disk.sim().advance_clock(Duration::from_secs(2));
+                drop(hold);
+                caller.join().unwrap();
+            });
+            seen()
+        };
+        let expected = |of| {
+            let span = format!("WARN raft_journal.slow_sync dir=/journal of=\"{of}\" micros=2000000");
+            [span, ".WARN event message=a sync took 2s".to_owned()]
+        };
+        assert_eq!(slow(&|| _ = journal.append(&entries(61..=61, 1)).unwrap()), expected("log"));
+        assert_eq!(slow(&|| journal.set(b"vote", b"me").unwrap()), expected("meta"));
+        assert_eq!(journal.stats().slow_syncs, 2);
+        assert_eq!(spans.depth.load(Ordering::Relaxed), 0);
     });
 }
 

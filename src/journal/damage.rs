@@ -271,6 +271,11 @@ impl Loss {
         self.is_at(accepted) && [Accepted::UNKNOWN, self.resume_place()].contains(&accepted.resume)
     }
 
+    /// Whether more may be lost than is known of.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
     /// Whether it is known where the chain goes on.
     pub(super) fn is_followed(&self) -> bool {
         self.resume.is_some()

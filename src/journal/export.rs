@@ -23,7 +23,7 @@ const COUNTERS: [Counted; 17] = [
     ("raft_journal_written_bytes_total", "Bytes written to segments", |stats| stats.bytes_written),
     ("raft_journal_batches_total", "Batches written", |stats| stats.batches),
     ("raft_journal_syncs_total", "Syncs of the log", |stats| stats.syncs),
-    ("raft_journal_slow_syncs_total", "Syncs of the log that took long", |stats| stats.slow_syncs),
+    ("raft_journal_slow_syncs_total", "Syncs of the log and commits of meta that took long", |stats| stats.slow_syncs),
     ("raft_journal_commits_total", "Commits of meta", |stats| stats.commits),
     ("raft_journal_rotations_total", "Times that the log went on in its next file", |stats| stats.rotations),
     ("raft_journal_spare_not_ready_total", "Rotations that waited for their file", |stats| stats.spare_not_ready),

@@ -128,6 +128,7 @@ impl Core {
 
     /// Hands out the next segment, of at least `size_bytes_min`: the spare, or one that is made now.
     pub(super) fn take_successor(&self, size_bytes_min: u64) -> Result<Arc<Segment>> {
+        let _under_way = self.watch.begins(&self.watch.file);
         let size = self.next_size(size_bytes_min)?;
         let key_id = self.options.keys.as_ref().map_or(0, Keys::current);
         // One that was made before the key changed is of no use.

@@ -32,9 +32,10 @@ pub enum OnDamage {
     /// removed, and the loss is recorded, so that the next open reports it and does not refuse. Lost votes are never accepted. Nor
     /// is more when 44 losses are recorded already: until the head is truncated beyond some of them, this refuses, too.
     ///
-    /// Where the range that the refusal names has no end, nobody knows how far the log went: once that is accepted it ends where
+    /// Where the file that the log ended in is lost, nobody knows how far the log went: once that is accepted it ends where
     /// `meta` last saw it, and no record tells of what was acknowledged behind. Such a node must not go on under its name; it
-    /// [rejoins](crate::docs::operations#rejoining).
+    /// [rejoins](crate::docs::operations#rejoining). Ask [`OpenOptions::preview`] first:
+    /// [`open_ended`](crate::RecoveryReport::open_ended).
     ///
     /// Of a repair file that is lost, the record goes instead: its entries are damaged in their places as they were before
     /// they were put back, which the next open reports where it meets it, and readers and passes find elsewhere.
@@ -173,7 +174,7 @@ impl OpenOptions {
         self
     }
 
-    /// How long a sync may be in flight before [`health`](Journal::health) says that the journal is stalled; one second
+    /// How long a sync, or what else a caller waits for, may be under way before [`health`](Journal::health) says that the journal is stalled; one second
     /// unless set. Best well below the group's election timeout.
     pub fn stalled_after(mut self, time: Duration) -> Self {
         self.stalled_after = time;

@@ -245,6 +245,7 @@ impl Core {
 
     fn repair(&self, entries: &[Entry]) -> Result<()> {
         let _turn = self.repairing.lock();
+        let _under_way = self.watch.begins(&self.watch.repair);
         self.check_writable()?;
         let mut planned = self.plan(entries)?;
         let mut kept = self.view.read().needed(0, 0);

@@ -62,13 +62,14 @@ pub(crate) fn rotate(dir: &Path, sequence: u64) -> Span {
     Span::enter(|| tracing::debug_span!("raft_journal.rotate", dir = %dir.display(), sequence))
 }
 
-/// A sync that took long.
-pub(crate) fn slow_sync(dir: &Path, took: Duration) {
+/// A sync that took long, of the log or of `meta`.
+pub(crate) fn slow_sync(dir: &Path, took: Duration, of: &'static str) {
     #[cfg(not(feature = "tracing"))]
-    let _ = (dir, took);
+    let _ = (dir, took, of);
     #[cfg(feature = "tracing")]
     contained(|| {
-        tracing::warn_span!("raft_journal.slow_sync", dir = %dir.display(), micros = took.as_micros() as u64)
+        let micros = took.as_micros() as u64;
+        tracing::warn_span!("raft_journal.slow_sync", dir = %dir.display(), of, micros)
             .in_scope(|| tracing::warn!("a sync took {took:?}"));
     });
 }

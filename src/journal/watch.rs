@@ -35,8 +35,12 @@ pub(crate) struct Watch {
     verify_bytes: AtomicU64,
     /// The last attempt to write or to prepare a file found no room.
     is_full: AtomicBool,
-    /// When the commit that is under way began, in nanoseconds and one more; 0 for none.
-    commit_since: AtomicU64,
+    /// The commit that is under way.
+    commit: Since,
+    /// The file that a rotation waits for.
+    pub(crate) file: Since,
+    /// The repair that is under way.
+    pub(crate) repair: Since,
     group_size: Recorder,
     sync_micros: Recorder,
     append_micros: Recorder,
@@ -104,12 +108,24 @@ pub(crate) fn add(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
-/// While a commit is under way.
-struct UnderWay<'a>(&'a AtomicU64);
+/// When something began of which there is one at a time, in nanoseconds and one more; 0 while it is not under way.
+#[derive(Debug, Default)]
+pub(crate) struct Since(AtomicU64);
+
+impl Since {
+    fn age(&self, now: Duration) -> Option<Duration> {
+        let since = self.0.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(now.saturating_sub(Duration::from_nanos(since)))
+    }
+}
+
+/// While it is under way.
+#[must_use]
+pub(crate) struct UnderWay<'a>(&'a Since);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.0.0.store(0, Ordering::Relaxed);
     }
 }
 
@@ -138,7 +154,9 @@ impl Watch {
             verify_passes: zero(),
             verify_bytes: zero(),
             is_full: AtomicBool::new(false),
-            commit_since: zero(),
+            commit: Since::default(),
+            file: Since::default(),
+            repair: Since::default(),
             group_size: Recorder::new(),
             sync_micros: Recorder::new(),
             append_micros: Recorder::new(),
@@ -161,6 +179,27 @@ impl Watch {
         self.seldom.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that something begins which a caller waits for, until what this returns is dropped.
+    pub(crate) fn begins<'a>(&self, what: &'a Since) -> UnderWay<'a> {
+        let nanos = u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX);
+        what.0.store(nanos.saturating_add(1), Ordering::Relaxed);
+        UnderWay(what)
+    }
+
+    /// How long what is under way has been so, the longest of it.
+    fn age_under_way(&self) -> Option<Duration> {
+        let now = self.now();
+        [&self.commit, &self.file, &self.repair].into_iter().filter_map(|what| what.age(now)).max()
+    }
+
+    /// Notes a sync that took long: of what.
+    fn took(&self, time: Duration, what: &'static str) {
+        if time >= self.slow_sync_after {
+            add(&self.slow_syncs, 1);
+            super::trace::slow_sync(&self.dir, time, what);
+        }
+    }
+
     /// Notes a sync of the log that has ended, and how many batches it made durable.
     pub(crate) fn synced(&self, begun: Duration, batches: u64, failure: Option<&Error>) {
         let took = self.since(begun);
@@ -168,10 +207,7 @@ impl Watch {
         if batches > 0 && failure.is_none() {
             self.group_size.record(batches);
         }
-        if took >= self.slow_sync_after {
-            add(&self.slow_syncs, 1);
-            super::trace::slow_sync(&self.dir, took);
-        }
+        self.took(took, "log");
         if let Some(error) = failure {
             self.note(error);
         }
@@ -190,14 +226,13 @@ impl Watch {
     /// Notes a commit of `meta` from its beginning to its end.
     pub(crate) fn commit<T>(&self, commit: impl FnOnce() -> Result<T>) -> Result<T> {
         let begun = self.now();
-        let since = u64::try_from(begun.as_nanos()).unwrap_or(u64::MAX).saturating_add(1);
-        self.commit_since.store(since, Ordering::Relaxed);
-        let under_way = UnderWay(&self.commit_since);
+        let under_way = self.begins(&self.commit);
         let result = commit();
         drop(under_way);
         let took = self.since(begun);
         add(&self.commits, 1);
         self.commit_micros.record(micros(took));
+        self.took(took, "meta");
         #[cfg(feature = "metrics")]
         contained(|| self.export.committed(took));
         result
@@ -299,11 +334,6 @@ impl Watch {
         given_up.chain(pass).chain(met).filter(is_live).min_by_key(|range| range.first)
     }
 
-    fn commit_age(&self) -> Option<Duration> {
-        let since = self.commit_since.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.since(Duration::from_nanos(since)))
-    }
-
     fn last_error(&self) -> Option<LastError> {
         let (at, error) = self.seldom().error.clone()?;
         Some(LastError { error, age: self.since(at) })
@@ -391,9 +421,8 @@ impl Core {
         if let Some(cause) = self.group.poisoned_by() {
             return Health::Poisoned { cause };
         }
-        if let Some(age) =
-            self.group.sync_age().max(self.watch.commit_age()).filter(|&age| age >= self.options.stalled_after)
-        {
+        let age = self.group.sync_age().max(self.watch.age_under_way());
+        if let Some(age) = age.filter(|&age| age >= self.options.stalled_after) {
             return Health::Stalled { age };
         }
         if let Some(indexes) = self.first_loss() {

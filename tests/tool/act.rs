@@ -111,6 +111,66 @@ fn what_was_put_back_is_verified_and_can_be_damaged_in_its_turn() {
     assert_eq!(on(&sample.dir, "dump", &[]), on(&other.dir, "dump", &[]));
 }
 
+/// As a process leaves a journal that is killed: its files, but for the newest one that the log is in. And what damage does
+/// not touch.
+fn killed_without_its_newest_file(more: &[usize]) -> Sample {
+    let sample = Sample::new();
+    let (live, dir) = (sample.dir.with_file_name("live"), sample.dir.with_file_name("killed"));
+    let journal = options().open(&live).unwrap();
+    fill(&journal);
+    std::fs::create_dir(&dir).unwrap();
+    for file in std::fs::read_dir(&live).unwrap().map(|file| file.unwrap().path()) {
+        std::fs::copy(&file, dir.join(file.file_name().unwrap())).unwrap();
+    }
+    let (list, _) = json(&live, "ls", &[]);
+    let all = list["segments"].as_array().unwrap();
+    let newest = all.iter().position(|segment| segment["role"] == "active").unwrap();
+    for &at in more.iter().chain([&newest]) {
+        let file = std::path::Path::new(all[at]["file"].as_str().unwrap());
+        std::fs::remove_file(dir.join(file.file_name().unwrap())).unwrap();
+    }
+    journal.close().unwrap();
+    Sample { dir, ..sample }
+}
+
+// Guards: `repair` accepted the loss of the file that the log had ended in, put back what was known of, and called all repaired:
+// what had been acknowledged behind was gone without a word.
+#[test]
+fn repair_leaves_a_journal_alone_whose_end_nobody_knows() {
+    // Another loss comes first in the second one, and has an end: it is the one that an open names.
+    for more in [&[][..], &[2]] {
+        let (sample, other) = (killed_without_its_newest_file(more), Sample::new());
+        let before = sample.files();
+        for how in [&[][..], &["--dry-run"], &["--json"]] {
+            let arguments = [&["repair", path(&sample.dir), "--from", path(&other.dir)], how].concat();
+            let (text, code) = complaint(&arguments);
+            assert!(code == 1 && text.contains("nobody knows") && text.contains("rejoin"), "{code}: {text}");
+            assert_eq!(sample.files(), before);
+        }
+        let (told, code) = json(&sample.dir, "recover", &["--dry-run", "--accept-damage"]);
+        assert_eq!((code, &told["report"]["open_ended"]), (1, &json!(true)));
+        let (text, code) = on(&sample.dir, "recover", &["--dry-run", "--accept-damage"]);
+        assert!(code == 1 && text.contains("let it rejoin"), "{text}");
+    }
+}
+
+#[test]
+fn an_entry_that_does_not_fit_keeps_no_other_from_being_put_back() {
+    let (sample, other) = (Sample::new(), Sample::new());
+    [20, 21, 22, 23].iter().for_each(|&index| sample.spoil(index));
+    // Of another term, as an entry is that was never committed; and so are all behind it.
+    let strange = options().open(&other.dir).unwrap();
+    strange.truncate_tail(23).unwrap();
+    strange.append(&[raft_journal::Entry::new(23, 3, "another one")]).unwrap();
+    strange.close().unwrap();
+    let (told, code) = json(&sample.dir, "repair", &["--from", path(&other.dir)]);
+    assert_eq!((code, &told["repaired"], &told["left"]), (1, &json!(3), &json!(1)), "{told}");
+    let (told, code) = json(&sample.dir, "repair", &["--from", path(&other.dir)]);
+    assert_eq!((code, &told["repaired"], &told["runs"][0]["first"]), (1, &json!(0), &json!(23)), "{told}");
+    let (text, _) = on(&sample.dir, "repair", &["--from", path(&other.dir)]);
+    assert!(text.contains("not repaired") && text.contains("left: 1; try another node's journal"), "{text}");
+}
+
 #[test]
 fn repair_waits_for_no_node() {
     let (sample, other) = (Sample::new(), Sample::new());

@@ -189,6 +189,28 @@ fn a_journal_that_is_open_is_read_beside_its_writer() {
     journal.close().unwrap();
 }
 
+// Guards: a file that the log went on in between two looks was nobody's, and a healthy node's journal ended with 1.
+#[test]
+fn ls_takes_no_file_for_nobodys_into_which_the_log_goes_on_meanwhile() {
+    let temporary = tempfile::tempdir().unwrap();
+    let dir = temporary.path().join("node-1");
+    let journal = options().open(&dir).unwrap();
+    fill(&journal);
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut index = 61;
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                journal.append(&[Entry::new(index, 4, vec![b'x'; 1 << 10])]).unwrap();
+                index += 1;
+            }
+        });
+        let ended = [(); 60].map(|()| on(&dir, "ls", &[]));
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        ended.iter().for_each(|(text, code)| assert_eq!(*code, 0, "{text}"));
+    });
+}
+
 #[test]
 fn what_is_no_journal_is_refused_and_left_alone() {
     let temporary = tempfile::tempdir().unwrap();

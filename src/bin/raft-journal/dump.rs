@@ -21,8 +21,10 @@ pub(super) fn run(out: &mut Output, dump: &Dump) -> Result<Outcome, Failure> {
     let Indexes { first, end } = dump.range;
     // What is printed may be sound, and the journal would not open all the same.
     let would_open = Outcome::found(look.refused.is_some());
-    if let Some(damage) = look.refused.as_deref().filter(|_| !out.json) {
-        anstream::eprintln!("{BAD}a node would refuse this journal{BAD:#}: {damage}");
+    match look.refused.as_deref() {
+        Some(damage) if out.json => anstream::eprintln!("{}", json!({ "refused": output::damage(damage) })),
+        Some(damage) => anstream::eprintln!("{BAD}a node would refuse this journal{BAD:#}: {damage}"),
+        None => {}
     }
     let Some(log_first) = state.first else {
         let error = Error::AfterLast { index: first, next: state.next_index().unwrap_or(0) };
@@ -90,7 +92,10 @@ fn print(out: &mut Output, format: Format, entry: &Entry) -> Result<(), Failure>
 fn print_damaged(out: &mut Output, format: Format, index: u64, error: &Error) -> Result<(), Failure> {
     match format {
         Format::Json => out.json_line(&json!({ "index": index, "error": error.to_string() }))?,
-        Format::Text | Format::Hex => out.line(format_args!("{index}\t{}\t{error}", styled(BAD, "damaged")))?,
+        Format::Text | Format::Hex => {
+            let what = if matches!(error, Error::Io { .. }) { "unread" } else { "damaged" };
+            out.line(format_args!("{index}\t{}\t{error}", styled(BAD, what)))?;
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use raft_journal::{Error, KeyFault};
@@ -37,6 +38,8 @@ impl From<Outcome> for ExitCode {
 pub(super) enum Failure {
     /// The journal's own error.
     Journal(Error),
+    /// The file that the log of this journal ended in is lost: nothing that is put back makes it whole.
+    OpenEnded(PathBuf),
     /// The keys that the command line names cannot be had.
     Keys(KeysFault),
     /// Standard output or another file of the program's own.
@@ -65,6 +68,11 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Journal(error) => error.fmt(f),
+            Failure::OpenEnded(dir) => write!(
+                f,
+                "{}: the file that the log ended in is lost, and how much more was acknowledged nobody knows; nothing was changed",
+                dir.display()
+            ),
             Failure::Keys(fault) => fault.fmt(f),
             Failure::Output(error) => write!(f, "cannot write the output: {error}; send it elsewhere"),
         }
@@ -79,8 +87,14 @@ impl Failure {
 
     /// What this program can do about it, beside what the error itself says.
     pub(super) fn hint(&self) -> Option<&'static str> {
-        let Failure::Journal(error) = self else { return None };
+        let rejoin = "let the node rejoin its group: empty, under an id that was never used";
+        let error = match self {
+            Failure::Journal(error) => error,
+            Failure::OpenEnded(_) => return Some(rejoin),
+            Failure::Keys(_) | Failure::Output(_) => return None,
+        };
         Some(match error {
+            Error::Damaged(damage) if damage.indexes.end.is_none() => rejoin,
             Error::Damaged(_) => {
                 "`raft-journal verify DIR` names all that is lost, and \
                 `raft-journal repair DIR --from OTHER_DIR` puts it back as another node has it"
@@ -89,6 +103,7 @@ impl Failure {
                 "run it as the user that the node runs as"
             }
             Error::Locked { .. } => "stop the node first",
+            Error::NoSpace { .. } => "make room on the disk where this was to be written",
             Error::Key { fault, .. } => return key_hint(*fault),
             Error::NotAJournal { .. } => "a journal's directory is the one that has `meta` and the `.seg` files in it",
             _ => return None,
@@ -99,6 +114,7 @@ impl Failure {
     pub(super) fn code(&self) -> u8 {
         match self {
             Failure::Journal(error) if is_verdict(error) => 1,
+            Failure::OpenEnded(_) => 1,
             Failure::Journal(_) | Failure::Keys(_) | Failure::Output(_) => 3,
         }
     }
@@ -116,6 +132,9 @@ fn key_hint(fault: KeyFault) -> Option<&'static str> {
         }
         KeyFault::Unknown => "add the key with this id to the key file",
         KeyFault::Wrong => "the key file is another journal's or node's",
+        KeyFault::NotAuthentic => {
+            "somebody changed this file: bring back the right one, or let the node rejoin its group under a new id"
+        }
         _ => return None,
     })
 }

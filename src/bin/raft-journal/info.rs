@@ -1,5 +1,7 @@
 //! `info`: what a journal holds.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use raft_journal::{LogState, LogStore, RecoveryReport, SegmentRole};
 use serde_json::{Value, json};
@@ -33,6 +35,7 @@ pub(super) fn run(out: &mut Output, arguments: &Journal) -> Result<Outcome, Fail
             "entries": entries(&state),
             "segments": report.segments,
             "files": segments.len(),
+            "files_by_key": by_key(journal),
             "used_bytes": used,
             "bytes": bytes,
             "pairs": pairs.iter().map(pair).collect::<Vec<_>>(),
@@ -53,6 +56,9 @@ pub(super) fn run(out: &mut Output, arguments: &Journal) -> Result<Outcome, Fail
             "segments",
             format_args!("{} in the log, {used} used; {} files, {bytes}", report.segments, segments.len()),
         )?;
+        for (key_id, files) in by_key(journal).iter().filter(|&(&key_id, _)| key_id != 0) {
+            out.field("key", format_args!("{key_id}, of {files} files {FAINT}(segments and repair files){FAINT:#}"))?;
+        }
         for pair in &pairs {
             out.field("pair", pair_line(pair))?;
         }
@@ -60,6 +66,18 @@ pub(super) fn run(out: &mut Output, arguments: &Journal) -> Result<Outcome, Fail
         say_damage(out, &look)?;
     }
     Ok(Outcome::found(look.refused.is_some() || is_bad(report)))
+}
+
+/// How many files need each key, by its id; 0 is for those that need none.
+#[cfg(feature = "encryption")]
+fn by_key(journal: &raft_journal::Journal) -> BTreeMap<u32, usize> {
+    journal.segments_by_key()
+}
+
+/// Without the feature no encrypted journal is opened.
+#[cfg(not(feature = "encryption"))]
+fn by_key(_: &raft_journal::Journal) -> BTreeMap<u32, usize> {
+    BTreeMap::new()
 }
 
 fn last(state: &LogState) -> Option<raft_journal::Position> {
@@ -129,6 +147,7 @@ pub(super) fn document(report: &RecoveryReport) -> Value {
         "meta_healed": report.meta_healed,
         "twin_headers": paths(&report.twin_headers),
         "damaged": report.damaged.iter().map(|damage| output::damage(damage)).collect::<Vec<_>>(),
+        "open_ended": report.open_ended,
         "reindexed": paths(&report.reindexed),
         "foreign": paths(&report.foreign),
         "leftover": paths(&report.leftover),
@@ -167,6 +186,25 @@ pub(super) fn say(out: &mut Output, report: &RecoveryReport) -> Result<(), Failu
     Ok(())
 }
 
+/// What to do about the gravest of what a report has.
+pub(super) fn advice(report: &RecoveryReport) -> &'static str {
+    match () {
+        () if report.open_ended => {
+            "the end of its log is lost: let it rejoin its group, under an id that was never used"
+        }
+        () if report.suspect.is_some_and(|suspect| suspect.vote) => {
+            "one copy of its votes cannot be read: normal if power was lost in a vote, else let it rejoin under a new id"
+        }
+        () if !report.damaged.is_empty() => {
+            "without entries that it had: `raft-journal repair DIR --from OTHER_DIR` puts them back, once it is stopped"
+        }
+        () if !report.foreign.is_empty() => {
+            "its log needs none of the foreign files: find out whose they are, and move them away"
+        }
+        () => "there is nothing yet",
+    }
+}
+
 /// Says whether a node could open the journal.
 pub(super) fn say_damage(out: &mut Output, look: &Look) -> Result<(), Failure> {
     match &look.refused {
@@ -174,7 +212,10 @@ pub(super) fn say_damage(out: &mut Output, look: &Look) -> Result<(), Failure> {
             let refused = styled(BAD, "a node would refuse it");
             out.field("verdict", format_args!("{refused}: {damage}"))?;
         }
-        None if is_bad(look.journal.recovery_report()) => {}
+        None if is_bad(look.journal.recovery_report()) => {
+            let advice = advice(look.journal.recovery_report());
+            out.field("verdict", format_args!("{}: {advice}", styled(BAD, "a node would open it")))?;
+        }
         None => {
             let more = "(`verify` reads everything)";
             out.field("verdict", format_args!("{} {FAINT}{more}{FAINT:#}", styled(GOOD, "nothing wrong was met")))?;

@@ -3,13 +3,13 @@
 use raft_journal::{SegmentInfo, SegmentRole};
 use serde_json::{Value, json};
 
+use super::Look;
 use super::arguments::Journal;
 use super::failure::{Failure, Outcome};
 use super::output::{self, BAD, Output, styled};
 
 pub(super) fn run(out: &mut Output, arguments: &Journal) -> Result<Outcome, Failure> {
-    let look = super::look(&arguments.dir, &arguments.keys)?;
-    let segments = look.journal.segments()?;
+    let (look, segments) = look(arguments)?;
     let is_nobodys = |segment: &SegmentInfo| matches!(segment.role, SegmentRole::Foreign | SegmentRole::Unreached);
     let is_bad = look.refused.is_some()
         || super::info::is_bad(look.journal.recovery_report())
@@ -25,13 +25,30 @@ pub(super) fn run(out: &mut Output, arguments: &Journal) -> Result<Outcome, Fail
         for line in output::table(&titles, &right, &rows) {
             out.line(line)?;
         }
-        if is_bad && look.refused.is_none() {
-            out.field("verdict", styled(BAD, "see `raft-journal info`, and the files that are not the log's"))?;
-        } else {
-            super::info::say_damage(out, &look)?;
+        super::info::say_damage(out, &look)?;
+        if segments.iter().any(is_nobodys) {
+            let advice = "some files are not the log's, and may be what it misses: see their roles";
+            out.field("verdict", styled(BAD, advice))?;
         }
     }
     Ok(Outcome::found(is_bad))
+}
+
+/// How often a journal is looked at again whose log may have gone on in another file meanwhile.
+const LOOKS: u32 = 5;
+
+/// A look at the journal and at its files. Beside a running node the log may go on in a new file between the two, which then
+/// seems to be nobody's: that is looked at once more.
+fn look(arguments: &Journal) -> Result<(Look, Vec<SegmentInfo>), Failure> {
+    let mut looks = 0;
+    loop {
+        let look = super::look(&arguments.dir, &arguments.keys)?;
+        let segments = look.journal.segments()?;
+        looks += 1;
+        if looks == LOOKS || segments.iter().all(|segment| segment.role != SegmentRole::Unreached) {
+            return Ok((look, segments));
+        }
+    }
 }
 
 fn role(role: SegmentRole) -> &'static str {

@@ -41,7 +41,7 @@ fn say(out: &mut Output, report: &RecoveryReport) -> Result<(), Failure> {
     }
     info::say(out, report)?;
     if info::is_bad(report) {
-        return Ok(out.field("verdict", styled(BAD, "see above"))?);
+        return Ok(out.field("verdict", styled(BAD, info::advice(report)))?);
     }
     let more = "(`verify` reads everything)";
     out.field("verdict", format_args!("{} {FAINT}{more}{FAINT:#}", styled(GOOD, "nothing is lost by it")))?;

@@ -32,15 +32,15 @@ pub(super) fn run(out: &mut Output, arguments: &Repair) -> Result<Outcome, Failu
     let (damaged, unread) = damaged(&journal)?;
     // Of what the system refuses to read, nobody knows whether it is damaged.
     let unread = unread.into_iter().map(|(index, error)| Run { first: index, end: index + 1, failed: Some(error) });
-    let mut runs: Vec<Run> = unread.collect();
-    for (first, end) in damaged {
-        put_back(&journal, &other, arguments.dry_run, first..end, &mut runs)?;
-    }
+    let runs: Vec<Run> = unread.collect();
+    let mut healer = Healer { journal: &journal, other: &other, dry_run: arguments.dry_run, runs };
+    let healed = damaged.into_iter().try_for_each(|(first, end)| healer.put_back(first..end));
+    let mut runs = healer.runs;
     runs.sort_by_key(|run| run.first);
-    if !arguments.dry_run {
-        journal.close()?;
-    }
+    let closed = if arguments.dry_run { Ok(()) } else { journal.close() };
+    // What was put back before the journal failed stays so.
     say(out, arguments.dry_run, &runs)?;
+    healed.and(closed)?;
     let left = runs.iter().any(|run| run.failed.is_some());
     Ok(Outcome::found(left || arguments.dry_run && !runs.is_empty()))
 }
@@ -62,8 +62,11 @@ fn open(arguments: &Repair) -> Result<Journal, Failure> {
         let why = "nothing is there".to_owned();
         return Err(Error::NotAJournal { dir: dir.clone(), why }.into());
     }
-    let options = options.meta_bytes_max(arguments.meta_bytes_max).read_only(arguments.dry_run);
-    Ok(options.on_damage(OnDamage::Accept).open(&arguments.journal.dir)?)
+    let options = options.meta_bytes_max(arguments.meta_bytes_max).on_damage(OnDamage::Accept);
+    if options.preview(dir)?.open_ended {
+        return Err(Failure::OpenEnded(dir.clone()));
+    }
+    Ok(options.read_only(arguments.dry_run).open(dir)?)
 }
 
 /// The runs of entries that cannot be read. Reading everything is how they are found: a journal that opens has not looked
@@ -94,28 +97,62 @@ fn damaged(journal: &Journal) -> Result<(Runs, Unread), Failure> {
     Ok((runs, unread))
 }
 
-/// Puts a run back, in pieces as they are read, and says of each what became of it.
-fn put_back(
-    journal: &Journal,
-    other: &Journal,
+/// Puts back, and keeps what became of it.
+struct Healer<'a> {
+    journal: &'a Journal,
+    other: &'a Journal,
     dry_run: bool,
-    range: std::ops::Range<u64>,
-    runs: &mut Vec<Run>,
-) -> Result<(), Failure> {
-    let mut at = range.start;
-    while at < range.end {
-        let fetched = fetch(other, at, range.end);
-        let end = fetched.as_ref().map_or(at + 1, |entries| at + entries.len() as u64);
-        let put = fetched.and_then(|entries| if dry_run { Ok(()) } else { journal.repair(&entries) });
+    runs: Vec<Run>,
+}
+
+impl Healer<'_> {
+    /// Puts a run back, in pieces as they are read. An error is the journal's own: it takes nothing any more.
+    fn put_back(&mut self, range: std::ops::Range<u64>) -> Result<(), Error> {
+        let mut at = range.start;
+        while at < range.end {
+            match fetch(self.other, at, range.end) {
+                Ok(entries) => {
+                    self.put(&entries)?;
+                    at += entries.len() as u64;
+                }
+                Err(error) => {
+                    self.note(at, at + 1, Some(error));
+                    at += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts entries back, at least one; where they are refused together, each half by itself: one that does not fit keeps no
+    /// other from it.
+    fn put(&mut self, entries: &[Entry]) -> Result<(), Error> {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
+        let put = if self.dry_run { Ok(()) } else { self.journal.repair(entries) };
         match put {
             Err(error @ (Error::Poisoned { .. } | Error::Io { .. } | Error::NoSpace { .. })) => {
-                return Err(error.into());
+                self.note(first.index, last.index + 1, Some(error.clone()));
+                Err(error)
             }
-            put => runs.push(Run { first: at, end, failed: put.err() }),
+            Err(Error::RepairRefused { .. } | Error::NotDamaged { .. }) if entries.len() > 1 => {
+                let (front, back) = entries.split_at(entries.len() / 2);
+                self.put(front)?;
+                self.put(back)
+            }
+            put => {
+                self.note(first.index, last.index + 1, put.err());
+                Ok(())
+            }
         }
-        at = end;
     }
-    Ok(())
+
+    /// Notes what became of entries, half-open; what went well right behind what did is one run with it.
+    fn note(&mut self, first: u64, end: u64, failed: Option<Error>) {
+        match self.runs.last_mut().filter(|last| last.end == first && last.failed.is_none() && failed.is_none()) {
+            Some(last) => last.end = end,
+            None => self.runs.push(Run { first, end, failed }),
+        }
+    }
 }
 
 /// Entries from an index on, at least one.
@@ -153,8 +190,16 @@ fn say(out: &mut Output, dry_run: bool, runs: &[Run]) -> Result<(), Failure> {
         (0, 0) => out.field("verdict", styled(GOOD, "nothing is damaged"))?,
         (_, 0) => out.field("verdict", styled(GOOD, format_args!("all {word}: {well}")))?,
         (_, left) => {
-            let advice = "try another node's journal";
-            out.field("verdict", format_args!("{word}: {well}, left: {left}; {advice}"))?;
+            // What no other node's journal changes says itself what to do.
+            let is_its_own = |error: &Error| {
+                matches!(
+                    error,
+                    Error::RepairsFull { .. } | Error::Poisoned { .. } | Error::Io { .. } | Error::NoSpace { .. }
+                )
+            };
+            let is_others = runs.iter().any(|run| run.failed.as_ref().is_some_and(|error| !is_its_own(error)));
+            let advice = if is_others { "; try another node's journal" } else { "" };
+            out.field("verdict", format_args!("{word}: {well}, left: {left}{advice}"))?;
         }
     }
     Ok(())
