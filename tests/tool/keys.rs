@@ -77,6 +77,9 @@ fn with_its_keys_an_encrypted_journal_is_read_as_any_other() {
     let with = ["--key-file", path(&keys)];
     let (info, code) = json(&dir, "info", &with);
     assert_eq!((code, &info["entries"], &info["pairs"][0]["u64"]), (0, &json!(55), &json!(3)), "{info}");
+    assert_eq!(info["files_by_key"], json!({ "1": info["segments"] }));
+    let (text, _) = on(&dir, "info", &with);
+    assert!(text.contains(&format!("1, of {} files", info["segments"])), "{text}");
     let (list, code) = json(&dir, "ls", &with);
     assert_eq!((code, &list["segments"][0]["key_id"]), (0, &json!(1)));
     for format in [&[][..], &["--format", "json"], &["--format", "hex"]] {

@@ -128,6 +128,9 @@ fn a_lost_file_is_found_by_every_command() {
     let said = String::from_utf8(sound.stderr).unwrap();
     assert!(String::from_utf8(sound.stdout).unwrap().starts_with("60\t3\t"), "{said}");
     assert!(sound.status.code() == Some(1) && said.contains("a node would refuse this journal"), "{said}");
+    let (said, code) = complaint(&["dump", path(&sample.dir), "60", "--json"]);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &said["refused"]["why"]), (1, &json!("the file is missing")));
     let (verdict, code) = json(&sample.dir, "recover", &["--dry-run"]);
     assert_eq!((code, &verdict["opens"]), (1, &json!(false)));
     let (text, code) = complaint(&["recover", path(&sample.dir), "--dry-run"]);
@@ -205,7 +208,8 @@ fn ls_takes_no_file_for_nobodys_into_which_the_log_goes_on_meanwhile() {
                 index += 1;
             }
         });
-        let ended = [(); 60].map(|()| on(&dir, "ls", &[]));
+        // About one look in a hundred falls right between.
+        let ended: Vec<_> = (0..400).map(|_| on(&dir, "ls", &[])).collect();
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);
         ended.iter().for_each(|(text, code)| assert_eq!(*code, 0, "{text}"));
     });
@@ -346,6 +350,21 @@ fn verify_names_all_that_is_lost_and_what_was_accepted_before() {
     options().on_damage(raft_journal::OnDamage::Accept).open(&sample.dir).unwrap().close().unwrap();
     assert!(judge(), "a node opens it now");
     assert_eq!(on(&sample.dir, "ls", &[]).1, 1);
+}
+
+#[test]
+fn a_journal_that_a_node_would_open_all_the_same_has_a_verdict_with_advice() {
+    let verdict = |sample: &Sample| {
+        let (text, code) = on(&sample.dir, "info", &[]);
+        assert_eq!((code, text.matches("verdict").count()), (1, 1), "{text}");
+        text.lines().last().unwrap().to_owned()
+    };
+    let sample = Sample::new();
+    std::fs::write(sample.dir.join("00000000000000000099.seg"), [7; 4096]).unwrap();
+    assert!(verdict(&sample).contains("move them away"));
+    std::fs::remove_file(&files(&sample)[1]).unwrap();
+    options().on_damage(raft_journal::OnDamage::Accept).open(&sample.dir).unwrap().close().unwrap();
+    assert!(verdict(&sample).contains("raft-journal repair DIR"));
 }
 
 #[test]
