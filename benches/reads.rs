@@ -1,0 +1,148 @@
+//! What a point read is made of: the bare `pread` of an entry, then one thing after the other that a log adds to it, and the
+//! journal's own read, in turn, round by round, in one process, out of a log that is in the page cache and far larger than the
+//! processor's.
+//!
+//! ```text
+//! cargo bench --bench reads [-- --rounds 15]
+//! ```
+//!
+//! Takes 2 GiB under the system's temporary directory (`TMPDIR`).
+
+use std::fs::File;
+use std::hint::black_box;
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use raft_journal::{Entry, Journal, LogStore};
+
+const ENTRY_BYTES: u64 = 1024;
+/// Entries of one batch.
+const BATCH: u64 = 64;
+/// What stands before each entry, and before each batch.
+const ENTRY_HEADER_BYTES: u64 = 20;
+const BATCH_HEADER_BYTES: u64 = 72;
+/// Entries whose places are in one piece of the index.
+const PAGE: u64 = 512;
+
+/// The steps, in the order of the table; each has what those before it have.
+const STEPS: [&str; 5] = [
+    "`pread` of 1 KiB, entries side by side",
+    "with headers between them",
+    "and a checksum",
+    "and the place from an index, 8 bytes an entry",
+    "`Journal::entry`",
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo test` calls a bench without `--bench`: then only see that it works.
+    let quick = !arguments.iter().any(|argument| argument == "--bench");
+    let asked = arguments.iter().skip_while(|argument| *argument != "--rounds").nth(1);
+    let rounds: usize = asked.map_or(if quick { 1 } else { 9 }, |rounds| rounds.parse().expect("a number of rounds"));
+    let (entries, reads) = if quick { (10 * BATCH, 10) } else { (1 << 20, 100_000) };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (bare, journal) = (Bare::new(&dir.path().join("bare"), entries), filled(&dir.path().join("journal"), entries));
+    // What is in the newest file, or in a cache of the newest entries, is not read.
+    let sealed = entries / 8 * 7;
+    (1..=entries).for_each(|index| _ = black_box(journal.entry(index).expect("an entry")));
+    let mut times = [const { Vec::new() }; STEPS.len()];
+    // One round more than counted: the first one warms up.
+    for round in 0..=rounds {
+        for turn in 0..STEPS.len() {
+            let step = (round + turn) % STEPS.len();
+            let mut random = fastrand::Rng::with_seed(round as u64);
+            let begun = Instant::now();
+            for _ in 0..reads {
+                let at = random.u64(..sealed);
+                if step == STEPS.len() - 1 {
+                    black_box(journal.entry(1 + at).expect("an entry"));
+                } else {
+                    bare.read(step, at);
+                }
+            }
+            if round > 0 {
+                times[step].push(begun.elapsed().as_nanos() as f64 / f64::from(reads));
+            }
+        }
+    }
+    journal.close().expect("a close in order");
+    println!("medians of {rounds} rounds; ratios round by round, lowest and highest in brackets\n");
+    println!("| | ns a read | beside the first |");
+    println!("|---|---|---|");
+    for (name, step) in STEPS.iter().zip(&times) {
+        let ratios = sorted(step.iter().zip(&times[0]).map(|(step, first)| step / first).collect());
+        let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
+        let median = |sorted: &[f64]| sorted[sorted.len() / 2];
+        println!("| {name} | {:.0} | {:.2} ({low:.2}–{high:.2}) |", median(&sorted(step.clone())), median(&ratios));
+    }
+}
+
+fn sorted(mut all: Vec<f64>) -> Vec<f64> {
+    all.sort_by(f64::total_cmp);
+    all
+}
+
+/// A journal with so many entries.
+fn filled(dir: &Path, entries: u64) -> Journal {
+    let journal = Journal::open(dir).expect("a new journal");
+    let mut random = fastrand::Rng::with_seed(7);
+    for first in (1..=entries).step_by(BATCH as usize) {
+        let payload = || std::iter::repeat_with(|| random.u8(..)).take(ENTRY_BYTES as usize).collect::<Vec<u8>>();
+        let payloads = std::iter::repeat_with(payload).take(BATCH as usize);
+        let batch: Vec<Entry> = (first..).zip(payloads).map(|(index, data)| Entry::new(index, 1, data)).collect();
+        drop(journal.append_pending(&batch).expect("an append"));
+    }
+    journal.sync().expect("a sync");
+    journal
+}
+
+/// A file of zeros, and where the journal's entries would be in it.
+struct Bare {
+    file: File,
+    index: Vec<Vec<u64>>,
+}
+
+impl Bare {
+    fn new(path: &Path, entries: u64) -> Bare {
+        let mut file = File::options().read(true).write(true).create_new(true).open(path).expect("a file");
+        // In pieces, as the journal's files are filled: how a file was filled shows in the cache's folios.
+        let zeros = vec![0; 256 << 10];
+        let bytes = packed(entries) + ENTRY_BYTES;
+        (0..=bytes / zeros.len() as u64).for_each(|_| file.write_all(&zeros).expect("zeros"));
+        file.sync_all().expect("a sync");
+        let page = |number: u64| (number * PAGE..(number + 1) * PAGE).map(packed).collect();
+        Bare { file, index: (0..=entries / PAGE).map(page).collect() }
+    }
+
+    fn read(&self, step: usize, at: u64) {
+        let (offset, bytes) = match step {
+            0 => (at * ENTRY_BYTES, ENTRY_BYTES),
+            1 | 2 => (packed(at), ENTRY_HEADER_BYTES + ENTRY_BYTES),
+            _ => (self.index[(at / PAGE) as usize][(at % PAGE) as usize], ENTRY_HEADER_BYTES + ENTRY_BYTES),
+        };
+        let mut entry = Vec::with_capacity(bytes as usize);
+        assert_eq!(pread(&self.file, &mut entry, offset) as u64, bytes);
+        if step >= 2 {
+            black_box(crc32fast::hash(&entry));
+        }
+        black_box(&entry);
+    }
+}
+
+/// Reads as many bytes as there is room for.
+#[cfg(unix)]
+fn pread(file: &File, bytes: &mut Vec<u8>, offset: u64) -> usize {
+    rustix::io::pread(file, rustix::buffer::spare_capacity(bytes), offset).expect("a read")
+}
+
+#[cfg(windows)]
+fn pread(file: &File, bytes: &mut Vec<u8>, offset: u64) -> usize {
+    bytes.resize(bytes.capacity(), 0);
+    std::os::windows::fs::FileExt::seek_read(file, bytes, offset).expect("a read")
+}
+
+/// Where an entry's header is if those before it stand behind one another as in a segment.
+fn packed(at: u64) -> u64 {
+    at * (ENTRY_HEADER_BYTES + ENTRY_BYTES) + (1 + at / BATCH) * BATCH_HEADER_BYTES
+}
