@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Core;
 use super::monitor::Monitor;
+use super::view::SealedFile;
 use crate::contained::contained;
 use crate::error::{Error, Result};
 use crate::io::{self, Lane, Tasks};
@@ -29,6 +30,9 @@ struct State {
     spare: Option<Arc<Segment>>,
     /// Nothing refers to these any more, except readers that are still at work.
     retired: Vec<Arc<Segment>>,
+    /// What was in memory of some of them: the pages of their indexes, thousands of pieces, which take longer to free than a
+    /// sync does.
+    indexes: Vec<Arc<SealedFile>>,
     /// What the open found that nobody needs. No file that is made has such a name.
     leftover: Vec<PathBuf>,
     /// The sequence of the next file. Only ever grows.
@@ -66,6 +70,7 @@ impl Files {
         let state = State {
             spare,
             retired: Vec::new(),
+            indexes: Vec::new(),
             leftover,
             next_sequence,
             not_ready: 0,
@@ -256,6 +261,13 @@ impl Core {
         self.files.state.lock().retired.extend(segments);
     }
 
+    /// The same of sealed ones, and of what is in memory of them: neither the caller nor a reader waits until that is freed.
+    pub(super) fn retire_sealed(&self, files: Vec<Arc<SealedFile>>) {
+        let mut state = self.files.state.lock();
+        state.retired.extend(files.iter().map(|file| Arc::clone(&file.segment)));
+        state.indexes.extend(files);
+    }
+
     /// Starts background work if there is some. Called without locks.
     pub(super) fn housekeep_soon(self: &Arc<Self>) {
         if self.options.read_only || self.is_closed() {
@@ -287,10 +299,15 @@ impl Core {
 
     fn housekeep(&self) {
         let mut stranded = Stranded(Some(&self.files));
-        let (is_closed, leftover) = {
+        let (is_closed, leftover, indexes) = {
             let mut state = self.files.state.lock();
-            (state.closed, std::mem::take(&mut state.leftover))
+            (state.closed, std::mem::take(&mut state.leftover), std::mem::take(&mut state.indexes))
         };
+        if !indexes.is_empty() {
+            self.tasks.sleep(RETURN_FIRST);
+            // Before a spare is made: it may be one of their files.
+            drop(indexes);
+        }
         if !leftover.is_empty() {
             // Before a spare is made: it may need the room.
             self.tasks.sleep(RETURN_FIRST);
@@ -438,10 +455,14 @@ impl State {
 
     /// Whether some file that nobody needs has no reader left.
     fn has_unused(&self) -> bool {
-        !self.leftover.is_empty() || self.retired.iter().any(|segment| Arc::strong_count(segment) == 1)
+        !self.leftover.is_empty()
+            || !self.indexes.is_empty()
+            || self.retired.iter().any(|segment| Arc::strong_count(segment) == 1)
     }
 
     fn take_all_unused(&mut self) -> Unused {
+        // What refers to a file keeps it. Mostly there are none by now.
+        self.indexes.clear();
         let leftover = std::mem::take(&mut self.leftover);
         Unused { leftover, retired: std::iter::from_fn(|| self.take_unused(|_| true)).collect() }
     }

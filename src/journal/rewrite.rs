@@ -56,7 +56,7 @@ impl Core {
             state.repaired.retain(|repaired| repaired.sequence >= start.sequence);
         })?;
         let retired = self.view.write().leave_behind(start);
-        self.retire(retired.into_iter());
+        self.retire_sealed(retired);
         let repairs = Arc::clone(&self.view.read().repairs);
         self.show_repairs(repairs.only(&meta.state.repaired, &meta.state.accepted));
         // The other slot, too.

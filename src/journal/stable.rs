@@ -6,14 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Core;
-use super::view::{TermAt, View};
+use super::view::{Sealed, SealedFile, TermAt, View};
 use crate::entry::Position;
 use crate::error::{Error, Result};
 use crate::meta::format::pairs_bytes;
 use crate::meta::{Accepted, ChainStart, Mark, MetaStore, Repaired, State};
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
-use crate::segment::Segment;
 use crate::segment::fold::Fold;
 use crate::stable_store::Changes;
 use crate::sync::Ordering;
@@ -248,7 +247,7 @@ impl Core {
     }
 
     fn apply_head(&self, head: &Head) {
-        let retired: Vec<Arc<Segment>> = {
+        let retired = {
             let mut view = self.view.write();
             match *head {
                 Head::Done => return,
@@ -260,7 +259,7 @@ impl Core {
                 }
             }
         };
-        self.retire(retired.into_iter());
+        self.retire_sealed(retired);
     }
 }
 
@@ -309,7 +308,7 @@ impl View {
     }
 
     /// Forgets everything up to `position`, and the segments before the chain's new start.
-    fn keep_behind(&mut self, position: Position, start: ChainStart) -> Vec<Arc<Segment>> {
+    fn keep_behind(&mut self, position: Position, start: ChainStart) -> Vec<Arc<SealedFile>> {
         let next = position.index + 1;
         self.purged = Some(position);
         self.fold.purged = true;
@@ -321,13 +320,13 @@ impl View {
     }
 
     /// Forgets the segments before the chain's new start, which hold nothing that is part of the log.
-    pub(super) fn leave_behind(&mut self, start: ChainStart) -> Vec<Arc<Segment>> {
+    pub(super) fn leave_behind(&mut self, start: ChainStart) -> Vec<Arc<SealedFile>> {
         let gone = self.sealed.partition_point(|sealed| sealed.start.sequence < start.sequence);
-        self.sealed.drain(..gone).map(|sealed| Arc::clone(&sealed.segment)).collect()
+        self.sealed.drain(..gone).map(Sealed::into_file).collect()
     }
 
     /// Empties the log, which goes on at `start`.
-    fn empty(&mut self, position: Position, start: ChainStart) -> Vec<Arc<Segment>> {
+    fn empty(&mut self, position: Position, start: ChainStart) -> Vec<Arc<SealedFile>> {
         let life = self.fold.life;
         self.purged = Some(position);
         self.last = None;
@@ -336,7 +335,7 @@ impl View {
         self.index_batch = (0, 0);
         self.rewrites += 1;
         self.tail.truncate(0);
-        self.sealed.drain(..).map(|sealed| Arc::clone(&sealed.segment)).collect()
+        self.sealed.drain(..).map(Sealed::into_file).collect()
     }
 }
 

@@ -94,6 +94,11 @@ impl Sealed {
         Sealed { live_end: summary.first + u64::from(summary.count), file: Arc::new(file) }
     }
 
+    /// The file, whatever of it is part of the log.
+    pub(crate) fn into_file(self) -> Arc<SealedFile> {
+        self.file
+    }
+
     /// From batches that were scanned, where the seal cannot be read.
     pub(crate) fn scanned(segment: Arc<Segment>, start: ChainStart, data_end: u32, run: Run) -> Sealed {
         let (first, live_end) = (run.first, run.end());
