@@ -99,9 +99,9 @@ pub enum Health {
         /// The failure.
         cause: Arc<Error>,
     },
-    /// A sync of the log, a commit of `meta`, an append's wait for its next file, or a repair has been under way for
-    /// [`stalled_after`](crate::OpenOptions::stalled_after) or longer. It may return; a leader that cannot persist had better hand
-    /// over. Of another write or read that hangs this says nothing.
+    /// A sync of the log, a commit of `meta`, an append's wait for its next file, or the writing of a repair's has been
+    /// under way for [`stalled_after`](crate::OpenOptions::stalled_after) or longer. It may return; a leader that cannot persist had
+    /// better hand over. Of another write or read that hangs this says nothing.
     Stalled {
         /// How long it has been under way.
         age: Duration,
@@ -133,7 +133,7 @@ impl std::fmt::Display for Health {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Health::Poisoned { cause } => write!(f, "poisoned: {cause}"),
-            Health::Stalled { age } => write!(f, "stalled: the disk has kept a sync or a new file waiting for {age:?}"),
+            Health::Stalled { age } => write!(f, "stalled: a sync or a new file has been under way for {age:?}"),
             Health::Damaged { indexes } => write!(f, "damaged: {indexes}"),
             Health::NearlyFull { free_bytes: Some(bytes) } => write!(f, "nearly full: {bytes} bytes are free"),
             Health::NearlyFull { free_bytes: None } => write!(f, "nearly full: the last write found no room"),

@@ -71,9 +71,37 @@ fn a_log_whose_end_is_lost_is_told_from_others_before_that_is_accepted() {
         assert_eq!(accepting().preview(&disk.dir).unwrap().open_ended, !closed);
         let journal = accepting().open(&disk.dir).unwrap();
         assert_eq!(journal.recovery_report().open_ended, !closed);
+        // Whoever did not read that is told again, however the process ended.
+        for stopped in disk.stopped() {
+            assert_eq!(stopped.open().recovery_report().open_ended, !closed);
+        }
+        journal.truncate_head(Position::new(100, 9)).unwrap();
         journal.close().unwrap();
         let again = disk.open();
-        assert!(!again.recovery_report().open_ended && !again.recovery_report().damaged.is_empty());
+        assert!(!again.recovery_report().open_ended, "a snapshot beyond it is installed");
+    }
+}
+
+#[test]
+fn a_log_whose_end_is_lost_within_its_file_is_told_from_others_too() {
+    for (spoilt, open_ended) in [(8..=12, true), (8..=8, false)] {
+        let disk = Disk::simulated();
+        let journal = disk.options().segment_bytes(64 << 10).open(&disk.dir).unwrap();
+        append_each(&journal, &entries(1..=10, 1));
+        // The commit notes how far the log is durable.
+        journal.set(b"vote", b"me").unwrap();
+        append_each(&journal, &entries(11..=12, 1));
+        let disk = disk.killed();
+        for lost in entries(spoilt, 1) {
+            let (name, at) = disk.find(&lost.data);
+            disk.flip(&name, at - FIRST_PAYLOAD_AT + 30);
+        }
+        let options = || disk.options().segment_bytes(64 << 10);
+        let Err(Error::Damaged(refused)) = options().open(&disk.dir) else { panic!("not refused") };
+        assert_eq!((refused.indexes.first, refused.indexes.end), (8, Some(if open_ended { 11 } else { 9 })));
+        let accepting = options().on_damage(OnDamage::Accept);
+        assert_eq!(accepting.preview(&disk.dir).unwrap().open_ended, open_ended);
+        assert_eq!(accepting.open(&disk.dir).unwrap().recovery_report().open_ended, open_ended);
     }
 }
 

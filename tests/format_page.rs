@@ -227,6 +227,8 @@ fn constants() -> Vec<(&'static str, &'static str, String)> {
         ("`meta`", "VERSION", meta::VERSION.to_string()),
         ("`meta`", "VERSION_REPAIRED", meta::VERSION_REPAIRED.to_string()),
         ("`meta`", "VERSION_ACCEPTED", meta::VERSION_ACCEPTED.to_string()),
+        ("`meta`", "ACCEPTED_FLAG_VOID", meta::ACCEPTED_FLAG_VOID.to_string()),
+        ("`meta`", "ACCEPTED_FLAG_OPEN_ENDED", meta::ACCEPTED_FLAG_OPEN_ENDED.to_string()),
         ("`meta`", "VERSION_ENCRYPTED", meta::VERSION_ENCRYPTED.to_string()),
         ("`meta`", "COPY_ALIGN_BYTES", meta::COPY_ALIGN_BYTES.to_string()),
         ("`meta`", "COPIES", meta::COPIES.to_string()),

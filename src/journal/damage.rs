@@ -27,8 +27,10 @@ pub(crate) struct Loss {
     offset: u32,
     first: u64,
     end: Option<u64>,
-    /// Whether entries behind `end` may be lost, too.
+    /// Whether entries behind `end` may be lost, too, and so many that the range has no end.
     is_open: bool,
+    /// Whether the log may have gone on behind what is known of it.
+    open_ended: bool,
     resume: Option<Resume>,
     why: DamageKind,
     what: What,
@@ -161,8 +163,8 @@ impl Loss {
         // The entries before it take slots, too.
         let kept = first.saturating_sub(walk.fold.run.first).min(walk.fold.run.slots.len() as u64);
         let count_max = count_max(segment).saturating_sub(kept);
-        let (end, is_open) = (Some(end), false);
-        Loss { sequence, offset, first, end, is_open, resume, why, what, count_max }
+        let open_ended = (next.is_none() || resume.is_none()) && !walk.source.is_closed;
+        Loss { sequence, offset, first, end: Some(end), is_open: false, open_ended, resume, why, what, count_max }
     }
 
     /// Of what void batches stand in the place of, up to where `walk` stands: there the log goes on from another batch than
@@ -174,8 +176,9 @@ impl Loss {
             Contradiction::Batch(next) => FarSide::at_batch(sequence, &next),
         };
         let first = far.first_void(walk);
+        let open_ended = matches!(found, Contradiction::Mark) && !walk.source.is_closed;
         let (end, resume, count_max) = (Some(far.index.max(first)), Some(far.resume), count_max(segment));
-        Loss { sequence, offset, first, end, is_open: false, resume, why, what: What::Void, count_max }
+        Loss { sequence, offset, first, end, is_open: false, open_ended, resume, why, what: What::Void, count_max }
     }
 
     /// Whether batches were lost, and no entry as it seems.
@@ -202,7 +205,7 @@ impl Loss {
         };
         let resume = Some(Resume { sequence: to, offset: at, chain });
         let (end, count_max) = (Some(end.max(first)), segment.map_or(0, count_max));
-        Loss { sequence, offset, first, end, is_open: false, resume, why, what, count_max }
+        Loss { sequence, offset, first, end, is_open: false, open_ended: false, resume, why, what, count_max }
     }
 
     fn of_batch(segment: &Segment, header: BatchHeader, parts: Option<Vec<Part>>, why: DamageKind) -> Loss {
@@ -210,10 +213,10 @@ impl Loss {
         let end_offset = header.end(segment.align).unwrap_or(u32::MAX);
         let resume = Some(Resume { sequence, offset: end_offset, chain: header.check });
         let first = header.first_index;
-        let (is_open, count_max) = (false, count_max(segment));
+        let (is_open, open_ended, count_max) = (false, false, count_max(segment));
         if header.kind != Kind::Entries {
             let (end, what) = (Some(first), What::Index);
-            return Loss { sequence, offset, first, end, is_open, resume, why, what, count_max };
+            return Loss { sequence, offset, first, end, is_open, open_ended, resume, why, what, count_max };
         }
         let unknown = || vec![Part { term: 0, slot: Slot::LOST, fault: Some(why) }; header.count as usize];
         let parts = parts.unwrap_or_else(unknown);
@@ -222,7 +225,7 @@ impl Loss {
         let (low, high) = (parts.iter().enumerate().find(is_lost), parts.iter().enumerate().rfind(is_lost));
         let (low, high) = (low.map_or(first, lost), high.map_or(first, |part| lost(part) + 1));
         let what = What::Payloads { header, parts, end: end_offset };
-        Loss { sequence, offset, first: low, end: Some(high), is_open, resume, why, what, count_max }
+        Loss { sequence, offset, first: low, end: Some(high), is_open, open_ended, resume, why, what, count_max }
     }
 
     /// Of a whole file: nobody knows which entries it held, or took back.
@@ -238,11 +241,12 @@ impl Loss {
             }
             None if walk.is_whole(mark.sequence) && mark.sequence > sequence => (mark.next, false, Some(at_mark)),
             // What the file held behind the mark, nobody knows; nothing, if the journal was closed.
-            None => (mark.next.max(walk.fold.run.end()), !walk.source.meta.clean, None),
+            None => (mark.next.max(walk.fold.run.end()), !walk.source.is_closed, None),
         };
         let end = Some(end.max(first));
         let offset = walk.fold.end;
-        Loss { sequence, offset, first, end, is_open, resume, why, what: What::File, count_max: 0 }
+        let open_ended = later.is_none() && !walk.source.is_closed;
+        Loss { sequence, offset, first, end, is_open, open_ended, resume, why, what: What::File, count_max: 0 }
     }
 
     /// Whether this loss was accepted before: it begins at the same place, costs no more of what is left of the log from
@@ -269,11 +273,6 @@ impl Loss {
     /// Whether another loss begins and ends at the same places.
     pub(super) fn is_between_the_same(&self, accepted: &Accepted) -> bool {
         self.is_at(accepted) && [Accepted::UNKNOWN, self.resume_place()].contains(&accepted.resume)
-    }
-
-    /// Whether more may be lost than is known of.
-    pub(super) fn is_open(&self) -> bool {
-        self.is_open
     }
 
     /// Whether it is known where the chain goes on.
@@ -317,7 +316,8 @@ impl Loss {
     pub(super) fn record(&self) -> Accepted {
         let Loss { sequence, offset, first, end, .. } = *self;
         let (end, void) = (end.unwrap_or(first), matches!(self.what, What::Void));
-        Accepted { sequence, offset, first, end, resume: self.resume_place(), void }
+        let open_ended = self.open_ended && !self.is_harmless();
+        Accepted { sequence, offset, first, end, resume: self.resume_place(), void, open_ended }
     }
 
     /// What is lost, once it is accepted: up to where the log goes on.

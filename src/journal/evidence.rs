@@ -381,7 +381,6 @@ impl Walk<'_> {
         if loss.is_harmless() {
             self.report.reindexed.push(self.source.dir.join(segment::file_name(loss.sequence)));
         } else {
-            self.report.open_ended |= loss.is_open();
             self.report.damaged.push(Arc::new(loss.accepted(self.source.dir)));
         }
         let resume = loss.apply(&mut self.fold);

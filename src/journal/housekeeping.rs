@@ -166,6 +166,8 @@ impl Core {
 
     /// Removes what nobody needs and no reader holds, or waits for the job that does. `false` if there was nothing.
     fn gives_back_room(&self) -> bool {
+        // What refers to a file keeps it.
+        drop(std::mem::take(&mut self.files.state.lock().indexes));
         let mut state = self.files.state.lock();
         let unused = state.take_all_unused();
         let had_some = !unused.is_empty();
@@ -299,15 +301,12 @@ impl Core {
 
     fn housekeep(&self) {
         let mut stranded = Stranded(Some(&self.files));
-        let (is_closed, leftover, indexes) = {
+        // Before a spare is made, which may be one of their files.
+        self.free_indexes();
+        let (is_closed, leftover) = {
             let mut state = self.files.state.lock();
-            (state.closed, std::mem::take(&mut state.leftover), std::mem::take(&mut state.indexes))
+            (state.closed, std::mem::take(&mut state.leftover))
         };
-        if !indexes.is_empty() {
-            self.tasks.sleep(RETURN_FIRST);
-            // Before a spare is made: it may be one of their files.
-            drop(indexes);
-        }
         if !leftover.is_empty() {
             // Before a spare is made: it may need the room.
             self.tasks.sleep(RETURN_FIRST);
@@ -317,8 +316,12 @@ impl Core {
             self.prepare_spare();
         }
         loop {
+            self.free_indexes();
             let unused = {
                 let mut state = self.files.state.lock();
+                if !state.indexes.is_empty() {
+                    continue;
+                }
                 let unused = state.take_all_unused();
                 // Who retires a file from now on begins another job.
                 state.job = if unused.is_empty() { Stage::None } else { Stage::Running };
@@ -330,6 +333,14 @@ impl Core {
             }
             self.tasks.sleep(RETURN_FIRST);
             self.remove(unused);
+        }
+    }
+
+    /// Frees what is in memory of files that were given up: without a lock, and once whoever gave them up has returned.
+    fn free_indexes(&self) {
+        let indexes = std::mem::take(&mut self.files.state.lock().indexes);
+        if !indexes.is_empty() {
+            self.tasks.sleep(RETURN_FIRST);
         }
     }
 
@@ -461,8 +472,6 @@ impl State {
     }
 
     fn take_all_unused(&mut self) -> Unused {
-        // What refers to a file keeps it. Mostly there are none by now.
-        self.indexes.clear();
         let leftover = std::mem::take(&mut self.leftover);
         Unused { leftover, retired: std::iter::from_fn(|| self.take_unused(|_| true)).collect() }
     }

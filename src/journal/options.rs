@@ -181,7 +181,7 @@ impl OpenOptions {
         self
     }
 
-    /// From when on a sync counts as slow, in [`Stats::slow_syncs`](crate::Stats::slow_syncs) and, with the feature
+    /// From when on a sync of the log, or a commit of `meta`, counts as slow, in [`Stats::slow_syncs`](crate::Stats::slow_syncs) and, with the feature
     /// `tracing`, in a span of its own; 100 ms unless set.
     pub fn slow_sync_after(mut self, time: Duration) -> Self {
         self.slow_sync_after = time;

@@ -113,16 +113,21 @@ pub(crate) fn recover(source: Source<'_>) -> Result<Recovered> {
     walk.finish(active)
 }
 
+/// The sequences of all files from the chain's start on, rising.
+fn list(source: Source<'_>) -> Result<Vec<u64>> {
+    let names = source.fs.list(source.dir).map_err(|error| Error::io("list", source.dir, None, error))?;
+    let mut sequences: Vec<u64> = names.iter().filter_map(|name| segment::sequence_of(name)).collect();
+    sequences.retain(|&sequence| sequence >= source.start.sequence);
+    sequences.sort_unstable();
+    Ok(sequences)
+}
+
 impl<'a> Walk<'a> {
     fn new(source: Source<'a>) -> Result<Walk<'a>> {
         let start = source.start;
-        let names = source.fs.list(source.dir).map_err(|error| Error::io("list", source.dir, None, error))?;
-        let mut sequences: Vec<u64> = names.iter().filter_map(|name| segment::sequence_of(name)).collect();
-        sequences.retain(|&sequence| sequence >= start.sequence);
-        sequences.sort_unstable();
         Ok(Walk {
             source,
-            sequences,
+            sequences: list(source)?,
             opened: BTreeMap::new(),
             sealed: VecDeque::new(),
             start,
@@ -252,7 +257,13 @@ impl<'a> Walk<'a> {
     /// A file that the chain needs: its segment, or how it is lost.
     fn open_in_chain(&mut self, sequence: u64, salt: Option<u64>) -> Result<Result<Arc<Segment>, FileState>> {
         if self.sequences.binary_search(&sequence).is_err() {
-            return Ok(Err(FileState::Missing));
+            // Beside a live writer the log may have gone on since.
+            if self.source.mode == Mode::Read {
+                self.sequences = list(self.source)?;
+            }
+            if self.sequences.binary_search(&sequence).is_err() {
+                return Ok(Err(FileState::Missing));
+            }
         }
         let path = self.source.dir.join(segment::file_name(sequence));
         let expected = self.source.meta.journal_id;
@@ -454,6 +465,7 @@ impl<'a> Walk<'a> {
 
     /// Reports what was accepted earlier and has not been met on the way: a sealed segment is not scanned.
     fn report_accepted(&mut self) {
+        self.report.open_ended = self.accepted.iter().any(|accepted| accepted.open_ended);
         for accepted in self.accepted.iter().filter(|accepted| accepted.end > accepted.first) {
             let path = self.source.dir.join(segment::file_name(accepted.sequence));
             let offset = u64::from(accepted.offset);

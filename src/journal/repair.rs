@@ -245,7 +245,6 @@ impl Core {
 
     fn repair(&self, entries: &[Entry]) -> Result<()> {
         let _turn = self.repairing.lock();
-        let _under_way = self.watch.begins(&self.watch.repair);
         self.check_writable()?;
         let mut planned = self.plan(entries)?;
         let mut kept = self.view.read().needed(0, 0);
@@ -258,7 +257,10 @@ impl Core {
             return Err(Error::RepairsFull { ranges_max });
         }
         let patches: Vec<Patch> = planned.into_iter().map(|planned| planned.patch).collect();
-        let file = Arc::new(self.write_repair(&patches)?);
+        let file = {
+            let _under_way = self.watch.begins(&self.watch.repair);
+            Arc::new(self.write_repair(&patches)?)
+        };
         for record in &mut records {
             (record.file, record.salt) = (file.segment.sequence, file.segment.salt_value);
         }

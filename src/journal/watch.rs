@@ -39,7 +39,7 @@ pub(crate) struct Watch {
     commit: Since,
     /// The file that a rotation waits for.
     pub(crate) file: Since,
-    /// The repair that is under way.
+    /// The file of a repair that is being written.
     pub(crate) repair: Since,
     group_size: Recorder,
     sync_micros: Recorder,

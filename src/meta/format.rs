@@ -90,6 +90,10 @@ pub const START_BASE_AT: usize = START_CHAIN_AT + 4;
 pub const FIXED_BYTES: usize = START_BASE_AT + 8;
 /// Length of an accepted damage in versions 1 and 2.
 pub const ACCEPTED_OLD_BYTES: usize = 8 + 4 + 8 + 8;
+/// No batch begins at a place that is no multiple of eight: the lowest bits of the offset where the chain goes on are flags.
+pub const ACCEPTED_FLAG_VOID: u32 = 1;
+/// The other one of them.
+pub const ACCEPTED_FLAG_OPEN_ENDED: u32 = 2;
 /// Length of an accepted damage.
 pub const ACCEPTED_BYTES: usize = ACCEPTED_OLD_BYTES + 8 + 4;
 /// Length of a repair.
@@ -259,7 +263,9 @@ fn put_accepted(bytes: &mut Vec<u8>, accepted: &Accepted) {
     bytes.put_u64_le(accepted.first);
     bytes.put_u64_le(accepted.end);
     bytes.put_u64_le(accepted.resume.0);
-    bytes.put_u32_le(accepted.resume.1 | u32::from(accepted.void));
+    let flags = if accepted.void { ACCEPTED_FLAG_VOID } else { 0 };
+    let flags = flags | if accepted.open_ended { ACCEPTED_FLAG_OPEN_ENDED } else { 0 };
+    bytes.put_u32_le(accepted.resume.1 | flags);
 }
 
 fn put_repaired(bytes: &mut Vec<u8>, repaired: &Repaired) {
@@ -364,21 +370,19 @@ fn take(rest: &mut Bytes, len: usize) -> Option<Bytes> {
 
 fn take_accepted(rest: &mut Bytes, accepted_bytes: usize) -> Option<Accepted> {
     let bytes = take(rest, accepted_bytes)?;
-    // No batch begins at an odd place: the lowest bit of the offset is a flag.
-    let ((resumed, offset), void) = match bytes.get(ACCEPTED_OLD_BYTES..ACCEPTED_BYTES) {
-        Some(resume) => {
-            let offset = LittleEndian::read_u32(&resume[8..]);
-            ((LittleEndian::read_u64(resume), offset & !1), offset & 1 != 0)
-        }
-        None => (Accepted::UNKNOWN, false),
+    let (resumed, offset) = match bytes.get(ACCEPTED_OLD_BYTES..ACCEPTED_BYTES) {
+        Some(resume) => (LittleEndian::read_u64(resume), LittleEndian::read_u32(&resume[8..])),
+        None => Accepted::UNKNOWN,
     };
+    let has = |flag: u32| offset & flag != 0;
     Some(Accepted {
         sequence: LittleEndian::read_u64(&bytes[0..]),
         offset: LittleEndian::read_u32(&bytes[8..]),
         first: LittleEndian::read_u64(&bytes[12..]),
         end: LittleEndian::read_u64(&bytes[20..]),
-        resume: (resumed, offset),
-        void,
+        resume: (resumed, offset & !(ACCEPTED_FLAG_VOID | ACCEPTED_FLAG_OPEN_ENDED)),
+        void: has(ACCEPTED_FLAG_VOID),
+        open_ended: has(ACCEPTED_FLAG_OPEN_ENDED),
     })
 }
 
@@ -414,7 +418,17 @@ pub(crate) mod tests {
             mark: Mark { sequence: 4, offset: 2, chain: 3, next: 4, last_term: 5, base: 6, replacing: 7, index: 8 },
             purged: Some(Position::new(3, 2)),
             start: Some(ChainStart { sequence: 9, salt: 10, offset: 11, chain: 12, base: 13 }),
-            accepted: vec![Accepted { sequence: 1, offset: 2, first: 3, end: 4, resume: (5, 8), void: true }],
+            accepted: [(true, false), (false, true)]
+                .map(|(void, open_ended)| Accepted {
+                    sequence: 1,
+                    offset: 2,
+                    first: 3,
+                    end: 4,
+                    resume: (5, 8),
+                    void,
+                    open_ended,
+                })
+                .to_vec(),
             repaired: vec![Repaired { sequence: 1, place: 2, first: 3, end: 4, file: 5, salt: 6 }],
             pairs: [("vote", "me"), ("term", "")].map(|(k, v)| (Bytes::from(k), Bytes::from(v))).into(),
             generation,
@@ -458,11 +472,12 @@ pub(crate) mod tests {
 
     #[test]
     fn accepted_damage_of_an_older_version_is_read_without_its_end() {
-        let new = encode(&state(7));
+        let mut expected = state(7);
+        expected.accepted.truncate(1);
+        let new = encode(&expected);
         let (head, rest) = new.split_at(FIXED_BYTES);
         let mut bytes = [head, &rest[..ACCEPTED_OLD_BYTES], &rest[ACCEPTED_BYTES..]].concat();
         LittleEndian::write_u32(&mut bytes[VERSION_AT..], VERSION_REPAIRED);
-        let mut expected = state(7);
         (expected.accepted[0].resume, expected.accepted[0].void) = (Accepted::UNKNOWN, false);
         assert_eq!(parse(&finish(bytes)), Ok(expected));
     }

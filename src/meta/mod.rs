@@ -113,6 +113,8 @@ pub(crate) struct Accepted {
     pub(crate) resume: (u64, u32),
     /// Whether a batch that stands at the place is none of the log's, whatever it says.
     pub(crate) void: bool,
+    /// Whether the log may have gone on behind what is known to be lost.
+    pub(crate) open_ended: bool,
 }
 
 impl Accepted {

@@ -111,9 +111,9 @@ fn what_was_put_back_is_verified_and_can_be_damaged_in_its_turn() {
     assert_eq!(on(&sample.dir, "dump", &[]), on(&other.dir, "dump", &[]));
 }
 
-/// As a process leaves a journal that is killed: its files, but for the newest one that the log is in. And what damage does
-/// not touch.
-fn killed_without_its_newest_file(more: &[usize]) -> Sample {
+/// A journal as a process leaves it that is killed, and its segment files, oldest first; the one that the log ends in is the last
+/// but one, in front of a spare.
+fn killed() -> (Sample, Vec<std::path::PathBuf>) {
     let sample = Sample::new();
     let (live, dir) = (sample.dir.with_file_name("live"), sample.dir.with_file_name("killed"));
     let journal = options().open(&live).unwrap();
@@ -124,13 +124,13 @@ fn killed_without_its_newest_file(more: &[usize]) -> Sample {
     }
     let (list, _) = json(&live, "ls", &[]);
     let all = list["segments"].as_array().unwrap();
-    let newest = all.iter().position(|segment| segment["role"] == "active").unwrap();
-    for &at in more.iter().chain([&newest]) {
-        let file = std::path::Path::new(all[at]["file"].as_str().unwrap());
-        std::fs::remove_file(dir.join(file.file_name().unwrap())).unwrap();
-    }
+    assert_eq!(all[all.len() - 2]["role"], "active");
+    let file = |segment: &serde_json::Value| {
+        dir.join(std::path::Path::new(segment["file"].as_str().unwrap()).file_name().unwrap())
+    };
+    let files = all.iter().map(file).collect();
     journal.close().unwrap();
-    Sample { dir, ..sample }
+    (Sample { dir, ..sample }, files)
 }
 
 // Guards: `repair` accepted the loss of the file that the log had ended in, put back what was known of, and called all repaired:
@@ -139,7 +139,8 @@ fn killed_without_its_newest_file(more: &[usize]) -> Sample {
 fn repair_leaves_a_journal_alone_whose_end_nobody_knows() {
     // Another loss comes first in the second one, and has an end: it is the one that an open names.
     for more in [&[][..], &[2]] {
-        let (sample, other) = (killed_without_its_newest_file(more), Sample::new());
+        let ((sample, files), other) = (killed(), Sample::new());
+        more.iter().chain([&(files.len() - 2)]).for_each(|&at| std::fs::remove_file(&files[at]).unwrap());
         let before = sample.files();
         for how in [&[][..], &["--dry-run"], &["--json"]] {
             let arguments = [&["repair", path(&sample.dir), "--from", path(&other.dir)], how].concat();
@@ -155,20 +156,27 @@ fn repair_leaves_a_journal_alone_whose_end_nobody_knows() {
 }
 
 #[test]
-fn an_entry_that_does_not_fit_keeps_no_other_from_being_put_back() {
-    let (sample, other) = (Sample::new(), Sample::new());
-    [20, 21, 22, 23].iter().for_each(|&index| sample.spoil(index));
-    // Of another term, as an entry is that was never committed; and so are all behind it.
+fn behind_an_entry_that_does_not_fit_nothing_is_put_back_from_that_journal() {
+    let ((sample, files), other) = (killed(), Sample::new());
+    [10, 22, 23].iter().for_each(|&index| sample.spoil(index));
+    // Of a batch whose header is lost, nothing is left but where it stood: the term fits.
+    let newest = &files[files.len() - 2];
+    let mut bytes = std::fs::read(newest).unwrap();
+    let at = bytes.windows(12).position(|window| window == b"command 59 x").unwrap();
+    bytes[at - 92 + 30] ^= 1;
+    std::fs::write(newest, bytes).unwrap();
+    // Of another term, as an entry is that was never committed; and what comes behind it may be anything.
     let strange = options().open(&other.dir).unwrap();
     strange.truncate_tail(23).unwrap();
     strange.append(&[raft_journal::Entry::new(23, 3, "another one")]).unwrap();
+    let entries: Vec<_> = (24..=60).map(|index| raft_journal::Entry::new(index, 3, format!("other {index}"))).collect();
+    strange.append(&entries).unwrap();
     strange.close().unwrap();
     let (told, code) = json(&sample.dir, "repair", &["--from", path(&other.dir)]);
-    assert_eq!((code, &told["repaired"], &told["left"]), (1, &json!(3), &json!(1)), "{told}");
-    let (told, code) = json(&sample.dir, "repair", &["--from", path(&other.dir)]);
-    assert_eq!((code, &told["repaired"], &told["runs"][0]["first"]), (1, &json!(0), &json!(23)), "{told}");
+    assert_eq!((code, &told["repaired"], &told["left"]), (1, &json!(1), &json!(3)), "{told}");
     let (text, _) = on(&sample.dir, "repair", &["--from", path(&other.dir)]);
-    assert!(text.contains("not repaired") && text.contains("left: 1; try another node's journal"), "{text}");
+    assert!(text.contains("not repaired") && text.contains("left: 3; try another node's journal"), "{text}");
+    assert_eq!(json(&sample.dir, "repair", &["--from", path(&Sample::new().dir)]).0["repaired"], json!(3));
 }
 
 #[test]

@@ -193,7 +193,7 @@ pub(super) fn advice(report: &RecoveryReport) -> &'static str {
             "the end of its log is lost: let it rejoin its group, under an id that was never used"
         }
         () if report.suspect.is_some_and(|suspect| suspect.vote) => {
-            "one copy of its votes cannot be read: normal if power was lost in a vote, else let it rejoin under a new id"
+            "one of two slots of `meta` cannot be read: normal if power was lost in a vote, else let it rejoin under a new id"
         }
         () if !report.damaged.is_empty() => {
             "without entries that it had: `raft-journal repair DIR --from OTHER_DIR` puts them back, once it is stopped"
@@ -211,6 +211,10 @@ pub(super) fn say_damage(out: &mut Output, look: &Look) -> Result<(), Failure> {
         Some(damage) => {
             let refused = styled(BAD, "a node would refuse it");
             out.field("verdict", format_args!("{refused}: {damage}"))?;
+            // Which the first loss alone does not tell.
+            if look.journal.recovery_report().open_ended && damage.indexes.end.is_some() {
+                out.field("verdict", styled(BAD, advice(look.journal.recovery_report())))?;
+            }
         }
         None if is_bad(look.journal.recovery_report()) => {
             let advice = advice(look.journal.recovery_report());

@@ -25,30 +25,29 @@ pub(super) fn run(out: &mut Output, arguments: &Journal) -> Result<Outcome, Fail
         for line in output::table(&titles, &right, &rows) {
             out.line(line)?;
         }
-        super::info::say_damage(out, &look)?;
-        if segments.iter().any(is_nobodys) {
+        let is_sound = look.refused.is_none() && !super::info::is_bad(look.journal.recovery_report());
+        if is_sound && is_bad {
             let advice = "some files are not the log's, and may be what it misses: see their roles";
             out.field("verdict", styled(BAD, advice))?;
+        } else {
+            super::info::say_damage(out, &look)?;
         }
     }
     Ok(Outcome::found(is_bad))
 }
 
-/// How often a journal is looked at again whose log may have gone on in another file meanwhile.
-const LOOKS: u32 = 5;
-
 /// A look at the journal and at its files. Beside a running node the log may go on in a new file between the two, which then
-/// seems to be nobody's: that is looked at once more.
+/// seems to be nobody's: a second look knows better, and the file is none of the first one's.
 fn look(arguments: &Journal) -> Result<(Look, Vec<SegmentInfo>), Failure> {
-    let mut looks = 0;
-    loop {
-        let look = super::look(&arguments.dir, &arguments.keys)?;
-        let segments = look.journal.segments()?;
-        looks += 1;
-        if looks == LOOKS || segments.iter().all(|segment| segment.role != SegmentRole::Unreached) {
-            return Ok((look, segments));
-        }
+    let look = super::look(&arguments.dir, &arguments.keys)?;
+    let mut segments = look.journal.segments()?;
+    let is_unreached = |segment: &SegmentInfo| segment.role == SegmentRole::Unreached;
+    if segments.iter().any(is_unreached) {
+        let later = super::look(&arguments.dir, &arguments.keys)?.journal.segments()?;
+        let stays = |segment: &SegmentInfo| later.iter().any(|it| it.sequence == segment.sequence && is_unreached(it));
+        segments.retain(|segment| !is_unreached(segment) || stays(segment));
     }
+    Ok((look, segments))
 }
 
 fn role(role: SegmentRole) -> &'static str {

@@ -33,14 +33,17 @@ pub(super) fn run(out: &mut Output, arguments: &Repair) -> Result<Outcome, Failu
     // Of what the system refuses to read, nobody knows whether it is damaged.
     let unread = unread.into_iter().map(|(index, error)| Run { first: index, end: index + 1, failed: Some(error) });
     let runs: Vec<Run> = unread.collect();
-    let mut healer = Healer { journal: &journal, other: &other, dry_run: arguments.dry_run, runs };
-    let healed = damaged.into_iter().try_for_each(|(first, end)| healer.put_back(first..end));
-    let mut runs = healer.runs;
+    let mut healer = Healer { journal: &journal, other: &other, dry_run: arguments.dry_run, runs, stopped: None };
+    damaged.into_iter().for_each(|(first, end)| healer.put_back(first..end));
+    let Healer { mut runs, stopped, .. } = healer;
     runs.sort_by_key(|run| run.first);
     let closed = if arguments.dry_run { Ok(()) } else { journal.close() };
     // What was put back before the journal failed stays so.
     say(out, arguments.dry_run, &runs)?;
-    healed.and(closed)?;
+    if let Some(error) = stopped.filter(|error| is_its_own(error) && !matches!(error, Error::RepairsFull { .. })) {
+        return Err(error.into());
+    }
+    closed?;
     let left = runs.iter().any(|run| run.failed.is_some());
     Ok(Outcome::found(left || arguments.dry_run && !runs.is_empty()))
 }
@@ -103,46 +106,34 @@ struct Healer<'a> {
     other: &'a Journal,
     dry_run: bool,
     runs: Vec<Run>,
+    /// Why nothing more is put back.
+    stopped: Option<Error>,
 }
 
 impl Healer<'_> {
-    /// Puts a run back, in pieces as they are read. An error is the journal's own: it takes nothing any more.
-    fn put_back(&mut self, range: std::ops::Range<u64>) -> Result<(), Error> {
+    /// Puts a run back, in pieces as they are read, from its lowest index on.
+    fn put_back(&mut self, range: std::ops::Range<u64>) {
         let mut at = range.start;
         while at < range.end {
-            match fetch(self.other, at, range.end) {
-                Ok(entries) => {
-                    self.put(&entries)?;
-                    at += entries.len() as u64;
-                }
-                Err(error) => {
-                    self.note(at, at + 1, Some(error));
-                    at += 1;
-                }
+            if let Some(error) = &self.stopped {
+                return self.note(at, range.end, Some(error.clone()));
             }
+            let fetched = fetch(self.other, at, range.end);
+            let end = fetched.as_ref().map_or(at + 1, |entries| at + entries.len() as u64);
+            let put = match fetched {
+                Ok(entries) if !self.dry_run => self.journal.repair(&entries).inspect_err(|error| self.stop_at(error)),
+                fetched => fetched.map(drop),
+            };
+            self.note(at, end, put.err());
+            at = end;
         }
-        Ok(())
     }
 
-    /// Puts entries back, at least one; where they are refused together, each half by itself: one that does not fit keeps no
-    /// other from it.
-    fn put(&mut self, entries: &[Entry]) -> Result<(), Error> {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(()) };
-        let put = if self.dry_run { Ok(()) } else { self.journal.repair(entries) };
-        match put {
-            Err(error @ (Error::Poisoned { .. } | Error::Io { .. } | Error::NoSpace { .. })) => {
-                self.note(first.index, last.index + 1, Some(error.clone()));
-                Err(error)
-            }
-            Err(Error::RepairRefused { .. } | Error::NotDamaged { .. }) if entries.len() > 1 => {
-                let (front, back) = entries.split_at(entries.len() / 2);
-                self.put(front)?;
-                self.put(back)
-            }
-            put => {
-                self.note(first.index, last.index + 1, put.err());
-                Ok(())
-            }
+    /// Where an entry contradicts what is left of the lost one, the other log is another one from there on: nothing that stands
+    /// behind it is taken, even where nothing is left that could contradict. And a journal that cannot write takes nothing.
+    fn stop_at(&mut self, error: &Error) {
+        if matches!(error, Error::RepairRefused { .. }) || is_its_own(error) {
+            self.stopped = Some(error.clone());
         }
     }
 
@@ -153,6 +144,11 @@ impl Healer<'_> {
             None => self.runs.push(Run { first, end, failed }),
         }
     }
+}
+
+/// Whether it is the journal that is mended which failed, and no other one.
+fn is_its_own(error: &Error) -> bool {
+    matches!(error, Error::Poisoned { .. } | Error::Io { .. } | Error::NoSpace { .. } | Error::RepairsFull { .. })
 }
 
 /// Entries from an index on, at least one.
@@ -191,12 +187,6 @@ fn say(out: &mut Output, dry_run: bool, runs: &[Run]) -> Result<(), Failure> {
         (_, 0) => out.field("verdict", styled(GOOD, format_args!("all {word}: {well}")))?,
         (_, left) => {
             // What no other node's journal changes says itself what to do.
-            let is_its_own = |error: &Error| {
-                matches!(
-                    error,
-                    Error::RepairsFull { .. } | Error::Poisoned { .. } | Error::Io { .. } | Error::NoSpace { .. }
-                )
-            };
             let is_others = runs.iter().any(|run| run.failed.as_ref().is_some_and(|error| !is_its_own(error)));
             let advice = if is_others { "; try another node's journal" } else { "" };
             out.field("verdict", format_args!("{word}: {well}, left: {left}{advice}"))?;
