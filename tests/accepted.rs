@@ -82,6 +82,32 @@ fn a_log_whose_end_is_lost_is_told_from_others_before_that_is_accepted() {
     }
 }
 
+// Guards: the record of a greater loss at the same place took the older one's, and forgot that the log's end was lost with that.
+#[test]
+fn a_log_whose_end_is_lost_is_told_when_more_is_lost_at_the_same_place() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=60, 1));
+    let disk = disk.killed();
+    disk.remove(&disk.chain().pop().unwrap());
+    let accepting = |disk: &Disk| disk.options().on_damage(OnDamage::Accept).open(&disk.dir).unwrap();
+    let journal = accepting(&disk);
+    let next = journal.state().next_index().unwrap();
+    append_each(&journal, &entries(next..=next + 40, 1));
+    let disk = disk.killed();
+    // Of the file that the log had gone on in, once its first batch, once all.
+    for whole in [false, true] {
+        let disk = disk.killed();
+        let (name, at) = disk.find(&entries(next..=next, 1)[0].data);
+        if whole {
+            disk.remove(&name);
+        } else {
+            disk.flip(&name, at - FIRST_PAYLOAD_AT + 30);
+        }
+        assert!(accepting(&disk).recovery_report().open_ended, "{whole}");
+    }
+}
+
 #[test]
 fn a_log_whose_end_is_lost_within_its_file_is_told_from_others_too() {
     for (spoilt, open_ended) in [(8..=12, true), (8..=8, false)] {

@@ -370,8 +370,10 @@ impl Walk<'_> {
         // One that costs nothing is recorded, too, if it can be: what shows there may be void, and later lives cannot tell.
         if !known && room && (!loss.is_harmless() || loss.is_followed()) {
             // Nothing that was put back for an older one stands in for this one.
+            let mut record = loss.record();
+            record.open_ended |= self.accepted.iter().any(|older| loss.is_at(older) && older.open_ended);
             self.accepted.retain(|older| !loss.is_at(older));
-            self.accepted.push(loss.record());
+            self.accepted.push(record);
         }
         let here = (loss.sequence, self.fold.end);
         if !loss.is_bearable() || !loss.leads_on(here, self.fold.chain, self.lost_at == Some(here)) {

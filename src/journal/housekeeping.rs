@@ -167,7 +167,8 @@ impl Core {
     /// Removes what nobody needs and no reader holds, or waits for the job that does. `false` if there was nothing.
     fn gives_back_room(&self) -> bool {
         // What refers to a file keeps it.
-        drop(std::mem::take(&mut self.files.state.lock().indexes));
+        let indexes = std::mem::take(&mut self.files.state.lock().indexes);
+        drop(indexes);
         let mut state = self.files.state.lock();
         let unused = state.take_all_unused();
         let had_some = !unused.is_empty();

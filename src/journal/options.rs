@@ -32,8 +32,8 @@ pub enum OnDamage {
     /// removed, and the loss is recorded, so that the next open reports it and does not refuse. Lost votes are never accepted. Nor
     /// is more when 44 losses are recorded already: until the head is truncated beyond some of them, this refuses, too.
     ///
-    /// Where the file that the log ended in is lost, nobody knows how far the log went: once that is accepted it ends where
-    /// `meta` last saw it, and no record tells of what was acknowledged behind. Such a node must not go on under its name; it
+    /// Where the end of the log is lost, nobody knows how far it went: once that is accepted it ends where `meta` last saw it,
+    /// and nothing tells what was acknowledged behind. Such a node must not go on under its name; it
     /// [rejoins](crate::docs::operations#rejoining). Ask [`OpenOptions::preview`] first:
     /// [`open_ended`](crate::RecoveryReport::open_ended).
     ///

@@ -32,10 +32,11 @@ pub struct RecoveryReport {
     /// Damage that was accepted, by this open or by an earlier one: these entries are lost. Of an earlier one, what was
     /// replaced since is named until its segment is purged; [`Journal::damaged`](crate::Journal::damaged) has what is lost now.
     pub damaged: Vec<Arc<Damage>>,
-    /// Among them is what the log ended in: its last file, or the end of that one. How much more this node had acknowledged
-    /// than `meta` last saw, nobody knows; the log ends there, as if that were all. The node must not count as having
-    /// what it acknowledged: let it [rejoin](crate::docs::operations#rejoining). Ask before anything is given up, with
-    /// [`OpenOptions::preview`](crate::OpenOptions::preview). As `damaged`, it is told until the segment is purged.
+    /// The end of the log was given up, by this open or by an earlier one: its last file, or the end of that one. How much more
+    /// this node had acknowledged than `meta` last saw, nobody knows; the log ends there, as if that were all. The node must
+    /// not count as having what it acknowledged: let it [rejoin](crate::docs::operations#rejoining). Ask before anything is
+    /// given up, with [`OpenOptions::preview`](crate::OpenOptions::preview). It is told until the segment is gone, be it
+    /// purged or rewritten: that it is told no more is no proof of anything. Where in doubt, it is told.
     pub open_ended: bool,
     /// Segments whose batches were read one by one although they have an index: it was damaged, or a crash came before
     /// anything proved it.

@@ -38,7 +38,7 @@ impl From<Outcome> for ExitCode {
 pub(super) enum Failure {
     /// The journal's own error.
     Journal(Error),
-    /// The file that the log of this journal ended in is lost: nothing that is put back makes it whole.
+    /// The end of this journal's log is lost: nothing that is put back makes it whole.
     OpenEnded(PathBuf),
     /// The keys that the command line names cannot be had.
     Keys(KeysFault),
@@ -70,7 +70,7 @@ impl fmt::Display for Failure {
             Failure::Journal(error) => error.fmt(f),
             Failure::OpenEnded(dir) => write!(
                 f,
-                "{}: the file that the log ended in is lost, and how much more was acknowledged nobody knows; nothing was changed",
+                "{}: the end of the log is lost, and how much more was acknowledged nobody knows; nothing was changed",
                 dir.display()
             ),
             Failure::Keys(fault) => fault.fmt(f),

@@ -125,6 +125,7 @@ fn pair_line((key, value): &(Bytes, Bytes)) -> String {
 /// A report's losses, and what it asks an operator to look at: a journal that is not there was meant to be.
 pub(super) fn is_bad(report: &RecoveryReport) -> bool {
     report.created
+        || report.open_ended
         || !report.damaged.is_empty()
         || !report.foreign.is_empty()
         || report.suspect.is_some_and(|suspect| suspect.vote)
@@ -171,6 +172,9 @@ pub(super) fn say(out: &mut Output, report: &RecoveryReport) -> Result<(), Failu
     for path in &report.twin_headers {
         out.field("header", format_args!("{}: one copy is unreadable; its twin serves", path.display()))?;
     }
+    if report.open_ended {
+        out.field("end", styled(BAD, "lost: how much more was acknowledged nobody knows"))?;
+    }
     for damage in &report.damaged {
         out.field("damaged", styled(BAD, damage))?;
     }
@@ -193,13 +197,13 @@ pub(super) fn advice(report: &RecoveryReport) -> &'static str {
             "the end of its log is lost: let it rejoin its group, under an id that was never used"
         }
         () if report.suspect.is_some_and(|suspect| suspect.vote) => {
-            "one of two slots of `meta` cannot be read: normal if power was lost in a vote, else let it rejoin under a new id"
+            "the newest vote may be lost: normal if power was lost in a vote, else let it rejoin under a new id"
         }
         () if !report.damaged.is_empty() => {
             "without entries that it had: `raft-journal repair DIR --from OTHER_DIR` puts them back, once it is stopped"
         }
         () if !report.foreign.is_empty() => {
-            "its log needs none of the foreign files: find out whose they are, and move them away"
+            "but files are there that are not its own: find out whose they are, and move them away"
         }
         () => "there is nothing yet",
     }

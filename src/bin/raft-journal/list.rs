@@ -26,11 +26,12 @@ pub(super) fn run(out: &mut Output, arguments: &Journal) -> Result<Outcome, Fail
             out.line(line)?;
         }
         let is_sound = look.refused.is_none() && !super::info::is_bad(look.journal.recovery_report());
-        if is_sound && is_bad {
-            let advice = "some files are not the log's, and may be what it misses: see their roles";
-            out.field("verdict", styled(BAD, advice))?;
-        } else {
+        let has_strays = segments.iter().any(is_nobodys);
+        if !(is_sound && has_strays) {
             super::info::say_damage(out, &look)?;
+        }
+        if has_strays {
+            out.field("verdict", styled(BAD, "some files are not the log's: see their roles"))?;
         }
     }
     Ok(Outcome::found(is_bad))
