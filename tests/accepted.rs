@@ -94,6 +94,8 @@ fn a_log_whose_end_is_lost_is_told_when_more_is_lost_at_the_same_place() {
     let journal = accepting(&disk);
     let next = journal.state().next_index().unwrap();
     append_each(&journal, &entries(next..=next + 40, 1));
+    // What follows is known to follow.
+    journal.set(b"vote", b"me").unwrap();
     let disk = disk.killed();
     // Of the file that the log had gone on in, once its first batch, once all.
     for whole in [false, true] {

@@ -11,7 +11,7 @@ mod terminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use raft_journal::{Entry, Journal, LogStore, OpenOptions, Position, StableStore};
+use raft_journal::{Entry, Journal, LogStore, OpenOptions, Position, SegmentInfo, SegmentRole, StableStore};
 use serde_json::Value;
 
 /// Runs the program.
@@ -58,6 +58,16 @@ fn fill(journal: &Journal) {
     journal.set_u64(b"term", 3).unwrap();
     journal.set(b"vote", b"node-2").unwrap();
     journal.truncate_head(Position::new(5, 1)).unwrap();
+    // The file that comes next is made in the background, which works for other tests' journals, too, and a close does not
+    // wait for it. Each commit asks for it again.
+    let lacks_spare = |segments: &[SegmentInfo]| {
+        let is_filled = |segment: &SegmentInfo| segment.used_bytes >= segment.bytes / 4 * 3;
+        segments.last().is_some_and(|last| last.role == SegmentRole::Active && is_filled(last))
+    };
+    while lacks_spare(&journal.segments().unwrap()) {
+        journal.set(b"vote", b"node-2").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
 
 /// A journal as [`fill`] makes it, closed.

@@ -59,14 +59,15 @@ fn from_keys(arguments: &Repair) -> Keys {
 
 /// Opens the journal with its damage. A dry run only reads, and nothing makes a journal where none is.
 fn open(arguments: &Repair) -> Result<Journal, Failure> {
-    let options = arguments.journal.keys.options()?;
+    let options = arguments.journal.keys.options()?.on_damage(OnDamage::Accept);
+    let options = options.meta_bytes_max(arguments.meta_bytes_max);
     let dir = &arguments.journal.dir;
-    if options.preview(dir).is_ok_and(|report| report.created) {
+    let would = options.preview(dir)?;
+    if would.created {
         let why = "nothing is there".to_owned();
         return Err(Error::NotAJournal { dir: dir.clone(), why }.into());
     }
-    let options = options.meta_bytes_max(arguments.meta_bytes_max).on_damage(OnDamage::Accept);
-    if options.preview(dir)?.open_ended {
+    if would.open_ended {
         return Err(Failure::OpenEnded(dir.clone()));
     }
     Ok(options.read_only(arguments.dry_run).open(dir)?)
