@@ -2,8 +2,9 @@
 //! command has come: on a terminal, and only while it runs.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -13,13 +14,16 @@ use super::{Sample, path};
 /// What a colour, or any other style, begins with.
 const ESCAPE: &str = "\x1b[";
 
+/// What nothing that is shown has in it.
+const END: u8 = 0;
+
 /// Both ends of a new terminal: ours, and the one that a process takes for its screen.
 fn terminal() -> (File, File) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&ours).unwrap();
     unlockpt(&ours).unwrap();
     let name = ptsname(&ours, Vec::new()).unwrap();
-    let theirs = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let theirs = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
     (ours.into(), theirs.into())
 }
 
@@ -33,19 +37,21 @@ fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     command
 }
 
-/// What it shows on a terminal.
+/// What it shows on a terminal: all up to a mark that is written once it has ended. That end of the terminal stays open
+/// till then: behind the last that closes, a terminal may say that it is gone before it has handed over what it holds.
 fn shown(arguments: &[&str], environment: &[(&str, &str)]) -> String {
-    let (mut ours, theirs) = terminal();
-    let errors = theirs.try_clone().unwrap();
-    // The command holds the other end, and goes before it is waited for: behind the last process, reading ends.
-    let mut process =
-        program(arguments, environment).stdout(theirs).stderr(errors).stdin(Stdio::null()).spawn().unwrap();
+    let (ours, theirs) = terminal();
+    let (out, errors) = (theirs.try_clone().unwrap(), theirs.try_clone().unwrap());
+    let mut process = program(arguments, environment).stdout(out).stderr(errors).stdin(Stdio::null()).spawn().unwrap();
     let mut text = Vec::new();
-    let mut part = [0; 1024];
-    while let Ok(count @ 1..) = ours.read(&mut part) {
-        text.extend_from_slice(&part[..count]);
-    }
-    process.wait().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            process.wait().unwrap();
+            (&theirs).write_all(&[END]).unwrap();
+        });
+        BufReader::new(ours).read_until(END, &mut text).unwrap();
+    });
+    assert_eq!(text.pop(), Some(END));
     String::from_utf8(text).unwrap()
 }
 
