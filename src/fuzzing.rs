@@ -87,7 +87,7 @@ pub fn scan(fs: &dyn Fs, dir: &Path, sequence: u64, plan: &Scan) -> Result<Optio
         let room = segment.data_end().saturating_sub(slot.offset) as usize;
         io::read_up_to(&*segment.file, &mut bytes, room, u64::from(slot.offset))
             .map_err(|error| Error::io("read", &segment.path, Some(u64::from(slot.offset)), error))?;
-        let read = reader::parse_entry(&segment, index, *slot, Bytes::from(bytes));
+        let read = reader::parse_entry(&segment, index, slot.offset, Some(slot.check), Bytes::from(bytes));
         scanned.unreadable.extend(read.err());
     }
     Ok(Some(scanned))

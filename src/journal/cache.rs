@@ -4,33 +4,79 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use super::view::SealedFile;
+use crate::segment::format::PAGE_SLOTS;
 use crate::segment::index::{Page, Slot};
+use crate::segment::places::Places;
 use crate::sync::{Mutex, RwLock};
+
+/// A page of slots as it is kept in memory.
+#[derive(Clone, Debug)]
+enum Held {
+    /// The offsets alone, where the checks are not needed.
+    Places(Places),
+    Slots(Page),
+}
+
+/// What keeping a page takes besides what it holds.
+const HELD_BYTES: usize = 96;
+
+impl Held {
+    fn bytes(&self) -> usize {
+        HELD_BYTES
+            + match self {
+                Held::Places(places) => places.bytes(),
+                Held::Slots(page) => page.bytes(),
+            }
+    }
+}
 
 /// One segment's pages, by their number.
 #[derive(Debug, Default)]
-pub(crate) struct Pages(RwLock<Vec<Option<Page>>>);
+pub(crate) struct Pages(RwLock<Vec<Option<Held>>>);
 
 impl Pages {
+    /// A page, if all of it is kept.
     pub(crate) fn get(&self, number: usize) -> Option<Page> {
-        self.0.read().get(number)?.clone()
+        match self.0.read().get(number)?.as_ref()? {
+            Held::Slots(page) => Some(page.clone()),
+            Held::Places(_) => None,
+        }
+    }
+
+    /// Where an entry of a page stands, and about where it ends, if that alone is kept of the page.
+    pub(crate) fn place(&self, number: usize, at: usize) -> Option<(u32, u32)> {
+        match self.0.read().get(number)?.as_ref()? {
+            Held::Places(places) => places.place(at),
+            Held::Slots(_) => None,
+        }
+    }
+
+    /// The same of some that follow one another, as many as the page has, as slots without their checks; and about where the
+    /// last one ends.
+    pub(crate) fn places(&self, number: usize, at: usize, count: usize) -> Option<(Vec<Slot>, u32)> {
+        let pages = self.0.read();
+        let Held::Places(places) = pages.get(number)?.as_ref()? else { return None };
+        let end = at.saturating_add(count).min(places.len());
+        let (_, limit) = places.place(end.checked_sub(1).filter(|&last| last >= at)?)?;
+        let slots = (at..end).filter_map(|at| places.place(at)).map(|(offset, _)| Slot { offset, check: 0 });
+        Some((slots.collect(), limit))
     }
 
     /// A slot, and where the next one of the same page stands; nothing if the page is not here or has no next one.
     pub(crate) fn slot_and_next(&self, number: usize, at: usize) -> Option<(Slot, Slot)> {
         let pages = self.0.read();
-        let page = pages.get(number)?.as_ref()?;
+        let Held::Slots(page) = pages.get(number)?.as_ref()? else { return None };
         Some((page.slot(at)?, page.slot(at + 1)?))
     }
 
     /// Takes a page in. `false` when it is here already.
-    fn insert(&self, number: usize, page: &Page) -> bool {
+    fn insert(&self, number: usize, page: Held) -> bool {
         let mut pages = self.0.write();
         if pages.len() <= number {
             pages.resize(number + 1, None);
         }
         match pages.get_mut(number) {
-            Some(place @ None) => *place = Some(page.clone()),
+            Some(place @ None) => *place = Some(page),
             Some(Some(_)) | None => return false,
         }
         true
@@ -50,6 +96,15 @@ impl Pages {
     }
 }
 
+impl SealedFile {
+    /// What is kept of a page: no checks, where whatever checks out is the entry that belongs there.
+    fn held(&self, number: usize, page: &Page) -> Held {
+        let is_last = self.first + (number * PAGE_SLOTS + page.slots().len()) as u64 == self.end();
+        let places = self.is_written_once.then(|| Places::of(page, is_last.then_some(self.data_end))).flatten();
+        places.map_or_else(|| Held::Slots(page.clone()), Held::Places)
+    }
+}
+
 /// Which pages are in memory, of all segments: the oldest leave first.
 #[derive(Debug, Default)]
 pub(crate) struct IndexCache(Mutex<Kept>);
@@ -64,8 +119,9 @@ struct Kept {
 impl IndexCache {
     /// Keeps a page of `file`, and gives up others, so that at most `bytes_max` are kept.
     pub(crate) fn insert(&self, file: &Arc<SealedFile>, number: usize, page: &Page, bytes_max: usize) {
-        let bytes = page.bytes();
-        if bytes > bytes_max || !file.pages.insert(number, page) {
+        let held = file.held(number, page);
+        let bytes = held.bytes();
+        if bytes > bytes_max || !file.pages.insert(number, held) {
             return;
         }
         let mut kept = self.0.lock();

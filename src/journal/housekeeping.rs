@@ -15,7 +15,7 @@ use crate::keys::Keys;
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
 use crate::pending::Durability;
-use crate::segment::{Recipe, Segment};
+use crate::segment::{self, Recipe, Segment};
 use crate::sync::Ordering;
 
 /// Segment files that are not part of the chain.
@@ -203,7 +203,8 @@ impl Core {
 
     /// Makes a segment file, recycling a retired one of the same size where that is allowed.
     fn prepare(&self, size_bytes: u32, recycle: bool) -> Result<Arc<Segment>> {
-        let (salt, journal_id, aligned) = (self.fs.entropy(), self.journal_id, self.options.aligned);
+        let salt = segment::salt_made_in(self.life, self.fs.entropy());
+        let (journal_id, aligned) = (self.journal_id, self.options.aligned);
         // Asked first: without a key, no file is taken.
         let key = self.options.current_key(&self.dir, journal_id)?;
         let (sequence, recycled) = {

@@ -28,7 +28,7 @@ impl Core {
     fn encrypted_for(&self, segment: &Segment, index: u64, slot: Slot) -> Option<u64> {
         let cipher = segment.cipher.as_ref()?;
         let header = read(segment, u64::from(slot.offset), ENTRY_BYTES).ok()?;
-        let bytes = Bytes::from(read_announced(segment, slot, &header).ok()??);
+        let bytes = Bytes::from(read_announced(segment, slot.offset, &header).ok()??);
         let has_room = |&(_, start, end): &Standing| end.saturating_sub(start) as usize >= bytes.len();
         let is_its = |&(index, start, _): &Standing| cipher.decrypt_entry(index, start, bytes.clone()).is_ok();
         self.standing_near(segment, index).into_iter().filter(has_room).find(is_its).map(|(index, ..)| index)

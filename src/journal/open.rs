@@ -295,7 +295,7 @@ fn begin_chain(
     let recipe = Recipe {
         sequence: next_sequence,
         size_bytes: options.next_segment_bytes(None),
-        salt: fs.entropy(),
+        salt: segment::salt_made_in(state.life.saturating_add(1), fs.entropy()),
         journal_id: state.journal_id,
         aligned: options.aligned,
         key: options.current_key(dir, state.journal_id)?,

@@ -15,7 +15,7 @@ use crate::io;
 use crate::meta::Accepted;
 use crate::segment::Segment;
 use crate::segment::fold::Fold;
-use crate::segment::format::{BATCH_BYTES, PAGE_SLOTS};
+use crate::segment::format::{BATCH_BYTES, ENTRY_BYTES, PAGE_SLOTS};
 use crate::segment::index::{self, IndexId, Page, Slot};
 use crate::segment::reader;
 use crate::segment::recover::{self, Lives, Seen, Stop};
@@ -26,6 +26,16 @@ use crate::segment::window::Window;
 const PLACED_MAX: usize = PAGE_SLOTS;
 /// The most bytes that one read asks for before it knows how long the entry is.
 const READ_BYTES_MAX: u64 = 1 << 20;
+
+/// Entries that follow one another in a segment.
+struct Stretch<'a> {
+    segment: &'a Segment,
+    slots: &'a [Slot],
+    /// Where the last one ends at the latest, in most cases.
+    limit: u32,
+    /// Whether the slots have their checks. Without them, reading ends in front of the first entry that cannot be read.
+    has_checks: bool,
+}
 
 /// Entries as they are gathered, and how many bytes more may come.
 struct Gathered {
@@ -134,6 +144,14 @@ impl Core {
 
     /// One entry of a sealed segment; or why not, and what is known of its slot.
     pub(super) fn read_sealed(&self, file: &Arc<SealedFile>, index: u64) -> Result<Entry, (Known, Error)> {
+        let at = usize::try_from(index - file.first).unwrap_or(usize::MAX);
+        if let Some((offset, limit)) = file.pages.place(at / PAGE_SLOTS, at % PAGE_SLOTS) {
+            watch::add(&self.watch.index_hits, 1);
+            // What cannot be read is looked at once more, as its slot has it.
+            if let Ok(entry) = read_at(&file.segment, (offset, None), limit, index) {
+                return Ok(entry);
+            }
+        }
         let (slot, limit) = self.sealed_slot(file, index).map_err(|error| (Known::Nothing, error))?;
         read_slot(&file.segment, slot, limit, index).map_err(|error| (Known::of(slot), error))
     }
@@ -198,10 +216,15 @@ impl Core {
                 gathered.take(self.mended(index, Site::Nowhere, self.lost(active, index))?);
                 Ok(())
             }
-            Place::Active(segment, slots, limit) => self.read_slots(segment, slots, *limit, index, gathered),
+            Place::Active(segment, slots, limit) => {
+                self.read_slots(&Stretch { segment, slots, limit: *limit, has_checks: true }, index, gathered)
+            }
             Place::Sealed(sealed) => {
-                let live = usize::try_from(sealed.live_end - index).unwrap_or(usize::MAX);
-                let (slots, limit) = match self.sealed_slots(sealed, index, count.min(live)) {
+                let count = count.min(usize::try_from(sealed.live_end - index).unwrap_or(usize::MAX));
+                if self.read_places(sealed, index, count, gathered)? {
+                    return Ok(());
+                }
+                let (slots, limit) = match self.sealed_slots(sealed, index, count) {
                     Ok(found) => found,
                     Err(error) => {
                         let site = Site::In(&sealed.segment, Known::Nothing);
@@ -209,9 +232,25 @@ impl Core {
                         return Ok(());
                     }
                 };
-                self.read_slots(&sealed.segment, &slots, limit, index, gathered)
+                let segment = &sealed.segment;
+                self.read_slots(&Stretch { segment, slots: &slots, limit, has_checks: true }, index, gathered)
             }
         }
+    }
+
+    /// Entries of which only the places are kept in memory, up to the first that cannot be read: whether there were any.
+    fn read_places(&self, sealed: &SealedFile, index: u64, count: usize, gathered: &mut Gathered) -> Result<bool> {
+        let at = usize::try_from(index - sealed.first).unwrap_or(usize::MAX);
+        let places = sealed.pages.places(at / PAGE_SLOTS, at % PAGE_SLOTS, count);
+        let Some((places, limit)) = places else { return Ok(false) };
+        watch::add(&self.watch.index_hits, 1);
+        let before = gathered.entries.len();
+        self.read_slots(
+            &Stretch { segment: &sealed.segment, slots: &places, limit, has_checks: false },
+            index,
+            gathered,
+        )?;
+        Ok(gathered.full || gathered.entries.len() > before)
     }
 
     /// The error for an entry that was in a file that is lost, located as the report has it.
@@ -283,7 +322,10 @@ impl Core {
                 let end = at % PAGE_SLOTS + slots.len();
                 let next_page_exists = (number as usize + 1) * PAGE_SLOTS < total as usize;
                 let limit = if end >= page.slots().len() && next_page_exists {
-                    bound(self.page(sealed, number + 1)?.slots(), sealed.data_end)
+                    match sealed.pages.place(number as usize + 1, 0) {
+                        Some((offset, _)) => offset,
+                        None => bound(self.page(sealed, number + 1)?.slots(), sealed.data_end),
+                    }
                 } else {
                     bound(page.slots().skip(end), sealed.data_end)
                 };
@@ -342,19 +384,13 @@ impl Core {
         }
     }
 
-    fn read_slots(
-        &self,
-        segment: &Segment,
-        slots: &[Slot],
-        limit: u32,
-        first_index: u64,
-        gathered: &mut Gathered,
-    ) -> Result<()> {
+    fn read_slots(&self, stretch: &Stretch<'_>, first_index: u64, gathered: &mut Gathered) -> Result<()> {
+        let &Stretch { segment, slots, limit, has_checks } = stretch;
         let mut at = 0;
         while let Some(slot) = slots.get(at).filter(|_| !gathered.full) {
             let index = first_index + at as u64;
             if slot.is_lost() {
-                let error = damage(segment, *slot, index, DamageKind::Accepted);
+                let error = damage(segment, slot.offset, index, DamageKind::Accepted);
                 gathered.take(self.mended(index, Site::In(segment, Known::Lost), error)?);
                 at += 1;
                 continue;
@@ -373,9 +409,13 @@ impl Core {
                 // No checksum says that the slots of an index rise; where they do not, the entry does not check out.
                 let skip = slot.offset.saturating_sub(slots[at].offset) as usize;
                 let index = index + number as u64;
-                let parsed = parse(segment, index, *slot, bytes.slice(skip.min(bytes.len())..));
-                let site = Site::In(segment, Known::Slot(*slot));
-                gathered.take(parsed.map(Some).or_else(|error| self.mended(index, site, error))?);
+                let check = has_checks.then_some(slot.check);
+                let entry = match parse(segment, index, (slot.offset, check), bytes.slice(skip.min(bytes.len())..)) {
+                    Ok(entry) => Some(entry),
+                    Err(_) if !has_checks => return Ok(()),
+                    Err(error) => self.mended(index, Site::In(segment, Known::Slot(*slot)), error)?,
+                };
+                gathered.take(entry);
                 if gathered.full {
                     return Ok(());
                 }
@@ -389,11 +429,16 @@ impl Core {
 /// One entry, whose end `limit` bounds.
 pub(super) fn read_slot(segment: &Segment, slot: Slot, limit: u32, index: u64) -> Result<Entry> {
     if slot.is_lost() {
-        return Err(damage(segment, slot, index, DamageKind::Accepted));
+        return Err(damage(segment, slot.offset, index, DamageKind::Accepted));
     }
-    let span = u64::from(limit.saturating_sub(slot.offset)).min(READ_BYTES_MAX);
-    let bytes = read(segment, u64::from(slot.offset), span as usize)?;
-    parse(segment, index, slot, bytes.into())
+    read_at(segment, (slot.offset, Some(slot.check)), limit, index)
+}
+
+/// The entry at this place, with this check if it is known, whose end `limit` bounds in most cases.
+fn read_at(segment: &Segment, place: (u32, Option<u32>), limit: u32, index: u64) -> Result<Entry> {
+    let span = u64::from(limit.saturating_sub(place.0)).clamp(ENTRY_BYTES as u64, READ_BYTES_MAX);
+    let bytes = read(segment, u64::from(place.0), span as usize)?;
+    parse(segment, index, place, bytes.into())
 }
 
 /// Where the entry before `slots` ends at the latest.
@@ -409,28 +454,28 @@ pub(super) fn read(segment: &Segment, offset: u64, len: usize) -> Result<Vec<u8>
 }
 
 /// The entry at the start of `bytes`; reads on where the entry turns out longer than what was asked for.
-fn parse(segment: &Segment, index: u64, slot: Slot, bytes: Bytes) -> Result<Entry> {
-    let fail = |why| damage(segment, slot, index, why);
+fn parse(segment: &Segment, index: u64, (offset, check): (u32, Option<u32>), bytes: Bytes) -> Result<Entry> {
+    let fail = |why| damage(segment, offset, index, why);
     let is_longer = reader::announced_bytes(&bytes).is_some_and(|announced| announced > bytes.len());
     let bytes = if is_longer {
-        read_announced(segment, slot, &bytes)?.ok_or_else(|| fail(DamageKind::Checksum))?.into()
+        read_announced(segment, offset, &bytes)?.ok_or_else(|| fail(DamageKind::Checksum))?.into()
     } else {
         bytes
     };
-    reader::parse_entry(segment, index, slot, bytes).map_err(fail)
+    reader::parse_entry(segment, index, offset, check, bytes).map_err(fail)
 }
 
 /// An entry with its header, which `bytes` begin with, as long as that says; nothing where this is too long. No checksum has
 /// seen the length: it must not reach beyond the file's data.
-pub(super) fn read_announced(segment: &Segment, slot: Slot, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
-    let room = segment.data_end().saturating_sub(slot.offset) as usize;
+pub(super) fn read_announced(segment: &Segment, offset: u32, bytes: &[u8]) -> Result<Option<Vec<u8>>> {
+    let room = segment.data_end().saturating_sub(offset) as usize;
     match reader::announced_bytes(bytes).filter(|&announced| announced <= room) {
-        Some(announced) => read(segment, u64::from(slot.offset), announced).map(Some),
+        Some(announced) => read(segment, u64::from(offset), announced).map(Some),
         None => Ok(None),
     }
 }
 
-fn damage(segment: &Segment, slot: Slot, index: u64, why: DamageKind) -> Error {
+fn damage(segment: &Segment, offset: u32, index: u64, why: DamageKind) -> Error {
     let indexes = DamagedRange { first: index, end: Some(index + 1) };
-    Damage { path: segment.path.clone(), offset: u64::from(slot.offset), indexes, term: None, why }.into()
+    Damage { path: segment.path.clone(), offset: u64::from(offset), indexes, term: None, why }.into()
 }

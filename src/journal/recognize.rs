@@ -94,8 +94,9 @@ impl Core {
 /// Whether what stands there has the checksum that it should have, and is not authentic.
 fn is_forged(segment: &Segment, slot: Slot, index: u64) -> bool {
     let header = read(segment, u64::from(slot.offset), ENTRY_BYTES);
-    let bytes = header.and_then(|header| read_announced(segment, slot, &header)).ok().flatten();
-    bytes.is_some_and(|bytes| parse_entry(segment, index, slot, bytes.into()) == Err(DamageKind::NotAuthentic))
+    let bytes = header.and_then(|header| read_announced(segment, slot.offset, &header)).ok().flatten();
+    let parse = |bytes: Vec<u8>| parse_entry(segment, index, slot.offset, Some(slot.check), bytes.into());
+    bytes.is_some_and(|bytes| parse(bytes) == Err(DamageKind::NotAuthentic))
 }
 
 /// Whether an entry may be of one batch with a neighbour that can be read: no batch header stands between.

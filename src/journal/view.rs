@@ -56,6 +56,8 @@ pub(crate) struct SealedFile {
     /// Where its data ends: the seal, for one.
     pub(crate) data_end: u32,
     pub(crate) slots: Slots,
+    /// Whether an entry of it that checks out is the one that belongs there, also if its slot's check is not known.
+    pub(crate) is_written_once: bool,
     pub(crate) terms: Option<TermRuns>,
     pub(crate) pages: Pages,
 }
@@ -76,8 +78,10 @@ impl Sealed {
     pub(crate) fn new(segment: Arc<Segment>, start: ChainStart, seal: &BatchHeader, summary: &Summary) -> Sealed {
         let (runs, hides_terms) = (summary.terms.len(), segment.hides_terms);
         let is_known = runs <= TERM_RUNS_MAX && segment.vouches_for_terms();
+        let is_written_once = summary.replacing == 0 && segment.is_of(seal.life);
         let file = SealedFile {
             segment,
+            is_written_once,
             start,
             first: summary.first,
             data_end: seal.offset,
@@ -103,8 +107,17 @@ impl Sealed {
     pub(crate) fn scanned(segment: Arc<Segment>, start: ChainStart, data_end: u32, run: Run) -> Sealed {
         let (first, live_end) = (run.first, run.end());
         let terms = (run.terms.len() <= TERM_RUNS_MAX).then_some(run.terms);
-        let (slots, pages) = (Slots::Scanned(run.slots), Pages::default());
-        Sealed { live_end, file: Arc::new(SealedFile { segment, start, first, data_end, slots, terms, pages }) }
+        let file = SealedFile {
+            segment,
+            start,
+            first,
+            data_end,
+            slots: Slots::Scanned(run.slots),
+            is_written_once: false,
+            terms,
+            pages: Pages::default(),
+        };
+        Sealed { live_end, file: Arc::new(file) }
     }
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod cipher;
 pub(crate) mod fold;
 pub mod format;
 pub(crate) mod index;
+pub(crate) mod places;
 pub(crate) mod reader;
 pub(crate) mod recover;
 pub(crate) mod repair;
@@ -32,6 +33,14 @@ const UNFINISHED_SUFFIX: &str = ".tmp";
 /// What is written at a time where a file is filled. The page cache keeps a file in pieces like these, and a write looks at every
 /// block of the piece that it falls into: smaller ones make short writes cheaper, larger ones reads and long writes.
 static ZEROES: [u8; 256 << 10] = [0; 256 << 10];
+
+/// Those bits of a salt that say in which life the file was made, or recycled.
+const MADE_IN_BITS: u64 = 0xffff;
+
+/// The salt of a file that is made in this life.
+pub(crate) fn salt_made_in(life: u32, entropy: u64) -> u64 {
+    entropy & !MADE_IN_BITS | u64::from(life) & MADE_IN_BITS
+}
 
 /// The name of the segment file with this sequence.
 pub(crate) fn file_name(sequence: u64) -> String {
@@ -160,6 +169,12 @@ impl Segment {
             path,
             file,
         }
+    }
+
+    /// Whether all of it was written in this life, which sealed it: then no place in it was written twice, but where a full
+    /// disk refused a batch, and no entry that checks out can be an earlier one that stood in its place.
+    pub(crate) fn is_of(&self, life: u32) -> bool {
+        self.salt_value & MADE_IN_BITS == u64::from(life) & MADE_IN_BITS
     }
 
     /// The same segment, through another handle on its file.

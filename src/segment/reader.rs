@@ -7,7 +7,6 @@ use super::cipher::SegmentCipher;
 use super::format::{
     ENTRY_BYTES, ENTRY_FLAG_ENCRYPTED, ENTRY_FLAG_LZ4, ENTRY_TERM_AT, EntryHeader, entry_check, read_u64,
 };
-use super::index::Slot;
 use crate::codec::lz4;
 use crate::entry::Entry;
 use crate::error::DamageKind;
@@ -45,12 +44,18 @@ fn cipher_for<'a>(segment: &'a Segment, header: &EntryHeader) -> Result<Option<&
     }
 }
 
-/// The entry that `slot` speaks of, at the start of `bytes`. Its payload is what is left of them, not copied, unless
+/// The entry that stands at `offset`, at the start of `bytes`. Its payload is what is left of them, not copied, unless
 /// compressed.
 ///
-/// Checks the entry's own checksum, and that it is the one the slot knows: a stale entry of the same index has a
-/// right checksum too.
-pub(crate) fn parse_entry(segment: &Segment, index: u64, slot: Slot, mut bytes: Bytes) -> Result<Entry, DamageKind> {
+/// Checks the entry's own checksum, and that it is the one whose `check` is known: a stale entry of the same index has a
+/// right checksum too, except in a file where there can be none.
+pub(crate) fn parse_entry(
+    segment: &Segment,
+    index: u64,
+    offset: u32,
+    check: Option<u32>,
+    mut bytes: Bytes,
+) -> Result<Entry, DamageKind> {
     let header = EntryHeader::parse(&bytes).ok_or(DamageKind::Checksum)?;
     let end = announced_bytes(&bytes).filter(|&end| end <= bytes.len()).ok_or(DamageKind::Checksum)?;
     let is_right = entry_check(&segment.salt, index, &bytes[..end]) == header.check;
@@ -60,11 +65,8 @@ pub(crate) fn parse_entry(segment: &Segment, index: u64, slot: Slot, mut bytes: 
         return Err(DamageKind::Checksum);
     }
     #[cfg(mutate)]
-    let slot = match crate::mutate::is(crate::mutate::Mutation::IndexNumberNotCovered) {
-        true => Slot { check: header.check, ..slot },
-        false => slot,
-    };
-    if header.check != slot.check {
+    let check = check.filter(|_| !crate::mutate::is(crate::mutate::Mutation::IndexNumberNotCovered));
+    if check.is_some_and(|check| check != header.check) {
         return Err(DamageKind::Misplaced);
     }
     bytes.truncate(end);
@@ -75,7 +77,7 @@ pub(crate) fn parse_entry(segment: &Segment, index: u64, slot: Slot, mut bytes: 
             (term, bytes, header.flags)
         }
         Some(cipher) => {
-            let decrypted = cipher.decrypt_entry(index, slot.offset, bytes);
+            let decrypted = cipher.decrypt_entry(index, offset, bytes);
             let (term, stored) = decrypted.map_err(|_| DamageKind::NotAuthentic)?;
             (term, stored, header.flags & !ENTRY_FLAG_ENCRYPTED)
         }

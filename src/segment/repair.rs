@@ -226,7 +226,8 @@ impl RepairFile {
         let room = self.segment.data_end().saturating_sub(slot.offset) as usize;
         let announced = reader::announced_bytes(&read(ENTRY_BYTES)?).filter(|&announced| announced <= room);
         let bytes = read(announced.ok_or_else(|| fail(DamageKind::Checksum))?)?;
-        let mut entry = reader::parse_entry(&self.segment, index, slot, bytes.clone()).map_err(fail)?;
+        let mut entry =
+            reader::parse_entry(&self.segment, index, slot.offset, Some(slot.check), bytes.clone()).map_err(fail)?;
         let stood = match &self.segment.cipher {
             None => None,
             Some(_) => Stood::take(&mut entry.data).ok_or_else(|| fail(DamageKind::NotAuthentic))?,

@@ -1,0 +1,173 @@
+//! Where a page of entries stands, in less memory than its slots: without their checks, for files that can do without.
+
+use super::index::{Page, Slot};
+
+/// Entries at equal distances: those of one length in one batch, or in batches of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stretch {
+    /// Which entry of the page it begins with.
+    first: u16,
+    offset: u32,
+    distance: u32,
+}
+
+impl Stretch {
+    fn offset_of(&self, at: u16) -> Option<u32> {
+        self.distance.checked_mul(u32::from(at.checked_sub(self.first)?))?.checked_add(self.offset)
+    }
+}
+
+/// The offsets of a page's entries.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Places {
+    count: u16,
+    form: Form,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Form {
+    Stretches(Box<[Stretch]>),
+    Offsets(Box<[u32]>),
+}
+
+impl Places {
+    /// The places of a page's entries; nothing if some are lost, or do not follow one another: that takes the slots.
+    /// `end` is where the last one ends at the latest, if that is known.
+    pub(crate) fn of(page: &Page, end: Option<u32>) -> Option<Places> {
+        let count = u16::try_from(page.slots().len()).ok()?;
+        let offsets: Vec<u32> = page.slots().map(|slot| slot.offset).collect();
+        let rise = offsets.windows(2).all(|pair| pair[0] < pair[1]);
+        if !rise || page.slots().any(Slot::is_lost) {
+            return None;
+        }
+        let stretches = stretches(&offsets, end)?;
+        let form = match size_of_val(&*stretches) <= size_of_val(&*offsets) {
+            true => Form::Stretches(stretches.into()),
+            false => Form::Offsets(offsets.into()),
+        };
+        Some(Places { count, form })
+    }
+
+    /// Where an entry stands, and about where it ends: in most cases where the next one begins.
+    pub(crate) fn place(&self, at: usize) -> Option<(u32, u32)> {
+        let at = u16::try_from(at).ok().filter(|&at| at < self.count)?;
+        match &self.form {
+            Form::Stretches(all) => {
+                let behind = all.partition_point(|stretch| stretch.first <= at);
+                let stretch = all.get(behind.checked_sub(1)?)?;
+                let next = all.get(behind).filter(|next| next.first == at + 1).map(|next| next.offset);
+                let offset = stretch.offset_of(at)?;
+                Some((offset, next.unwrap_or(offset.saturating_add(stretch.distance))))
+            }
+            Form::Offsets(all) => {
+                let at = usize::from(at);
+                let offset = *all.get(at)?;
+                let before = || all.get(at.wrapping_sub(1)).map_or(0, |before| offset - before);
+                Some((offset, all.get(at + 1).copied().unwrap_or_else(|| offset.saturating_add(before()))))
+            }
+        }
+    }
+
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// What it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.form {
+            Form::Stretches(all) => size_of_val(&**all),
+            Form::Offsets(all) => size_of_val(&**all),
+        }
+    }
+}
+
+/// Rising offsets as stretches, each as long as it can be. The distance behind a single entry is that to `end`, or else what
+/// the one before it was.
+fn stretches(offsets: &[u32], end: Option<u32>) -> Option<Vec<Stretch>> {
+    let mut found: Vec<Stretch> = Vec::new();
+    for (&offset, at) in offsets.iter().zip(0..) {
+        match found.last_mut() {
+            Some(stretch) if stretch.offset_of(at) == Some(offset) => {}
+            Some(stretch) if stretch.first + 1 == at => stretch.distance = offset.checked_sub(stretch.offset)?,
+            _ => found.push(Stretch { first: at, offset, distance: 0 }),
+        }
+    }
+    let before = found.iter().rev().nth(1).map_or(0, |stretch| stretch.distance);
+    if let Some(last) = found.last_mut().filter(|last| usize::from(last.first) + 1 == offsets.len()) {
+        last.distance = end.and_then(|end| end.checked_sub(last.offset)).unwrap_or(before);
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::segment::format::PAGE_SLOTS;
+
+    fn page(offsets: &[u32]) -> Page {
+        let slots: Vec<Slot> = offsets.iter().map(|&offset| Slot { offset, check: !offset }).collect();
+        Page::of(&slots)
+    }
+
+    /// As many entries as one page has, of these lengths in turn, in batches of so many.
+    fn packed(lengths: &[u32], batch: usize) -> Vec<u32> {
+        let mut end = 512;
+        let offset = |at| {
+            end += if at % batch == 0 { 72 } else { 0 };
+            let offset = end;
+            end += lengths[at % lengths.len()];
+            offset
+        };
+        (0..PAGE_SLOTS).map(offset).collect()
+    }
+
+    #[test]
+    fn equal_entries_take_next_to_nothing_and_others_half_of_their_slots() {
+        let bytes = |offsets: &[u32]| Places::of(&page(offsets), None).map(|places| places.bytes());
+        assert_eq!(bytes(&packed(&[1044], 1)), Some(12));
+        assert_eq!(bytes(&packed(&[1044], 64)), Some(8 * 12));
+        assert_eq!(bytes(&packed(&[1044, 30, 77, 500, 99], 64)), Some(4 * PAGE_SLOTS));
+    }
+
+    #[test]
+    fn the_end_of_the_last_entry_is_known_or_guessed() {
+        let places = |offsets, end| Places::of(&page(offsets), end).expect("rising offsets");
+        assert_eq!(places(&[512, 612, 712], None).place(2), Some((712, 812)));
+        assert_eq!(places(&[512, 612, 912], None).place(2), Some((912, 1012)), "as far as the one before");
+        assert_eq!(places(&[512, 612, 912], Some(1500)).place(2), Some((912, 1500)));
+        assert_eq!(places(&[512], Some(700)).place(0), Some((512, 700)));
+        assert_eq!(places(&[512], None).place(0), Some((512, 512)));
+        assert_eq!(places(&[512, 612], None).place(2), None);
+    }
+
+    #[test]
+    fn places_that_do_not_rise_or_are_lost_take_their_slots() {
+        for offsets in [&[512, 512][..], &[512, 400], &[0, 512], &[512, 0, 612]] {
+            assert_eq!(Places::of(&page(offsets), None), None, "{offsets:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_entry_is_placed_where_its_slot_says(
+            steps in prop::collection::vec(prop_oneof![Just(100_u32), Just(172), 1..5000_u32, Just(1 << 22)], 0..PAGE_SLOTS)
+        ) {
+            let mut offsets = vec![512];
+            offsets.extend(steps.iter().scan(512, |offset, step| { *offset += step; Some(*offset) }));
+            let places = Places::of(&page(&offsets), Some(u32::MAX)).expect("rising offsets");
+            prop_assert_eq!(places.len(), offsets.len());
+            prop_assert!(places.bytes() <= 4 * offsets.len().max(3));
+            for (at, &offset) in offsets.iter().enumerate() {
+                let (found, end) = places.place(at).expect("an entry");
+                prop_assert_eq!(found, offset);
+                if let Some(&next) = offsets.get(at + 1) {
+                    prop_assert_eq!(end, next);
+                }
+            }
+            prop_assert_eq!(places.place(offsets.len()), None);
+        }
+    }
+}
