@@ -58,8 +58,9 @@ impl Pages {
         let Held::Places(places) = pages.get(number)?.as_ref()? else { return None };
         let end = at.saturating_add(count).min(places.len());
         let (_, limit) = places.place(end.checked_sub(1).filter(|&last| last >= at)?)?;
-        let slots = (at..end).filter_map(|at| places.place(at)).map(|(offset, _)| Slot { offset, check: 0 });
-        Some((slots.collect(), limit))
+        let mut slots = Vec::with_capacity(end - at);
+        slots.extend((at..end).filter_map(|at| places.place(at)).map(|(offset, _)| Slot { offset, check: 0 }));
+        Some((slots, limit))
     }
 
     /// A slot, and where the next one of the same page stands; nothing if the page is not here or has no next one.

@@ -141,7 +141,8 @@ impl OpenOptions {
         self
     }
 
-    /// How many bytes of sealed segments' offset indexes are kept in memory; 0 for none.
+    /// How many bytes of sealed segments' offset indexes are kept in memory; 0 for none. Entries of one length take next to
+    /// nothing, others 4 or 8 bytes each (`docs::operations`).
     pub fn index_cache_bytes(mut self, bytes: usize) -> Self {
         self.index_cache_bytes = bytes;
         self

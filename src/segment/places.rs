@@ -27,6 +27,7 @@ pub(crate) struct Places {
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Form {
     Stretches(Box<[Stretch]>),
+    /// The last one is where the last entry ends.
     Offsets(Box<[u32]>),
 }
 
@@ -35,17 +36,17 @@ impl Places {
     /// `end` is where the last one ends at the latest, if that is known.
     pub(crate) fn of(page: &Page, end: Option<u32>) -> Option<Places> {
         let count = u16::try_from(page.slots().len()).ok()?;
-        let offsets: Vec<u32> = page.slots().map(|slot| slot.offset).collect();
+        let mut offsets: Vec<u32> = page.slots().map(|slot| slot.offset).collect();
         let rise = offsets.windows(2).all(|pair| pair[0] < pair[1]);
         if !rise || page.slots().any(Slot::is_lost) {
             return None;
         }
         let stretches = stretches(&offsets, end)?;
-        let form = match size_of_val(&*stretches) <= size_of_val(&*offsets) {
-            true => Form::Stretches(stretches.into()),
-            false => Form::Offsets(offsets.into()),
-        };
-        Some(Places { count, form })
+        if size_of_val(&*stretches) <= size_of_val(&*offsets) {
+            return Some(Places { count, form: Form::Stretches(stretches.into()) });
+        }
+        offsets.extend(stretches.last().and_then(|last| last.offset_of(count)));
+        Some(Places { count, form: Form::Offsets(offsets.into()) })
     }
 
     /// Where an entry stands, and about where it ends: in most cases where the next one begins.
@@ -60,10 +61,8 @@ impl Places {
                 Some((offset, next.unwrap_or(offset.saturating_add(stretch.distance))))
             }
             Form::Offsets(all) => {
-                let at = usize::from(at);
-                let offset = *all.get(at)?;
-                let before = || all.get(at.wrapping_sub(1)).map_or(0, |before| offset - before);
-                Some((offset, all.get(at + 1).copied().unwrap_or_else(|| offset.saturating_add(before()))))
+                let offset = *all.get(usize::from(at))?;
+                Some((offset, all.get(usize::from(at) + 1).copied().unwrap_or(offset)))
             }
         }
     }
@@ -129,7 +128,7 @@ mod tests {
         let bytes = |offsets: &[u32]| Places::of(&page(offsets), None).map(|places| places.bytes());
         assert_eq!(bytes(&packed(&[1044], 1)), Some(12));
         assert_eq!(bytes(&packed(&[1044], 64)), Some(8 * 12));
-        assert_eq!(bytes(&packed(&[1044, 30, 77, 500, 99], 64)), Some(4 * PAGE_SLOTS));
+        assert_eq!(bytes(&packed(&[1044, 30, 77, 500, 99], 64)), Some(4 * (PAGE_SLOTS + 1)));
     }
 
     #[test]
@@ -159,7 +158,7 @@ mod tests {
             offsets.extend(steps.iter().scan(512, |offset, step| { *offset += step; Some(*offset) }));
             let places = Places::of(&page(&offsets), Some(u32::MAX)).expect("rising offsets");
             prop_assert_eq!(places.len(), offsets.len());
-            prop_assert!(places.bytes() <= 4 * offsets.len().max(3));
+            prop_assert!(places.bytes() <= 4 * (offsets.len() + 1).max(3));
             for (at, &offset) in offsets.iter().enumerate() {
                 let (found, end) = places.place(at).expect("an entry");
                 prop_assert_eq!(found, offset);

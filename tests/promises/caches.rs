@@ -42,6 +42,30 @@ fn only_as_much_of_the_tail_as_was_asked_for_is_kept_in_memory() {
     (1..=180).for_each(|index| assert!(reads_of(index) > 0, "{index} is read a second time from memory"));
 }
 
+// Promise 7: an index cache that has room for one page of slots has room for the places of thousands of equal entries.
+#[test]
+fn of_equal_entries_a_small_index_cache_holds_all_places() {
+    let disk = Disk::simulated();
+    let options = disk.options().segment_bytes(256 << 10).tail_cache_bytes(0).index_cache_bytes(4096);
+    let journal = options.open(&disk.dir).unwrap();
+    let all: Vec<Entry> = (1..=6000).map(|index| entry(index, 1, 40)).collect();
+    append_each(&journal, &all);
+    let sealed = journal.stats().rotations;
+    assert!(sealed > 2, "{sealed}");
+    journal.close().unwrap();
+    let journal = options.open(&disk.dir).unwrap();
+    let active = 4000;
+    all[..active].iter().for_each(|entry| assert_eq!(journal.entry(entry.index).unwrap(), *entry));
+    for expected in &all[..active] {
+        let before = disk.sim().counts().reads;
+        assert_eq!(journal.entry(expected.index).unwrap(), *expected);
+        assert_eq!(disk.sim().counts().reads - before, 1, "{}", expected.index);
+    }
+    let before = journal.stats();
+    assert_eq!(journal.entries(1..3000, u64::MAX).unwrap(), all[..2999]);
+    assert_eq!(journal.stats().index_misses, before.index_misses);
+}
+
 // Promise 7: what a truncation takes out of the cache goes as new entries come. Whoever has read an entry from it sees when
 // he is the only one left to hold it.
 #[test]

@@ -17,5 +17,6 @@ mod history;
 mod pending;
 mod readers;
 mod snapshots;
+mod stale;
 mod torn;
 mod votes;
