@@ -90,6 +90,7 @@ mod segment;
 mod stable_store;
 mod stats;
 mod sync;
+mod tally;
 
 pub use digest::RangeDigest;
 pub use entry::{Entry, Position};

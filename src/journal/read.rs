@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::Core;
 use super::repairs::{Known, Site};
 use super::view::{Place, SealedFile, Slots, Spot, TermAt};
-use super::{Core, watch};
 use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, Result};
 use crate::io;
@@ -119,12 +119,12 @@ impl Core {
             let view = self.view.read();
             view.check_index(index)?;
             if let Some(entry) = view.tail.get(index) {
-                watch::add(&self.watch.cache_hits, 1);
+                self.watch.reads.cache_hits(1);
                 return Ok(entry);
             }
             view.spot(index)
         };
-        watch::add(&self.watch.cache_misses, 1);
+        self.watch.reads.cache_misses(1);
         let (site, error) = match &spot {
             Spot::Active(segment, slot, limit) => match read_slot(segment, *slot, *limit, index) {
                 Ok(entry) => return Ok(entry),
@@ -146,7 +146,7 @@ impl Core {
     pub(super) fn read_sealed(&self, file: &Arc<SealedFile>, index: u64) -> Result<Entry, (Known, Error)> {
         let at = usize::try_from(index - file.first).unwrap_or(usize::MAX);
         if let Some((offset, limit)) = file.pages.place(at / PAGE_SLOTS, at % PAGE_SLOTS) {
-            watch::add(&self.watch.index_hits, 1);
+            self.watch.reads.index_hit();
             // What cannot be read is looked at once more, as its slot has it.
             if let Ok(entry) = read_at(&file.segment, (offset, None), limit, index) {
                 return Ok(entry);
@@ -182,7 +182,7 @@ impl Core {
                     }
                 }
                 let hits = gathered.entries.len() - before;
-                watch::add(&self.watch.cache_hits, hits as u64);
+                self.watch.reads.cache_hits(hits as u64);
                 if count == 0 || gathered.full {
                     return Ok(gathered.entries);
                 }
@@ -193,7 +193,7 @@ impl Core {
             };
             let before = gathered.entries.len();
             let read = self.read_place(&place, index, count, &mut gathered);
-            watch::add(&self.watch.cache_misses, (gathered.entries.len() - before) as u64);
+            self.watch.reads.cache_misses((gathered.entries.len() - before) as u64);
             match read {
                 Ok(()) if gathered.overtaken && gathered.entries.is_empty() => {
                     (gathered, rewrites) = (Gathered::new(bytes_max), None);
@@ -243,7 +243,7 @@ impl Core {
         let at = usize::try_from(index - sealed.first).unwrap_or(usize::MAX);
         let places = sealed.pages.places(at / PAGE_SLOTS, at % PAGE_SLOTS, count);
         let Some((places, limit)) = places else { return Ok(false) };
-        watch::add(&self.watch.index_hits, 1);
+        self.watch.reads.index_hit();
         let before = gathered.entries.len();
         self.read_slots(
             &Stretch { segment: &sealed.segment, slots: &places, limit, has_checks: false },
@@ -295,7 +295,7 @@ impl Core {
         let at = usize::try_from(index - file.first).unwrap_or(usize::MAX);
         match file.pages.slot_and_next(at / PAGE_SLOTS, at % PAGE_SLOTS) {
             Some((slot, next)) if !next.is_lost() => {
-                watch::add(&self.watch.index_hits, 1);
+                self.watch.reads.index_hit();
                 Ok((slot, next.offset))
             }
             _ => {
@@ -337,10 +337,10 @@ impl Core {
     /// A page of a sealed segment's slots, from the cache, its seal, or, where that is damaged, its batches.
     fn page(&self, sealed: &Arc<SealedFile>, number: u32) -> Result<Page> {
         if let Some(page) = sealed.pages.get(number as usize) {
-            watch::add(&self.watch.index_hits, 1);
+            self.watch.reads.index_hit();
             return Ok(page);
         }
-        watch::add(&self.watch.index_misses, 1);
+        self.watch.reads.index_miss();
         if let Some(page) = sealed.read_page(number)? {
             return Ok(self.cache_page(sealed, number as usize, page));
         }

@@ -13,6 +13,7 @@ use crate::error::{DamagedRange, Error, Result};
 use crate::histogram::Recorder;
 use crate::io::Tasks;
 use crate::stats::{Health, LastError, Stats};
+use crate::tally::Reads;
 
 /// Counters and times. Never the model checker's atomics: no order of threads depends on them.
 #[derive(Debug)]
@@ -26,10 +27,7 @@ pub(crate) struct Watch {
     pub(crate) bytes_written: AtomicU64,
     slow_syncs: AtomicU64,
     commits: AtomicU64,
-    pub(crate) cache_hits: AtomicU64,
-    pub(crate) cache_misses: AtomicU64,
-    pub(crate) index_hits: AtomicU64,
-    pub(crate) index_misses: AtomicU64,
+    pub(crate) reads: Reads,
     errors: AtomicU64,
     verify_passes: AtomicU64,
     verify_bytes: AtomicU64,
@@ -146,10 +144,7 @@ impl Watch {
             bytes_written: zero(),
             slow_syncs: zero(),
             commits: zero(),
-            cache_hits: zero(),
-            cache_misses: zero(),
-            index_hits: zero(),
-            index_misses: zero(),
+            reads: Reads::default(),
             errors: zero(),
             verify_passes: zero(),
             verify_bytes: zero(),
@@ -347,10 +342,11 @@ impl Watch {
         stats.bytes_written = read(&self.bytes_written);
         stats.slow_syncs = read(&self.slow_syncs);
         stats.commits = read(&self.commits);
-        stats.cache_hits = read(&self.cache_hits);
-        stats.cache_misses = read(&self.cache_misses);
-        stats.index_hits = read(&self.index_hits);
-        stats.index_misses = read(&self.index_misses);
+        let reads = self.reads.sum();
+        stats.cache_hits = reads.cache_hits;
+        stats.cache_misses = reads.cache_misses;
+        stats.index_hits = reads.index_hits;
+        stats.index_misses = reads.index_misses;
         stats.errors = read(&self.errors);
         stats.last_error = self.last_error();
         stats.verify_passes = read(&self.verify_passes);

@@ -90,9 +90,10 @@ struct PointsRun {
 }
 
 impl PointsRun {
-    /// Reads entries behind `offset`, up to `most` further, at random; ns a read.
-    fn read(&self, log: &dyn Log, offset: u64, most: u64) -> Result<f64> {
-        let mut random = Random::new(self.seed);
+    /// Reads entries behind `offset`, up to `most` further, at random; ns a read. Each `kind` draws others: what was just read is
+    /// in the processor's caches.
+    fn read(&self, log: &dyn Log, kind: u64, offset: u64, most: u64) -> Result<f64> {
+        let mut random = Random::new(2 * self.seed + kind);
         let begun = Instant::now();
         for _ in 0..self.reads {
             read_one(log, offset + random.index(most))?;
@@ -149,17 +150,17 @@ impl Run for PointsRun {
             self.subject.load_to(self.subject.next + TAIL_APPENDS)?;
         }
         let log = &*self.subject.log;
-        let sealed = self.read(log, 0, self.sealed)?;
+        let sealed = self.read(log, 0, 0, self.sealed)?;
         let mut figures = vec![("sealed", sealed)];
         match &self.beyond {
             Some(beyond) => {
-                figures.push(("sealed, index cache of 1 MiB", self.read(&**beyond, 0, self.sealed)?));
+                figures.push(("sealed, index cache of 1 MiB", self.read(&**beyond, 1, 0, self.sealed)?));
             }
             None if self.subject.is_floor() => figures.push(("sealed, index cache of 1 MiB", sealed)),
             None => {}
         }
         if self.subject.can(Ability::ReadTail) {
-            figures.push(("recent tail", self.read(log, self.subject.next - 1 - TAIL_READS, TAIL_READS)?));
+            figures.push(("recent tail", self.read(log, 0, self.subject.next - 1 - TAIL_READS, TAIL_READS)?));
         }
         let (reads, appends) = self.read_beside_writer()?;
         figures.push(("4 readers beside a writer", reads.per_second()));
