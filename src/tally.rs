@@ -22,9 +22,9 @@ fn line() -> usize {
     })
 }
 
-/// As far apart as processors fetch lines together.
+/// Of a length that no two lie in one line of the processor's cache.
 #[derive(Debug, Default)]
-#[repr(align(128))]
+#[repr(align(64))]
 struct Line {
     cache_hits: AtomicU64,
     cache_misses: AtomicU64,

@@ -17,16 +17,15 @@ enum Held {
     Slots(Page),
 }
 
-/// What keeping a page takes besides what it holds.
+/// What keeping a page takes besides: as much as its places, or more.
 const HELD_BYTES: usize = 96;
 
 impl Held {
     fn bytes(&self) -> usize {
-        HELD_BYTES
-            + match self {
-                Held::Places(places) => places.bytes(),
-                Held::Slots(page) => page.bytes(),
-            }
+        match self {
+            Held::Places(places) => HELD_BYTES + places.bytes(),
+            Held::Slots(page) => page.bytes(),
+        }
     }
 }
 
@@ -70,17 +69,26 @@ impl Pages {
         Some((page.slot(at)?, page.slot(at + 1)?))
     }
 
-    /// Takes a page in. `false` when it is here already.
-    fn insert(&self, number: usize, page: Held) -> bool {
+    /// Takes a page in, also where only its places are here. How many bytes that adds; nothing when it is here already.
+    fn insert(&self, number: usize, page: Held) -> Option<usize> {
         let mut pages = self.0.write();
         if pages.len() <= number {
             pages.resize(number + 1, None);
         }
-        match pages.get_mut(number) {
-            Some(place @ None) => *place = Some(page),
-            Some(Some(_)) | None => return false,
-        }
-        true
+        let place = pages.get_mut(number)?;
+        let before = match (&*place, &page) {
+            (None, _) => 0,
+            (Some(Held::Places(places)), Held::Slots(_)) => HELD_BYTES + places.bytes(),
+            (Some(_), _) => return None,
+        };
+        let bytes = page.bytes().saturating_sub(before);
+        *place = Some(page);
+        Some(bytes)
+    }
+
+    /// Whether a page is here, if only with its places.
+    pub(crate) fn has(&self, number: usize) -> bool {
+        self.0.read().get(number).is_some_and(Option::is_some)
     }
 
     fn remove(&self, number: usize) {
@@ -118,13 +126,14 @@ struct Kept {
 }
 
 impl IndexCache {
-    /// Keeps a page of `file`, and gives up others, so that at most `bytes_max` are kept.
-    pub(crate) fn insert(&self, file: &Arc<SealedFile>, number: usize, page: &Page, bytes_max: usize) {
-        let held = file.held(number, page);
-        let bytes = held.bytes();
-        if bytes > bytes_max || !file.pages.insert(number, held) {
+    /// Keeps a page of `file`, all of it if its places alone were not enough, and gives up others, so that at most `bytes_max`
+    /// are kept.
+    pub(crate) fn insert(&self, file: &Arc<SealedFile>, number: usize, page: &Page, is_whole: bool, bytes_max: usize) {
+        let held = if is_whole { Held::Slots(page.clone()) } else { file.held(number, page) };
+        if held.bytes() > bytes_max {
             return;
         }
+        let Some(bytes) = file.pages.insert(number, held) else { return };
         let mut kept = self.0.lock();
         kept.bytes += bytes;
         kept.order.push_back((Arc::downgrade(file), number, bytes));

@@ -33,8 +33,8 @@ struct Stretch<'a> {
     slots: &'a [Slot],
     /// Where the last one ends at the latest, in most cases.
     limit: u32,
-    /// Whether the slots have their checks. Without them, reading ends in front of the first entry that cannot be read.
-    has_checks: bool,
+    /// The file, if the slots lack their checks. Then reading ends in front of the first entry that cannot be read.
+    unchecked: Option<&'a SealedFile>,
 }
 
 /// Entries as they are gathered, and how many bytes more may come.
@@ -72,6 +72,12 @@ impl Gathered {
 }
 
 impl SealedFile {
+    /// Whether an entry has the term that is known of it. Of one index, Raft has no two entries of one term.
+    fn may_have(&self, entry: &Entry) -> bool {
+        let term = self.terms.as_ref().and_then(|terms| terms.at(entry.index));
+        term.is_none_or(|term| term == entry.term)
+    }
+
     /// A page of its slots; nothing where the seal does not have it whole.
     pub(super) fn read_page(&self, number: u32) -> Result<Option<Page>> {
         let &Slots::Sealed { offset, life, summary_bytes, count, .. } = &self.slots else { return Ok(None) };
@@ -148,7 +154,8 @@ impl Core {
         if let Some((offset, limit)) = file.pages.place(at / PAGE_SLOTS, at % PAGE_SLOTS) {
             self.watch.reads.index_hit();
             // What cannot be read is looked at once more, as its slot has it.
-            if let Ok(entry) = read_at(&file.segment, (offset, None), limit, index) {
+            let read = read_at(&file.segment, (offset, None), limit, index);
+            if let Some(entry) = read.ok().filter(|entry| file.may_have(entry)) {
                 return Ok(entry);
             }
         }
@@ -217,7 +224,7 @@ impl Core {
                 Ok(())
             }
             Place::Active(segment, slots, limit) => {
-                self.read_slots(&Stretch { segment, slots, limit: *limit, has_checks: true }, index, gathered)
+                self.read_slots(&Stretch { segment, slots, limit: *limit, unchecked: None }, index, gathered)
             }
             Place::Sealed(sealed) => {
                 let count = count.min(usize::try_from(sealed.live_end - index).unwrap_or(usize::MAX));
@@ -233,7 +240,7 @@ impl Core {
                     }
                 };
                 let segment = &sealed.segment;
-                self.read_slots(&Stretch { segment, slots: &slots, limit, has_checks: true }, index, gathered)
+                self.read_slots(&Stretch { segment, slots: &slots, limit, unchecked: None }, index, gathered)
             }
         }
     }
@@ -245,12 +252,10 @@ impl Core {
         let Some((places, limit)) = places else { return Ok(false) };
         self.watch.reads.index_hit();
         let before = gathered.entries.len();
-        self.read_slots(
-            &Stretch { segment: &sealed.segment, slots: &places, limit, has_checks: false },
-            index,
-            gathered,
-        )?;
-        Ok(gathered.full || gathered.entries.len() > before)
+        let stretch = Stretch { segment: &sealed.segment, slots: &places, limit, unchecked: Some(sealed) };
+        // What could not be read is met again, with its check.
+        let read = self.read_slots(&stretch, index, gathered);
+        Ok(read.is_ok() && gathered.full || gathered.entries.len() > before)
     }
 
     /// The error for an entry that was in a file that is lost, located as the report has it.
@@ -341,17 +346,19 @@ impl Core {
             return Ok(page);
         }
         self.watch.reads.index_miss();
+        // Of its places alone, one may be what did not lead to its entry.
+        let is_whole = sealed.pages.has(number as usize);
         if let Some(page) = sealed.read_page(number)? {
-            return Ok(self.cache_page(sealed, number as usize, page));
+            return Ok(self.cache_page(sealed, number as usize, page, is_whole));
         }
         let slots = self.rescan(sealed)?;
         let pages = slots.chunks(PAGE_SLOTS).enumerate();
-        let cached = pages.map(|(number, page)| (number, self.cache_page(sealed, number, Page::of(page))));
+        let cached = pages.map(|(number, page)| (number, self.cache_page(sealed, number, Page::of(page), is_whole)));
         Ok(cached.filter(|&(at, _)| at == number as usize).last().map(|(_, page)| page).unwrap_or_default())
     }
 
-    fn cache_page(&self, sealed: &Arc<SealedFile>, number: usize, page: Page) -> Page {
-        self.index_cache.insert(sealed, number, &page, self.options.index_cache_bytes);
+    fn cache_page(&self, sealed: &Arc<SealedFile>, number: usize, page: Page, is_whole: bool) -> Page {
+        self.index_cache.insert(sealed, number, &page, is_whole, self.options.index_cache_bytes);
         page
     }
 
@@ -385,7 +392,7 @@ impl Core {
     }
 
     fn read_slots(&self, stretch: &Stretch<'_>, first_index: u64, gathered: &mut Gathered) -> Result<()> {
-        let &Stretch { segment, slots, limit, has_checks } = stretch;
+        let &Stretch { segment, slots, limit, unchecked } = stretch;
         let mut at = 0;
         while let Some(slot) = slots.get(at).filter(|_| !gathered.full) {
             let index = first_index + at as u64;
@@ -409,10 +416,11 @@ impl Core {
                 // No checksum says that the slots of an index rise; where they do not, the entry does not check out.
                 let skip = slot.offset.saturating_sub(slots[at].offset) as usize;
                 let index = index + number as u64;
-                let check = has_checks.then_some(slot.check);
+                let check = unchecked.is_none().then_some(slot.check);
                 let entry = match parse(segment, index, (slot.offset, check), bytes.slice(skip.min(bytes.len())..)) {
-                    Ok(entry) => Some(entry),
-                    Err(_) if !has_checks => return Ok(()),
+                    Ok(entry) if unchecked.is_none_or(|file| file.may_have(&entry)) => Some(entry),
+                    Ok(_) => return Ok(()),
+                    Err(_) if unchecked.is_some() => return Ok(()),
                     Err(error) => self.mended(index, Site::In(segment, Known::Slot(*slot)), error)?,
                 };
                 gathered.take(entry);

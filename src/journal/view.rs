@@ -78,7 +78,9 @@ impl Sealed {
     pub(crate) fn new(segment: Arc<Segment>, start: ChainStart, seal: &BatchHeader, summary: &Summary) -> Sealed {
         let (runs, hides_terms) = (summary.terms.len(), segment.hides_terms);
         let is_known = runs <= TERM_RUNS_MAX && segment.vouches_for_terms();
-        let is_written_once = summary.replacing == 0 && segment.is_of(seal.life);
+        // A log that is emptied goes on in the same file, where nothing says that it took anything back.
+        let is_whole = start.offset == segment.data_start();
+        let is_written_once = is_whole && summary.replacing == 0 && segment.is_of(seal.life);
         let file = SealedFile {
             segment,
             is_written_once,

@@ -81,6 +81,9 @@ impl Places {
     }
 }
 
+/// At most so long is an entry taken to be of which only the start is known: what is longer takes another read.
+const GUESS_BYTES_MAX: u32 = 4096;
+
 /// Rising offsets as stretches, each as long as it can be. The distance behind a single entry is that to `end`, or else what
 /// the one before it was.
 fn stretches(offsets: &[u32], end: Option<u32>) -> Option<Vec<Stretch>> {
@@ -92,7 +95,7 @@ fn stretches(offsets: &[u32], end: Option<u32>) -> Option<Vec<Stretch>> {
             _ => found.push(Stretch { first: at, offset, distance: 0 }),
         }
     }
-    let before = found.iter().rev().nth(1).map_or(0, |stretch| stretch.distance);
+    let before = found.iter().rev().nth(1).map_or(0, |stretch| stretch.distance.min(GUESS_BYTES_MAX));
     if let Some(last) = found.last_mut().filter(|last| usize::from(last.first) + 1 == offsets.len()) {
         last.distance = end.and_then(|end| end.checked_sub(last.offset)).unwrap_or(before);
     }

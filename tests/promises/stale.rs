@@ -1,35 +1,54 @@
-//! An entry is the one that was appended last at its index, also where the disk shows what stood in its place before: the
-//! checks that tell them apart are left out of memory only where there is nothing to tell apart.
+//! An entry is the one that was appended last at its index, also where the disk shows what stood in its place before, or stands
+//! elsewhere in the file: the checks that tell them apart are left out of memory only where there is nothing to tell apart.
 
-use raft_journal::{DamageKind, Entry, Error, Journal, LogStore};
+use std::ops::Range;
 
-use crate::common::{Disk, append_each, entries, entry, on_both};
+use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, Position};
+
+use crate::common::{DATA_AT, Disk, append_each, entries, entry, on_both, salted_check};
 
 /// What stands before a payload.
 const ENTRY_BYTES: usize = 20;
 
+/// Entries of this term, and as long as those of `entries`, which say something else.
+fn others(indexes: Range<u64>, term: u64) -> Vec<Entry> {
+    indexes.map(|index| Entry::new(index, term, entry(index, 99, 300).data)).collect()
+}
+
+/// Where an entry begins in a file that holds its payload.
+fn place_of(file: &[u8], entry: &Entry) -> usize {
+    file.windows(entry.data.len()).position(|bytes| bytes == entry.data).unwrap() - ENTRY_BYTES
+}
+
 /// Has the place of `new` show `old`, an entry of the same length out of what the file was once.
 fn show_again(disk: &Disk, new: &Entry, file: &[u8], old: &Entry) {
     let (name, at) = disk.find(&new.data);
-    let stood = file.windows(old.data.len()).position(|bytes| bytes == old.data).unwrap();
-    let mut bytes = disk.bytes(&name);
-    let len = ENTRY_BYTES + new.data.len();
-    bytes[at - ENTRY_BYTES..][..len].copy_from_slice(&file[stood - ENTRY_BYTES..][..len]);
+    let (mut bytes, stood, len) = (disk.bytes(&name), place_of(file, old), ENTRY_BYTES + new.data.len());
+    bytes[at - ENTRY_BYTES..][..len].copy_from_slice(&file[stood..][..len]);
     disk.put(&name, &bytes);
 }
 
-/// Reads all but `lost`, twice: the second time, what can be known of their places is in memory.
-fn check_all_but(journal: &Journal, expected: &[Entry], lost: u64) {
-    for _ in 0..2 {
-        for entry in expected.iter().filter(|entry| entry.index != lost) {
-            assert_eq!(journal.entry(entry.index).unwrap(), *entry);
+/// Opens the journal and reads all but `lost`, twice: the second time, what can be known of their places is in memory.
+fn check_all_but(disk: &Disk, expected: &[Entry], lost: u64) {
+    let journal: Journal = disk.options().tail_cache_bytes(0).open(&disk.dir).unwrap();
+    let (kept, gone): (Vec<&Entry>, Vec<&Entry>) = expected.iter().partition(|entry| entry.index != lost);
+    let behind = kept.iter().skip_while(|entry| entry.index < lost).count();
+    assert!(gone.len() == 1 && behind > 2);
+    for round in 0..2 {
+        let misses = journal.stats().index_misses;
+        for entry in &kept {
+            assert_eq!(journal.entry(entry.index).unwrap(), **entry);
         }
         let error = journal.entry(lost).unwrap_err();
         let Error::Damaged(damage) = &error else { panic!("{error}") };
         assert!(damage.why == DamageKind::Misplaced && damage.indexes.contains(lost), "{error}");
-        let range = journal.entries(lost - 2..lost + 2, u64::MAX).unwrap();
-        assert_eq!(range, expected[lost as usize - 3..lost as usize - 1]);
+        let before: Vec<Entry> =
+            kept.iter().filter(|it| (lost - 2..lost).contains(&it.index)).copied().cloned().collect();
+        assert_eq!(journal.entries(lost - 2..lost + 2, u64::MAX).unwrap(), before);
         assert!(matches!(journal.entries(lost..lost + 2, u64::MAX), Err(Error::Damaged(_))));
+        let after: Vec<Entry> = kept[kept.len() - behind..].iter().copied().cloned().collect();
+        assert_eq!(journal.entries(lost + 1..lost + 1 + behind as u64, u64::MAX).unwrap(), after);
+        assert!(round == 0 || journal.stats().index_misses == misses, "looked up in the file again and again");
     }
 }
 
@@ -47,11 +66,10 @@ fn what_an_earlier_life_left_in_the_place_of_an_entry_is_not_read() {
         early.iter().for_each(|(name, bytes)| disk.put(name, bytes));
         let journal = disk.open();
         assert_eq!(journal.state().last_index(), Some(3));
-        append_each(&journal, &entries(4..=60, 2));
+        append_each(&journal, &others(4..61, 1));
         journal.close().unwrap();
-        show_again(disk, &entry(8, 2, 300), &left, &entry(8, 1, 300));
-        let expected = [entries(1..=3, 1), entries(4..=60, 2)].concat();
-        check_all_but(&disk.options().tail_cache_bytes(0).open(&disk.dir).unwrap(), &expected, 8);
+        show_again(disk, &others(8..9, 1)[0], &left, &entry(8, 1, 300));
+        check_all_but(disk, &[entries(1..=3, 1), others(4..61, 1)].concat(), 8);
     });
 }
 
@@ -60,12 +78,46 @@ fn what_was_replaced_is_not_read_in_the_place_of_what_replaced_it() {
     on_both(|disk| {
         let journal = disk.open();
         append_each(&journal, &entries(1..=8, 1));
-        journal.replace_tail(&entries(5..=5, 2)).unwrap();
-        append_each(&journal, &entries(6..=60, 2));
+        journal.replace_tail(&others(5..6, 1)).unwrap();
+        append_each(&journal, &others(6..61, 1));
         journal.close().unwrap();
         let file = disk.bytes(&disk.chain()[0]);
-        show_again(disk, &entry(7, 2, 300), &file, &entry(7, 1, 300));
-        let expected = [entries(1..=4, 1), entries(5..=60, 2)].concat();
-        check_all_but(&disk.options().tail_cache_bytes(0).open(&disk.dir).unwrap(), &expected, 7);
+        show_again(disk, &others(7..8, 1)[0], &file, &entry(7, 1, 300));
+        check_all_but(disk, &[entries(1..=4, 1), others(5..61, 1)].concat(), 7);
+    });
+}
+
+// Guards: a log that a snapshot has emptied goes on in the same file, and its seal says of nothing that it was replaced.
+#[test]
+fn what_stood_in_a_log_before_it_was_emptied_is_not_read_in_the_place_of_what_came_after() {
+    on_both(|disk| {
+        let journal = disk.open();
+        append_each(&journal, &[entries(1..=2, 1), entries(3..=8, 2)].concat());
+        journal.truncate_head(Position::new(2, 2)).unwrap();
+        assert_eq!(journal.state().first_index(), None);
+        append_each(&journal, &others(3..61, 2));
+        journal.close().unwrap();
+        let file = disk.bytes(&disk.chain()[0]);
+        show_again(disk, &others(7..8, 2)[0], &file, &entry(7, 2, 300));
+        check_all_but(disk, &others(3..61, 2), 7);
+    });
+}
+
+#[test]
+fn an_entry_of_another_term_is_none_that_raft_put_there() {
+    on_both(|disk| {
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=60, 2));
+        journal.close().unwrap();
+        let (name, at) = disk.find(&entry(7, 2, 300).data);
+        let mut bytes = disk.bytes(&name);
+        let salt = bytes[56..64].to_vec();
+        let forged = &mut bytes[at - ENTRY_BYTES..at + 300];
+        forged[12..20].copy_from_slice(&1_u64.to_le_bytes());
+        let check = salted_check(&salt, &[&7_u64.to_le_bytes(), &forged[4..]]);
+        forged[..4].copy_from_slice(&check.to_le_bytes());
+        assert!(at > DATA_AT);
+        disk.put(&name, &bytes);
+        check_all_but(disk, &entries(1..=60, 2), 7);
     });
 }
