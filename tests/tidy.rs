@@ -19,6 +19,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("io", &["contained", "mutate", "sync"]),
     ("codec", &[]),
     ("histogram", &[]),
+    ("tally", &[]),
     // What a store is, and what one has done.
     ("stats", &["error", "histogram"]),
     ("pending", &["entry", "error", "sync"]),
@@ -49,6 +50,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "stable_store",
             "stats",
             "sync",
+            "tally",
         ],
     ),
     // Proves any store, and so stands on what a store is, and on the simulated disk.

@@ -55,10 +55,8 @@ impl Pages {
     pub(crate) fn places(&self, number: usize, at: usize, count: usize) -> Option<(Vec<Slot>, u32)> {
         let pages = self.0.read();
         let Held::Places(places) = pages.get(number)?.as_ref()? else { return None };
-        let end = at.saturating_add(count).min(places.len());
-        let (_, limit) = places.place(end.checked_sub(1).filter(|&last| last >= at)?)?;
-        let mut slots = Vec::with_capacity(end - at);
-        slots.extend((at..end).filter_map(|at| places.place(at)).map(|(offset, _)| Slot { offset, check: 0 }));
+        let slots = places.slots(at, count);
+        let (_, limit) = places.place(at + slots.len().checked_sub(1)?)?;
         Some((slots, limit))
     }
 

@@ -67,9 +67,23 @@ impl Places {
         }
     }
 
-    /// How many entries there are.
-    pub(crate) fn len(&self) -> usize {
-        usize::from(self.count)
+    /// Where `count` entries stand from one on, or as many as there are, as slots without their checks.
+    pub(crate) fn slots(&self, at: usize, count: usize) -> Vec<Slot> {
+        let end = at.saturating_add(count).min(usize::from(self.count));
+        let slot = |offset| Slot { offset, check: 0 };
+        match &self.form {
+            Form::Stretches(all) => {
+                let mut slots = Vec::with_capacity(end.saturating_sub(at));
+                for (stretch, behind) in all.iter().zip((1..).map(|next| all.get(next))) {
+                    let stretch_end = behind.map_or(self.count, |behind| behind.first);
+                    let its =
+                        (at.max(usize::from(stretch.first))..end.min(usize::from(stretch_end))).map(|at| at as u16);
+                    slots.extend(its.filter_map(|at| stretch.offset_of(at)).map(slot));
+                }
+                slots
+            }
+            Form::Offsets(all) => all.get(at..end).unwrap_or_default().iter().copied().map(slot).collect(),
+        }
     }
 
     /// What it takes in memory.
@@ -160,7 +174,6 @@ mod tests {
             let mut offsets = vec![512];
             offsets.extend(steps.iter().scan(512, |offset, step| { *offset += step; Some(*offset) }));
             let places = Places::of(&page(&offsets), Some(u32::MAX)).expect("rising offsets");
-            prop_assert_eq!(places.len(), offsets.len());
             prop_assert!(places.bytes() <= 4 * (offsets.len() + 1).max(3));
             for (at, &offset) in offsets.iter().enumerate() {
                 let (found, end) = places.place(at).expect("an entry");
@@ -170,6 +183,11 @@ mod tests {
                 }
             }
             prop_assert_eq!(places.place(offsets.len()), None);
+            for (at, count) in [(0, offsets.len()), (offsets.len() / 3, offsets.len() / 2), (offsets.len(), 1), (1, usize::MAX)] {
+                let found: Vec<u32> = places.slots(at, count).iter().map(|slot| slot.offset).collect();
+                let expected: Vec<u32> = offsets.iter().skip(at).take(count).copied().collect();
+                prop_assert_eq!(found, expected);
+            }
         }
     }
 }
