@@ -36,17 +36,30 @@ impl Places {
     /// `end` is where the last one ends at the latest, if that is known.
     pub(crate) fn of(page: &Page, end: Option<u32>) -> Option<Places> {
         let count = u16::try_from(page.slots().len()).ok()?;
-        let mut offsets: Vec<u32> = page.slots().map(|slot| slot.offset).collect();
-        let rise = offsets.windows(2).all(|pair| pair[0] < pair[1]);
-        if !rise || page.slots().any(Slot::is_lost) {
-            return None;
+        let mut stretches: Vec<Stretch> = Vec::new();
+        // Where the one before stands: offset 0 is that of a lost one. And how far it is to the next of this stretch, if known.
+        let (mut before, mut distance) = (0, 0);
+        for (slot, at) in page.slots().zip(0..) {
+            let step = slot.offset.checked_sub(before).filter(|&step| step > 0)?;
+            before = slot.offset;
+            if step == distance {
+                continue;
+            }
+            match stretches.last_mut().filter(|_| distance == 0) {
+                Some(stretch) => (stretch.distance, distance) = (step, step),
+                None => {
+                    stretches.push(Stretch { first: at, offset: slot.offset, distance: 0 });
+                    distance = 0;
+                }
+            }
         }
-        let stretches = stretches(&offsets, end)?;
-        if size_of_val(&*stretches) <= size_of_val(&*offsets) {
+        guess_last(&mut stretches, count, end);
+        if size_of_val(&*stretches) <= usize::from(count) * size_of::<u32>() {
             return Some(Places { count, form: Form::Stretches(stretches.into()) });
         }
-        offsets.extend(stretches.last().and_then(|last| last.offset_of(count)));
-        Some(Places { count, form: Form::Offsets(offsets.into()) })
+        let behind = stretches.last().and_then(|last| last.offset_of(count));
+        let offsets = page.slots().map(|slot| slot.offset).chain(behind).collect();
+        Some(Places { count, form: Form::Offsets(offsets) })
     }
 
     /// Where an entry stands, and about where it ends: in most cases where the next one begins.
@@ -98,22 +111,13 @@ impl Places {
 /// At most so long is an entry taken to be of which only the start is known: what is longer takes another read.
 const GUESS_BYTES_MAX: u32 = 4096;
 
-/// Rising offsets as stretches, each as long as it can be. The distance behind a single entry is that to `end`, or else what
-/// the one before it was.
-fn stretches(offsets: &[u32], end: Option<u32>) -> Option<Vec<Stretch>> {
-    let mut found: Vec<Stretch> = Vec::new();
-    for (&offset, at) in offsets.iter().zip(0..) {
-        match found.last_mut() {
-            Some(stretch) if stretch.offset_of(at) == Some(offset) => {}
-            Some(stretch) if stretch.first + 1 == at => stretch.distance = offset.checked_sub(stretch.offset)?,
-            _ => found.push(Stretch { first: at, offset, distance: 0 }),
-        }
+/// Has a stretch of one entry, with which a page ends, reach to `end`, or else as far as the one before it.
+fn guess_last(stretches: &mut [Stretch], count: u16, end: Option<u32>) {
+    let Some((last, before)) = stretches.split_last_mut() else { return };
+    if last.first + 1 == count {
+        let guess = || before.last().map_or(0, |before| before.distance.min(GUESS_BYTES_MAX));
+        last.distance = end.and_then(|end| end.checked_sub(last.offset)).unwrap_or_else(guess);
     }
-    let before = found.iter().rev().nth(1).map_or(0, |stretch| stretch.distance.min(GUESS_BYTES_MAX));
-    if let Some(last) = found.last_mut().filter(|last| usize::from(last.first) + 1 == offsets.len()) {
-        last.distance = end.and_then(|end| end.checked_sub(last.offset)).unwrap_or(before);
-    }
-    Some(found)
 }
 
 #[cfg(test)]
