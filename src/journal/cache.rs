@@ -7,7 +7,7 @@ use super::view::SealedFile;
 use crate::segment::format::PAGE_SLOTS;
 use crate::segment::index::{Page, Slot};
 use crate::segment::places::Places;
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{AtomicBool, Mutex, Ordering, RwLock};
 
 /// A page of slots as it is kept in memory.
 #[derive(Clone, Debug)]
@@ -30,13 +30,31 @@ impl Held {
 }
 
 /// One segment's pages, by their number.
-#[derive(Debug, Default)]
-pub(crate) struct Pages(RwLock<Vec<Option<Held>>>);
+#[derive(Debug)]
+pub(crate) struct Pages {
+    held: RwLock<Vec<Option<Held>>>,
+    /// Whether entries of this segment are read by their checks alone.
+    needs_checks: AtomicBool,
+}
 
 impl Pages {
+    /// `is_written_once`: an entry of the segment that checks out is the one that belongs there, also if its check is not known.
+    pub(crate) fn new(is_written_once: bool) -> Pages {
+        Pages { held: RwLock::default(), needs_checks: AtomicBool::new(!is_written_once) }
+    }
+
+    /// Something in the segment could not be read: from now on, only what the checks speak for is.
+    pub(crate) fn doubt(&self) {
+        self.needs_checks.store(true, Ordering::Relaxed);
+    }
+
+    fn needs_checks(&self) -> bool {
+        self.needs_checks.load(Ordering::Relaxed)
+    }
+
     /// A page, if all of it is kept.
     pub(crate) fn get(&self, number: usize) -> Option<Page> {
-        match self.0.read().get(number)?.as_ref()? {
+        match self.held.read().get(number)?.as_ref()? {
             Held::Slots(page) => Some(page.clone()),
             Held::Places(_) => None,
         }
@@ -44,7 +62,10 @@ impl Pages {
 
     /// Where an entry of a page stands, and about where it ends, if that alone is kept of the page.
     pub(crate) fn place(&self, number: usize, at: usize) -> Option<(u32, u32)> {
-        match self.0.read().get(number)?.as_ref()? {
+        if self.needs_checks() {
+            return None;
+        }
+        match self.held.read().get(number)?.as_ref()? {
             Held::Places(places) => places.place(at),
             Held::Slots(_) => None,
         }
@@ -53,7 +74,10 @@ impl Pages {
     /// The same of some that follow one another, as many as the page has, as slots without their checks; and about where the
     /// last one ends.
     pub(crate) fn places(&self, number: usize, at: usize, count: usize) -> Option<(Vec<Slot>, u32)> {
-        let pages = self.0.read();
+        if self.needs_checks() {
+            return None;
+        }
+        let pages = self.held.read();
         let Held::Places(places) = pages.get(number)?.as_ref()? else { return None };
         let slots = places.slots(at, count);
         let (_, limit) = places.place(at + slots.len().checked_sub(1)?)?;
@@ -62,14 +86,14 @@ impl Pages {
 
     /// A slot, and where the next one of the same page stands; nothing if the page is not here or has no next one.
     pub(crate) fn slot_and_next(&self, number: usize, at: usize) -> Option<(Slot, Slot)> {
-        let pages = self.0.read();
+        let pages = self.held.read();
         let Held::Slots(page) = pages.get(number)?.as_ref()? else { return None };
         Some((page.slot(at)?, page.slot(at + 1)?))
     }
 
     /// Takes a page in, also where only its places are here. How many bytes that adds; nothing when it is here already.
     fn insert(&self, number: usize, page: Held) -> Option<usize> {
-        let mut pages = self.0.write();
+        let mut pages = self.held.write();
         if pages.len() <= number {
             pages.resize(number + 1, None);
         }
@@ -84,13 +108,8 @@ impl Pages {
         Some(bytes)
     }
 
-    /// Whether a page is here, if only with its places.
-    pub(crate) fn has(&self, number: usize) -> bool {
-        self.0.read().get(number).is_some_and(Option::is_some)
-    }
-
     fn remove(&self, number: usize) {
-        let mut pages = self.0.write();
+        let mut pages = self.held.write();
         if let Some(page) = pages.get_mut(number) {
             *page = None;
         }
@@ -107,7 +126,8 @@ impl SealedFile {
     /// What is kept of a page: no checks, where whatever checks out is the entry that belongs there.
     fn held(&self, number: usize, page: &Page) -> Held {
         let is_last = self.first + (number * PAGE_SLOTS + page.slots().len()) as u64 == self.end();
-        let places = self.is_written_once.then(|| Places::of(page, is_last.then_some(self.data_end))).flatten();
+        let may_do = !self.pages.needs_checks();
+        let places = may_do.then(|| Places::of(page, is_last.then_some(self.data_end))).flatten();
         places.map_or_else(|| Held::Slots(page.clone()), Held::Places)
     }
 }
@@ -124,10 +144,9 @@ struct Kept {
 }
 
 impl IndexCache {
-    /// Keeps a page of `file`, all of it if its places alone were not enough, and gives up others, so that at most `bytes_max`
-    /// are kept.
-    pub(crate) fn insert(&self, file: &Arc<SealedFile>, number: usize, page: &Page, is_whole: bool, bytes_max: usize) {
-        let held = if is_whole { Held::Slots(page.clone()) } else { file.held(number, page) };
+    /// Keeps a page of `file`, and gives up others, so that at most `bytes_max` are kept.
+    pub(crate) fn insert(&self, file: &Arc<SealedFile>, number: usize, page: &Page, bytes_max: usize) {
+        let held = file.held(number, page);
         if held.bytes() > bytes_max {
             return;
         }

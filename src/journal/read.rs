@@ -33,8 +33,17 @@ struct Stretch<'a> {
     slots: &'a [Slot],
     /// Where the last one ends at the latest, in most cases.
     limit: u32,
-    /// The file, if the slots lack their checks. Then reading ends in front of the first entry that cannot be read.
-    unchecked: Option<&'a SealedFile>,
+    /// The file, if it is a sealed one.
+    file: Option<&'a SealedFile>,
+    /// Whether the slots have their checks. Without them, reading ends in front of the first entry that cannot be read.
+    has_checks: bool,
+}
+
+impl Stretch<'_> {
+    /// An entry cannot be read: in this file, what is read from now on has its check.
+    fn doubt(&self) {
+        self.file.iter().for_each(|file| file.pages.doubt());
+    }
 }
 
 /// Entries as they are gathered, and how many bytes more may come.
@@ -158,9 +167,13 @@ impl Core {
             if let Some(entry) = read.ok().filter(|entry| file.may_have(entry)) {
                 return Ok(entry);
             }
+            file.pages.doubt();
         }
         let (slot, limit) = self.sealed_slot(file, index).map_err(|error| (Known::Nothing, error))?;
-        read_slot(&file.segment, slot, limit, index).map_err(|error| (Known::of(slot), error))
+        read_slot(&file.segment, slot, limit, index).map_err(|error| {
+            file.pages.doubt();
+            (Known::of(slot), error)
+        })
     }
 
     pub(super) fn read_entries(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<Entry>> {
@@ -223,9 +236,11 @@ impl Core {
                 gathered.take(self.mended(index, Site::Nowhere, self.lost(active, index))?);
                 Ok(())
             }
-            Place::Active(segment, slots, limit) => {
-                self.read_slots(&Stretch { segment, slots, limit: *limit, unchecked: None }, index, gathered)
-            }
+            Place::Active(segment, slots, limit) => self.read_slots(
+                &Stretch { segment, slots, limit: *limit, file: None, has_checks: true },
+                index,
+                gathered,
+            ),
             Place::Sealed(sealed) => {
                 let count = count.min(usize::try_from(sealed.live_end - index).unwrap_or(usize::MAX));
                 if self.read_places(sealed, index, count, gathered)? {
@@ -240,7 +255,11 @@ impl Core {
                     }
                 };
                 let segment = &sealed.segment;
-                self.read_slots(&Stretch { segment, slots: &slots, limit, unchecked: None }, index, gathered)
+                self.read_slots(
+                    &Stretch { segment, slots: &slots, limit, file: Some(sealed), has_checks: true },
+                    index,
+                    gathered,
+                )
             }
         }
     }
@@ -252,9 +271,13 @@ impl Core {
         let Some((places, limit)) = places else { return Ok(false) };
         self.watch.reads.index_hit();
         let before = gathered.entries.len();
-        let stretch = Stretch { segment: &sealed.segment, slots: &places, limit, unchecked: Some(sealed) };
+        let stretch =
+            Stretch { segment: &sealed.segment, slots: &places, limit, file: Some(sealed), has_checks: false };
         // What could not be read is met again, with its check.
         let read = self.read_slots(&stretch, index, gathered);
+        if read.is_err() || !gathered.full && gathered.entries.len() - before < places.len() {
+            stretch.doubt();
+        }
         Ok(read.is_ok() && gathered.full || gathered.entries.len() > before)
     }
 
@@ -346,19 +369,17 @@ impl Core {
             return Ok(page);
         }
         self.watch.reads.index_miss();
-        // Of its places alone, one may be what did not lead to its entry.
-        let is_whole = sealed.pages.has(number as usize);
         if let Some(page) = sealed.read_page(number)? {
-            return Ok(self.cache_page(sealed, number as usize, page, is_whole));
+            return Ok(self.cache_page(sealed, number as usize, page));
         }
         let slots = self.rescan(sealed)?;
         let pages = slots.chunks(PAGE_SLOTS).enumerate();
-        let cached = pages.map(|(number, page)| (number, self.cache_page(sealed, number, Page::of(page), is_whole)));
+        let cached = pages.map(|(number, page)| (number, self.cache_page(sealed, number, Page::of(page))));
         Ok(cached.filter(|&(at, _)| at == number as usize).last().map(|(_, page)| page).unwrap_or_default())
     }
 
-    fn cache_page(&self, sealed: &Arc<SealedFile>, number: usize, page: Page, is_whole: bool) -> Page {
-        self.index_cache.insert(sealed, number, &page, is_whole, self.options.index_cache_bytes);
+    fn cache_page(&self, sealed: &Arc<SealedFile>, number: usize, page: Page) -> Page {
+        self.index_cache.insert(sealed, number, &page, self.options.index_cache_bytes);
         page
     }
 
@@ -392,7 +413,7 @@ impl Core {
     }
 
     fn read_slots(&self, stretch: &Stretch<'_>, first_index: u64, gathered: &mut Gathered) -> Result<()> {
-        let &Stretch { segment, slots, limit, unchecked } = stretch;
+        let &Stretch { segment, slots, limit, file, has_checks } = stretch;
         let mut at = 0;
         while let Some(slot) = slots.get(at).filter(|_| !gathered.full) {
             let index = first_index + at as u64;
@@ -416,12 +437,15 @@ impl Core {
                 // No checksum says that the slots of an index rise; where they do not, the entry does not check out.
                 let skip = slot.offset.saturating_sub(slots[at].offset) as usize;
                 let index = index + number as u64;
-                let check = unchecked.is_none().then_some(slot.check);
+                let check = has_checks.then_some(slot.check);
                 let entry = match parse(segment, index, (slot.offset, check), bytes.slice(skip.min(bytes.len())..)) {
-                    Ok(entry) if unchecked.is_none_or(|file| file.may_have(&entry)) => Some(entry),
+                    Ok(entry) if has_checks || file.is_none_or(|file| file.may_have(&entry)) => Some(entry),
                     Ok(_) => return Ok(()),
-                    Err(_) if unchecked.is_some() => return Ok(()),
-                    Err(error) => self.mended(index, Site::In(segment, Known::Slot(*slot)), error)?,
+                    Err(_) if !has_checks => return Ok(()),
+                    Err(error) => {
+                        stretch.doubt();
+                        self.mended(index, Site::In(segment, Known::Slot(*slot)), error)?
+                    }
                 };
                 gathered.take(entry);
                 if gathered.full {

@@ -56,8 +56,6 @@ pub(crate) struct SealedFile {
     /// Where its data ends: the seal, for one.
     pub(crate) data_end: u32,
     pub(crate) slots: Slots,
-    /// Whether an entry of it that checks out is the one that belongs there, also if its slot's check is not known.
-    pub(crate) is_written_once: bool,
     pub(crate) terms: Option<TermRuns>,
     pub(crate) pages: Pages,
 }
@@ -83,7 +81,6 @@ impl Sealed {
         let is_written_once = is_whole && summary.replacing == 0 && segment.is_of(seal.life);
         let file = SealedFile {
             segment,
-            is_written_once,
             start,
             first: summary.first,
             data_end: seal.offset,
@@ -95,7 +92,7 @@ impl Sealed {
                 count: summary.count,
             },
             terms: is_known.then(|| summary.terms.clone()),
-            pages: Pages::default(),
+            pages: Pages::new(is_written_once),
         };
         Sealed { live_end: summary.first + u64::from(summary.count), file: Arc::new(file) }
     }
@@ -115,9 +112,8 @@ impl Sealed {
             first,
             data_end,
             slots: Slots::Scanned(run.slots),
-            is_written_once: false,
             terms,
-            pages: Pages::default(),
+            pages: Pages::new(false),
         };
         Sealed { live_end, file: Arc::new(file) }
     }

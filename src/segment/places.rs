@@ -21,27 +21,28 @@ impl Stretch {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Places {
     count: u16,
+    /// Where the last one ends, or is taken to end.
+    end: u32,
     form: Form,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Form {
     Stretches(Box<[Stretch]>),
-    /// The last one is where the last entry ends.
     Offsets(Box<[u32]>),
 }
 
 impl Places {
     /// The places of a page's entries; nothing if some are lost, or do not follow one another: that takes the slots.
-    /// `end` is where the last one ends at the latest, if that is known.
+    /// `end` is where the last one ends at the latest; if that is not known, it is taken to be as long as the one before it.
     pub(crate) fn of(page: &Page, end: Option<u32>) -> Option<Places> {
         let count = u16::try_from(page.slots().len()).ok()?;
         let mut stretches: Vec<Stretch> = Vec::new();
         // Where the one before stands: offset 0 is that of a lost one. And how far it is to the next of this stretch, if known.
-        let (mut before, mut distance) = (0, 0);
+        let (mut before, mut last_step, mut distance) = (0_u32, 0, 0);
         for (slot, at) in page.slots().zip(0..) {
             let step = slot.offset.checked_sub(before).filter(|&step| step > 0)?;
-            before = slot.offset;
+            (before, last_step) = (slot.offset, step);
             if step == distance {
                 continue;
             }
@@ -53,31 +54,32 @@ impl Places {
                 }
             }
         }
-        guess_last(&mut stretches, count, end);
-        if size_of_val(&*stretches) <= usize::from(count) * size_of::<u32>() {
-            return Some(Places { count, form: Form::Stretches(stretches.into()) });
-        }
-        let behind = stretches.last().and_then(|last| last.offset_of(count));
-        let offsets = page.slots().map(|slot| slot.offset).chain(behind).collect();
-        Some(Places { count, form: Form::Offsets(offsets) })
+        let guess = || before.saturating_add(last_step.min(GUESS_BYTES_MAX));
+        let end = end.unwrap_or_else(guess);
+        let form = match size_of_val(&*stretches) <= usize::from(count) * size_of::<u32>() {
+            true => Form::Stretches(stretches.into()),
+            false => Form::Offsets(page.slots().map(|slot| slot.offset).collect()),
+        };
+        Some(Places { count, end, form })
     }
 
     /// Where an entry stands, and about where it ends: in most cases where the next one begins.
     pub(crate) fn place(&self, at: usize) -> Option<(u32, u32)> {
         let at = u16::try_from(at).ok().filter(|&at| at < self.count)?;
-        match &self.form {
+        let (offset, next) = match &self.form {
             Form::Stretches(all) => {
                 let behind = all.partition_point(|stretch| stretch.first <= at);
                 let stretch = all.get(behind.checked_sub(1)?)?;
-                let next = all.get(behind).filter(|next| next.first == at + 1).map(|next| next.offset);
                 let offset = stretch.offset_of(at)?;
-                Some((offset, next.unwrap_or(offset.saturating_add(stretch.distance))))
+                let next = all.get(behind).filter(|next| next.first == at + 1).map(|next| next.offset);
+                (offset, next.unwrap_or_else(|| offset.saturating_add(stretch.distance)))
             }
             Form::Offsets(all) => {
                 let offset = *all.get(usize::from(at))?;
-                Some((offset, all.get(usize::from(at) + 1).copied().unwrap_or(offset)))
+                (offset, all.get(usize::from(at) + 1).copied().unwrap_or(offset))
             }
-        }
+        };
+        Some((offset, if at + 1 == self.count { self.end } else { next }))
     }
 
     /// Where `count` entries stand from one on, or as many as there are, as slots without their checks.
@@ -111,15 +113,6 @@ impl Places {
 /// At most so long is an entry taken to be of which only the start is known: what is longer takes another read.
 const GUESS_BYTES_MAX: u32 = 4096;
 
-/// Has a stretch of one entry, with which a page ends, reach to `end`, or else as far as the one before it.
-fn guess_last(stretches: &mut [Stretch], count: u16, end: Option<u32>) {
-    let Some((last, before)) = stretches.split_last_mut() else { return };
-    if last.first + 1 == count {
-        let guess = || before.last().map_or(0, |before| before.distance.min(GUESS_BYTES_MAX));
-        last.distance = end.and_then(|end| end.checked_sub(last.offset)).unwrap_or_else(guess);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -149,17 +142,19 @@ mod tests {
         let bytes = |offsets: &[u32]| Places::of(&page(offsets), None).map(|places| places.bytes());
         assert_eq!(bytes(&packed(&[1044], 1)), Some(12));
         assert_eq!(bytes(&packed(&[1044], 64)), Some(8 * 12));
-        assert_eq!(bytes(&packed(&[1044, 30, 77, 500, 99], 64)), Some(4 * (PAGE_SLOTS + 1)));
+        assert_eq!(bytes(&packed(&[1044, 30, 77, 500, 99], 64)), Some(4 * PAGE_SLOTS));
     }
 
     #[test]
     fn the_end_of_the_last_entry_is_known_or_guessed() {
         let places = |offsets, end| Places::of(&page(offsets), end).expect("rising offsets");
         assert_eq!(places(&[512, 612, 712], None).place(2), Some((712, 812)));
-        assert_eq!(places(&[512, 612, 912], None).place(2), Some((912, 1012)), "as far as the one before");
+        assert_eq!(places(&[512, 612, 912], None).place(2), Some((912, 1212)), "as far as the one before");
         assert_eq!(places(&[512, 612, 912], Some(1500)).place(2), Some((912, 1500)));
         assert_eq!(places(&[512], Some(700)).place(0), Some((512, 700)));
-        assert_eq!(places(&[512], None).place(0), Some((512, 512)));
+        let large = [512, 612, 612 + (1 << 20)];
+        assert_eq!(places(&large, None).place(2), Some((612 + (1 << 20), 612 + (1 << 20) + 4096)));
+        assert_eq!(places(&large, Some(2 << 20)).place(2), Some((612 + (1 << 20), 2 << 20)));
         assert_eq!(places(&[512, 612], None).place(2), None);
     }
 
@@ -178,7 +173,7 @@ mod tests {
             let mut offsets = vec![512];
             offsets.extend(steps.iter().scan(512, |offset, step| { *offset += step; Some(*offset) }));
             let places = Places::of(&page(&offsets), Some(u32::MAX)).expect("rising offsets");
-            prop_assert!(places.bytes() <= 4 * (offsets.len() + 1).max(3));
+            prop_assert!(places.bytes() <= 4 * offsets.len().max(3));
             for (at, &offset) in offsets.iter().enumerate() {
                 let (found, end) = places.place(at).expect("an entry");
                 prop_assert_eq!(found, offset);

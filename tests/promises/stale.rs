@@ -103,21 +103,52 @@ fn what_stood_in_a_log_before_it_was_emptied_is_not_read_in_the_place_of_what_ca
     });
 }
 
+/// Changes the entry at index 7 with its header, by `change`, and has its own checksum fit.
+fn forge(disk: &Disk, change: impl Fn(&mut [u8])) {
+    let (name, at) = disk.find(&entry(7, 2, 300).data);
+    assert!(at > DATA_AT);
+    let mut bytes = disk.bytes(&name);
+    let salt = bytes[56..64].to_vec();
+    let forged = &mut bytes[at - ENTRY_BYTES..at + 300];
+    change(forged);
+    let check = salted_check(&salt, &[&7_u64.to_le_bytes(), &forged[4..]]);
+    forged[..4].copy_from_slice(&check.to_le_bytes());
+    disk.put(&name, &bytes);
+}
+
 #[test]
 fn an_entry_of_another_term_is_none_that_raft_put_there() {
     on_both(|disk| {
         let journal = disk.open();
         append_each(&journal, &entries(1..=60, 2));
         journal.close().unwrap();
-        let (name, at) = disk.find(&entry(7, 2, 300).data);
-        let mut bytes = disk.bytes(&name);
-        let salt = bytes[56..64].to_vec();
-        let forged = &mut bytes[at - ENTRY_BYTES..at + 300];
-        forged[12..20].copy_from_slice(&1_u64.to_le_bytes());
-        let check = salted_check(&salt, &[&7_u64.to_le_bytes(), &forged[4..]]);
-        forged[..4].copy_from_slice(&check.to_le_bytes());
-        assert!(at > DATA_AT);
-        disk.put(&name, &bytes);
+        forge(disk, |entry| entry[12..20].copy_from_slice(&1_u64.to_le_bytes()));
         check_all_but(disk, &entries(1..=60, 2), 7);
+    });
+}
+
+// Guards: the second read of an entry went without the check that had refused it before.
+#[test]
+fn what_a_check_has_refused_is_not_read_without_it() {
+    on_both(|disk| {
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=60, 2));
+        journal.close().unwrap();
+        forge(disk, |entry| entry[100] ^= 1);
+        let is_refused = |journal: &Journal| {
+            let error = journal.entry(7).unwrap_err();
+            assert!(matches!(&error, Error::Damaged(damage) if damage.why == DamageKind::Misplaced), "{error}");
+            let before = entries(5..=6, 2);
+            assert_eq!(journal.entries(5..9, u64::MAX).unwrap(), before);
+        };
+        for ranges_first in [false, true] {
+            let journal = disk.options().tail_cache_bytes(0).open(&disk.dir).unwrap();
+            if ranges_first {
+                assert!(journal.entries(7..9, u64::MAX).is_err());
+            }
+            (0..3).for_each(|_| is_refused(&journal));
+            journal.entry(8).unwrap();
+            is_refused(&journal);
+        }
     });
 }
