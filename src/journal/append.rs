@@ -544,7 +544,9 @@ impl Sealed {
             successor: (0, 0),
             terms: run.terms.clone(),
         };
-        Sealed::new(Arc::clone(&view.active), view.active_start, seal, &summary)
+        let sealed = Sealed::new(Arc::clone(&view.active), view.active_start, seal, &summary);
+        view.repairs.doubt(&sealed);
+        sealed
     }
 }
 

@@ -397,6 +397,7 @@ fn assemble(
     let purged = state.purged;
     let met = super::repair::met_at_open(&report);
     let lost = report.damaged.iter().map(|damage| damage.indexes).collect();
+    sealed.iter().for_each(|sealed| repairs.doubt(sealed));
     let healed = repairs.healed(options, dir, state.journal_id, &sealed)?;
     let is_read = |sequence| active.sequence == sequence || sealed.iter().any(|it| it.segment.sequence == sequence);
     report.damaged = report.damaged.iter().flat_map(|damage| repairs.rest_of(dir, damage, &healed, is_read)).collect();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::options::{OnDamage, OpenOptions};
-use super::view::{Sealed, Spot, View};
+use super::view::{Sealed, SealedFile, Spot, View};
 use crate::entry::Entry;
 use crate::error::{Damage, DamageKind, DamagedRange, Error, JournalId, Result};
 use crate::io::Mode;
@@ -111,6 +111,16 @@ impl Repairs {
     pub(crate) fn has_accepted_at(&self, sequence: u64, offset: u32) -> bool {
         let is_it = |lost: &Accepted| (lost.sequence, lost.offset) == (sequence, offset) && lost.first < lost.end;
         self.accepted.iter().any(is_it)
+    }
+
+    /// Has a sealed file be read with its checks where something was put back for it, or lost, and that accepted: what stands
+    /// there may check out one day, and not be what was put back.
+    pub(crate) fn doubt(&self, file: &SealedFile) {
+        let sequence = file.segment.sequence;
+        let is_mended = self.list.iter().any(|(record, _)| record.sequence == sequence);
+        if is_mended || self.accepted.iter().any(|lost| lost.sequence == sequence) {
+            file.pages.doubt();
+        }
     }
 
     pub(crate) fn records(&self) -> Vec<Repaired> {

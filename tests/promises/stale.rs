@@ -152,3 +152,29 @@ fn what_a_check_has_refused_is_not_read_without_it() {
         }
     });
 }
+
+// Guards: where an entry had been put back, what stood in its place was read again once it checked out.
+#[test]
+fn what_was_put_back_is_read_whatever_stands_in_its_place() {
+    on_both(|disk| {
+        let journal = disk.open();
+        append_each(&journal, &entries(1..=60, 2));
+        journal.close().unwrap();
+        let whole = disk.contents();
+        let (name, at) = disk.find(&entry(7, 2, 300).data);
+        disk.flip(&name, at + 100);
+        let options = || disk.options().tail_cache_bytes(0);
+        let journal = options().open(&disk.dir).unwrap();
+        journal.entry(7).unwrap_err();
+        journal.repair(&entries(7..=7, 2)).unwrap();
+        journal.close().unwrap();
+        disk.put(&name, &whole[&name]);
+        forge(disk, |entry| entry[100] ^= 1);
+        let journal = options().open(&disk.dir).unwrap();
+        for _ in 0..2 {
+            assert_eq!(journal.entry(8).unwrap(), entry(8, 2, 300));
+            assert_eq!(journal.entry(7).unwrap(), entry(7, 2, 300));
+            assert_eq!(journal.entries(6..9, u64::MAX).unwrap(), entries(6..=8, 2));
+        }
+    });
+}
