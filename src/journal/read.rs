@@ -28,7 +28,7 @@ const PLACED_MAX: usize = PAGE_SLOTS;
 const READ_BYTES_MAX: u64 = 1 << 20;
 
 /// Entries that follow one another in a segment.
-struct Stretch<'a> {
+struct Located<'a> {
     segment: &'a Segment,
     slots: &'a [Slot],
     /// Where the last one ends at the latest, in most cases.
@@ -39,7 +39,7 @@ struct Stretch<'a> {
     has_checks: bool,
 }
 
-impl Stretch<'_> {
+impl Located<'_> {
     /// An entry cannot be read: in this file, what is read from now on has its check.
     fn doubt(&self) {
         self.file.iter().for_each(|file| file.pages.doubt());
@@ -237,13 +237,13 @@ impl Core {
                 Ok(())
             }
             Place::Active(segment, slots, limit) => self.read_slots(
-                &Stretch { segment, slots, limit: *limit, file: None, has_checks: true },
+                &Located { segment, slots, limit: *limit, file: None, has_checks: true },
                 index,
                 gathered,
             ),
             Place::Sealed(sealed) => {
                 let count = count.min(usize::try_from(sealed.live_end - index).unwrap_or(usize::MAX));
-                if self.read_places(sealed, index, count, gathered)? {
+                if self.read_places(sealed, index, count, gathered) {
                     return Ok(());
                 }
                 let (slots, limit) = match self.sealed_slots(sealed, index, count) {
@@ -256,7 +256,7 @@ impl Core {
                 };
                 let segment = &sealed.segment;
                 self.read_slots(
-                    &Stretch { segment, slots: &slots, limit, file: Some(sealed), has_checks: true },
+                    &Located { segment, slots: &slots, limit, file: Some(sealed), has_checks: true },
                     index,
                     gathered,
                 )
@@ -265,20 +265,20 @@ impl Core {
     }
 
     /// Entries of which only the places are kept in memory, up to the first that cannot be read: whether there were any.
-    fn read_places(&self, sealed: &SealedFile, index: u64, count: usize, gathered: &mut Gathered) -> Result<bool> {
+    fn read_places(&self, sealed: &SealedFile, index: u64, count: usize, gathered: &mut Gathered) -> bool {
         let at = usize::try_from(index - sealed.first).unwrap_or(usize::MAX);
         let places = sealed.pages.places(at / PAGE_SLOTS, at % PAGE_SLOTS, count);
-        let Some((places, limit)) = places else { return Ok(false) };
+        let Some((places, limit)) = places else { return false };
         self.watch.reads.index_hit();
         let before = gathered.entries.len();
-        let stretch =
-            Stretch { segment: &sealed.segment, slots: &places, limit, file: Some(sealed), has_checks: false };
+        let located =
+            Located { segment: &sealed.segment, slots: &places, limit, file: Some(sealed), has_checks: false };
         // What could not be read is met again, with its check.
-        let read = self.read_slots(&stretch, index, gathered);
+        let read = self.read_slots(&located, index, gathered);
         if read.is_err() || !gathered.full && gathered.entries.len() - before < places.len() {
-            stretch.doubt();
+            located.doubt();
         }
-        Ok(read.is_ok() && gathered.full || gathered.entries.len() > before)
+        read.is_ok() && gathered.full || gathered.entries.len() > before
     }
 
     /// The error for an entry that was in a file that is lost, located as the report has it.
@@ -412,8 +412,8 @@ impl Core {
         }
     }
 
-    fn read_slots(&self, stretch: &Stretch<'_>, first_index: u64, gathered: &mut Gathered) -> Result<()> {
-        let &Stretch { segment, slots, limit, file, has_checks } = stretch;
+    fn read_slots(&self, located: &Located<'_>, first_index: u64, gathered: &mut Gathered) -> Result<()> {
+        let &Located { segment, slots, limit, file, has_checks } = located;
         let mut at = 0;
         while let Some(slot) = slots.get(at).filter(|_| !gathered.full) {
             let index = first_index + at as u64;
@@ -443,7 +443,7 @@ impl Core {
                     Ok(_) => return Ok(()),
                     Err(_) if !has_checks => return Ok(()),
                     Err(error) => {
-                        stretch.doubt();
+                        located.doubt();
                         self.mended(index, Site::In(segment, Known::Slot(*slot)), error)?
                     }
                 };

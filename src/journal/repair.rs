@@ -340,11 +340,7 @@ impl Core {
     /// Lets readers see these repairs, and gives up files that none of them needs.
     pub(super) fn show_repairs(&self, after: Repairs) {
         let after = Arc::new(after);
-        let before = {
-            let mut view = self.view.write();
-            view.sealed.iter().for_each(|sealed| after.doubt(sealed));
-            std::mem::replace(&mut view.repairs, Arc::clone(&after))
-        };
+        let before = std::mem::replace(&mut self.view.write().repairs, Arc::clone(&after));
         self.retire(before.given_up(&after).into_iter());
     }
 

@@ -178,3 +178,23 @@ fn what_was_put_back_is_read_whatever_stands_in_its_place() {
         }
     });
 }
+
+// Guards: the same, of a file that was sealed once the entry had been put back.
+#[test]
+fn what_was_put_back_is_read_also_once_its_file_is_sealed() {
+    on_both(|disk| {
+        let journal = disk.options().tail_cache_bytes(0).open(&disk.dir).unwrap();
+        append_each(&journal, &entries(1..=10, 2));
+        let (name, at) = disk.find(&entry(7, 2, 300).data);
+        disk.flip(&name, at + 100);
+        journal.entry(7).unwrap_err();
+        journal.repair(&entries(7..=7, 2)).unwrap();
+        append_each(&journal, &entries(11..=60, 2));
+        disk.flip(&name, at + 100);
+        forge(disk, |entry| entry[100] ^= 1);
+        for _ in 0..2 {
+            assert_eq!(journal.entry(8).unwrap(), entry(8, 2, 300));
+            assert_eq!(journal.entry(7).unwrap(), entry(7, 2, 300));
+        }
+    });
+}
