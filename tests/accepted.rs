@@ -3,6 +3,7 @@
 mod common;
 
 use common::{DATA_AT, Disk, FIRST_PAYLOAD_AT, append_each, entries, entry, log};
+use raft_journal::io::sim::Survival;
 use raft_journal::{DamageKind, Entry, Error, Journal, LogStore, OnDamage, Position, StableStore};
 
 /// Reads each entry of `held`, which must be right or lost; returns the indexes of those that are lost.
@@ -329,6 +330,59 @@ fn a_file_whose_first_batch_is_lost_with_the_seal_before_it_is_not_cut_off() {
     let disk = disk.killed();
     lose_two_ends(&disk);
     assert_eq!(disk.open_accepting().state().next_index(), Some(61));
+}
+
+// Guards: the same, and where that first batch stood, one shows that an earlier life wrote and a recovery cut: once another life
+// has begun, nothing but the record of the loss says that it is void (crash_hunt, damage at rest, seed 3000000850).
+#[test]
+fn what_an_earlier_life_left_in_an_accepted_loss_is_not_where_the_log_goes_on() {
+    for is_file_lost in [false, true] {
+        let disk = Disk::simulated();
+        let journal = disk.open();
+        journal.append(&entries(1..=1, 1)).unwrap();
+        let files = || disk.chain().len();
+        // Until a batch that nobody waits for is the first of its file.
+        let (before, mut next) = (files(), 2);
+        let pending = loop {
+            let pending = journal.append_pending(&entries(next..=next, 1)).unwrap();
+            if files() > before {
+                break pending;
+            }
+            pending.wait().unwrap();
+            next += 1;
+        };
+        let file = disk.chain().pop().unwrap();
+        let cut = disk.bytes(&file)[DATA_AT..2 * DATA_AT].to_vec();
+        let disk = disk.after_power_cut(Survival::Nothing);
+        drop(pending);
+
+        let journal = disk.open();
+        assert_eq!(journal.state().next_index(), Some(next));
+        append_each(&journal, &entries(next..=next + 5, 2));
+        journal.set_u64(b"term", 1).unwrap();
+        let disk = disk.killed();
+        lose_two_ends(&disk);
+        let mut bytes = disk.bytes(&file);
+        bytes[DATA_AT..2 * DATA_AT].copy_from_slice(&cut);
+        disk.put(&file, &bytes);
+        if is_file_lost {
+            disk.remove(&disk.chain()[0]);
+        }
+
+        let journal = disk.open_accepting();
+        let told = journal.recovery_report().damaged[0].indexes;
+        let is_lost =
+            |journal: &Journal| (1..=next + 5).filter(|&index| journal.entry(index).is_err()).collect::<Vec<u64>>();
+        let lost = is_lost(&journal);
+        assert!(lost.contains(&next) && lost.contains(&(next + 1)) && lost.len() < next as usize + 5);
+        assert!(lost.iter().all(|&index| told.contains(index)), "{lost:?} {told:?}");
+        journal.close().unwrap();
+        for stopped in disk.stopped() {
+            let journal = stopped.open();
+            assert_eq!(is_lost(&journal), lost);
+            assert_eq!(journal.recovery_report().damaged[0].indexes, told);
+        }
+    }
 }
 
 // Guards: the same, of a file with one batch, behind a head; opened again and again (crash_hunt, damage at rest, seed

@@ -305,7 +305,7 @@ impl Walk<'_> {
         match recover::verdict(evidence) {
             Verdict::Damaged(why) => {
                 let at_mark = self.goes_on_at_mark(sequence);
-                let later = later.filter(|_| !at_mark);
+                let later = self.known_end(sequence, later)?.or(later).filter(|_| !at_mark);
                 let place = later.map(|(found, y)| (found, y.offset));
                 let again = self.followed_by_another(sequence)?;
                 let loss = match again.filter(|known| !at_mark && place != Some(known.resume)) {
@@ -330,20 +330,37 @@ impl Walk<'_> {
     /// The batch that an accepted loss of what followed where the walk stands was known to end at, if it is there: in the same
     /// file, or the first one of a later file.
     fn where_it_goes_on(
-        &self,
+        &mut self,
         segment: &Segment,
         window: &mut Window<'_>,
         lives: Lives,
         later: Option<(u64, BatchHeader)>,
     ) -> Result<Option<(u64, BatchHeader)>> {
-        let Some(known) = stand_in(self, segment.sequence) else { return Ok(None) };
-        if known.resume.0 != segment.sequence {
-            return Ok(later.filter(|(sequence, first)| known.resume == (*sequence, first.offset)));
+        let Some((end_sequence, offset)) = stand_in(self, segment.sequence).map(|known| known.resume) else {
+            return Ok(None);
+        };
+        if end_sequence != segment.sequence {
+            let is_known = |(sequence, first): &(u64, BatchHeader)| (end_sequence, offset) == (*sequence, first.offset);
+            return Ok(self.known_end(segment.sequence, later)?.or(later.filter(is_known)));
         }
-        let header = window.header(known.resume.1)?;
+        let header = window.header(offset)?;
         let leads_on = |header: &BatchHeader| header.offset > self.fold.end || header.chain != self.fold.chain;
         let header = header.filter(|header| lives.admit(header, segment.align, self.fold.life) && leads_on(header));
         Ok(header.map(|header| (segment.sequence, header)))
+    }
+
+    /// The batch that an accepted loss of what followed where the walk stands was known to end at, if it is there, in a later file
+    /// of which `later` stands further ahead: that was lost as well, and something that an earlier life left shows in its place.
+    fn known_end(&mut self, sequence: u64, later: Option<(u64, BatchHeader)>) -> Result<Option<(u64, BatchHeader)>> {
+        let Some((end_sequence, offset)) = stand_in(self, sequence).map(|known| known.resume) else { return Ok(None) };
+        if !later.is_some_and(|(found, first)| found == end_sequence && first.offset < offset) {
+            return Ok(None);
+        }
+        let Opened::Whole(segment) = self.open(end_sequence)? else { return Ok(None) };
+        let (segment, least) = (Arc::clone(segment), self.fold.life);
+        let lives = self.lives_in(&segment);
+        let header = Window::new(&segment).header(offset)?;
+        Ok(header.filter(|header| lives.admit(header, segment.align, least)).map(|header| (end_sequence, header)))
     }
 
     /// The accepted loss of what followed where the walk stands, if what came right behind it was lost, and accepted, later.
