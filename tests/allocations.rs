@@ -191,7 +191,7 @@ fn a_rotation_allocates_the_seal_and_what_the_next_file_begins_with() {
         }
     }
     // With the first one comes what stays; with the fifth, the list of sealed files grows.
-    assert_eq!(counted, [10, 8, 8, 8, 9, 8, 8, 8]);
+    assert_eq!(counted, [8, 6, 6, 6, 7, 6, 6, 6]);
     assert_eq!(journal.stats().spare_not_ready, 0);
 }
 
@@ -276,11 +276,11 @@ fn a_head_truncation_allocates_what_a_commit_does_and_lists_of_files_that_go() {
         let now = allocations(|| journal.truncate_head(Position::new(index, 1)).unwrap());
         (now, allocations(|| disk.run_jobs()))
     };
-    // Behind a commit: the list of what goes, and those of files and of what is in memory of them.
+    // Behind a commit: the list of what goes, those of files and of what is in memory of them, and that of files which readers see.
     // Within a file, the first and the newest.
     assert_eq!([truncate(10), truncate(11), truncate(11)], [(4, 0), (4, 0), (0, 0)]);
-    assert_eq!(truncate(500), (4 + 4, 1));
-    assert_eq!([truncate(900), truncate(1500)], [(4 + 3, 1); 2]);
+    assert_eq!(truncate(500), (4 + 5, 1));
+    assert_eq!([truncate(900), truncate(1500)], [(4 + 4, 1); 2]);
     assert_eq!([truncate(1990), truncate(3000)], [(4, 0); 2], "nor where all of the log goes");
     // Together with a vote: the one commit.
     let changes = Changes::new().set("vote", b"node-2").truncate_head(Position::new(4000, 2));
@@ -357,8 +357,8 @@ fn an_idle_journal_keeps_at_most_64_kib() {
     let held = || (COUNTS.get().held - before) / JOURNALS;
     dirs.iter().for_each(|dir| journals.push(options.open(dir).unwrap()));
     let opened = held();
-    // Most of it counts how long things take.
-    assert!(opened < KEPT_MAX / 7, "{opened} bytes");
+    // Most of it counts how long things take, or stands apart for each group of threads.
+    assert!(opened < KEPT_MAX / 6, "{opened} bytes");
     journals.iter().for_each(|journal| use_and_leave(journal, &disk));
     let used = held();
     assert!(used > 1 << 20, "{used} bytes: where is the tail cache?");

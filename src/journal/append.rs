@@ -29,6 +29,8 @@ pub(crate) struct Writer {
     slots: Vec<(u64, Slot)>,
     /// A buffer that the tail cache gave up, for the next batch.
     given_up: Option<Bytes>,
+    /// The buffer of the last seal, for the next one: memory that is new to the process costs more than what is put there.
+    seal: Vec<u8>,
 }
 
 /// More than this is not kept from one batch to the next, bytes.
@@ -262,8 +264,9 @@ impl Core {
         }
         #[cfg(mutate)]
         if mutate::is(Mutation::MiddleUnlinked) {
-            let (gone, kept): (Vec<_>, _) = view.sealed.drain(..).partition(|sealed| sealed.live_end <= sealed.first);
-            view.sealed = kept.into();
+            let (gone, kept): (Vec<_>, _) =
+                view.sealed.change().drain(..).partition(|sealed| sealed.live_end <= sealed.first);
+            *view.sealed.change() = kept.into();
             self.retire(gone.into_iter().map(|sealed| Arc::clone(&sealed.segment)));
         }
         // Under the view's lock, so that nobody sees the one without the other.
@@ -428,11 +431,12 @@ impl Core {
     fn seal(&self, writer: &mut Writer, next: &Arc<Segment>) -> Result<()> {
         let (segment, header) = self.next_header(Kind::Seal, None);
         let random = self.random_for(&segment);
-        writer.reset();
+        let mut buffer = std::mem::take(&mut writer.seal);
+        buffer.clear();
         let header = {
             let view = self.view.read();
             let named = (next.sequence, next.salt_value);
-            writer::encode_index(&segment, header, &view.fold, named, random, &mut writer.buffer)
+            writer::encode_index(&segment, header, &view.fold, named, random, &mut buffer)
         }
         .map_err(|fault| segment.key_error(fault))?;
         if header.end(segment.align).is_none_or(|end| end > segment.data_end()) {
@@ -446,12 +450,15 @@ impl Core {
         }
         #[cfg(mutate)]
         if mutate::is(Mutation::SealLeftOut) && self.view.read().fold.replacing != 0 {
-            writer.buffer.clear();
+            buffer.clear();
         }
         // The trailer first: where space runs out in between, no whole seal is left that a recovery would follow.
         self.write(&segment, &trailer.encode(&segment.salt), segment.data_end())?;
-        let bytes = &writer.buffer;
+        let bytes = &buffer;
         self.write_or_undo(&segment, bytes, header.offset, |written| self.supersede(&segment, bytes, written))?;
+        if buffer.capacity() <= BUFFER_KEPT_BYTES {
+            writer.seal = buffer;
+        }
         let (sealed, fold, settled) = {
             let view = self.view.read();
             let end = header.end(segment.align).unwrap_or(u32::MAX);
@@ -462,7 +469,7 @@ impl Core {
         // The successor is written to only once the seal that names it is durable: a chain without holes.
         self.group.sync_and_settle(&segment, settled)?;
         let mut view = self.view.write();
-        view.sealed.push_back(sealed);
+        view.sealed.change().push_back(sealed);
         view.active_start = ChainStart {
             sequence: next.sequence,
             salt: next.salt_value,
@@ -472,7 +479,11 @@ impl Core {
         };
         view.rotations += 1;
         view.active = Arc::clone(next);
-        let before = std::mem::replace(&mut view.fold, fold);
+        let mut before = std::mem::replace(&mut view.fold, fold);
+        if size_of_val(&*before.run.slots) <= BUFFER_KEPT_BYTES {
+            view.fold.run.slots = std::mem::take(&mut before.run.slots);
+            view.fold.run.slots.clear();
+        }
         view.index_batch = (0, 0);
         drop(view);
         // What is freed is large: readers need not wait for that.
@@ -557,7 +568,9 @@ impl View {
         self.tail.truncate(header.first_index);
         self.rewrites += u64::from(header.first_index < self.next());
         self.fold.apply(header, end, slots);
-        View::supersede(&mut self.sealed, self.fold.base);
+        if self.sealed.back().is_some_and(|sealed| sealed.live_end > self.fold.base) {
+            View::supersede(self.sealed.change(), self.fold.base);
+        }
         self.last = if self.fold.log_first.is_some() { last } else { None };
     }
 

@@ -117,7 +117,8 @@ impl View {
         if slots.capacity() > 2 * slots.len().max(SLOTS_KEPT / 2) {
             slots.shrink_to_fit();
         }
-        self.sealed.shrink_to(2 * self.sealed.len());
+        let sealed = self.sealed.len();
+        self.sealed.change().shrink_to(2 * sealed);
         self.tail.take()
     }
 }

@@ -23,6 +23,7 @@ mod repairs;
 mod report;
 #[cfg(feature = "encryption")]
 mod rewrite;
+mod shown;
 mod stable;
 mod tail;
 mod trace;
@@ -55,9 +56,9 @@ pub use inspect::{SegmentInfo, SegmentRole};
 use monitor::IoLock;
 pub use options::{Compression, OnDamage, OpenOptions};
 pub use report::{RecoveryReport, Suspect, TornTail};
+use shown::SharedView;
 use stable::Meta;
 pub use verify::{Fault, FaultCause, FaultPart, VerifyOptions, VerifyProgress, VerifyReport};
-use view::View;
 pub use watch::LastVerify;
 use watch::Watch;
 
@@ -101,8 +102,9 @@ impl Drop for Handle {
 
 /// The journal itself.
 ///
-/// Locks are taken in this order: repairing, writer, meta, view, then any one of the others. (That of
-/// the index cache may have one segment's pages inside.) Only the first three are held during I/O.
+/// Locks are taken in this order: repairing, writer, meta, view, then any one of the others. (That of the view has those of its
+/// copies inside, all of them where they are changed; that of the index cache may have one segment's tables inside.) Only the
+/// first three are held during I/O.
 struct Core {
     options: OpenOptions,
     fs: Arc<dyn Fs>,
@@ -116,7 +118,7 @@ struct Core {
     meta: IoLock<Option<Meta>>,
     /// What `meta` said when a read-only open looked at it; none in a journal that was opened for writing.
     looked_at: Option<State>,
-    view: RwLock<View>,
+    view: SharedView,
     /// The pairs as `get` sees them, lazy ones included.
     pairs: RwLock<BTreeMap<Bytes, Bytes>>,
     /// The changes of a commit under way.

@@ -13,6 +13,7 @@ use super::idle::Idle;
 use super::monitor::IoLock;
 use super::recovery::{self, Recovered, Source};
 use super::repairs::Repairs;
+use super::shown::SharedView;
 use super::stable::Meta;
 use super::tail::TailCache;
 use super::view::{Sealed, View};
@@ -405,7 +406,7 @@ fn assemble(
     let view = View {
         purged,
         last,
-        sealed,
+        sealed: sealed.into(),
         active,
         active_start,
         fold,
@@ -429,7 +430,7 @@ fn assemble(
         writer: IoLock::new(Arc::clone(&tasks), "the writer lock", Writer::default()),
         group: Group::new(Arc::clone(&tasks), Arc::clone(&watch), view.written()),
         watch,
-        view: RwLock::new(view),
+        view: SharedView::new(view),
         pairs: RwLock::new(std::mem::take(&mut state.pairs)),
         coming: Mutex::default(),
         committed_generation: AtomicU64::new(state.generation),

@@ -96,6 +96,18 @@ impl SealedFile {
         Ok(Page::parse(&self.segment.salt, IndexId { offset, life }, number, bytes))
     }
 
+    /// Where an entry stands, and about where it ends, by its seal and without the checksum of the page: for files where what
+    /// checks out is the entry that belongs there.
+    fn read_place(&self, number: u32, at: usize) -> Option<(u32, u32)> {
+        let &Slots::Sealed { offset, summary_bytes, count, .. } = &self.slots else { return None };
+        let (page, len) = index::page_span(summary_bytes, count, number);
+        let (from, len) = Page::two_slots(at).filter(|&(from, slots)| from + slots <= len)?;
+        let bytes = read(&self.segment, u64::from(offset) + BATCH_BYTES as u64 + page + from as u64, len).ok()?;
+        let mut slots = index::slots_of(&bytes);
+        let (slot, next) = (slots.next()?, slots.next()?);
+        (!slot.is_lost() && slot.offset < next.offset).then_some((slot.offset, next.offset))
+    }
+
     /// Those of these indexes that its seal says are lost.
     pub(super) fn sealed_as_lost(&self, indexes: Range<u64>) -> Result<Vec<u64>> {
         let (mut lost, mut index) = (Vec::new(), indexes.start.max(self.first));
@@ -130,6 +142,13 @@ impl Core {
     }
 
     pub(super) fn read_entry(&self, index: u64) -> Result<Entry> {
+        if let Some(copy) = self.view.copy_for(index)
+            && let Some(file) = copy.at(index)
+        {
+            self.watch.reads.cache_misses(1);
+            let read = self.read_sealed(file, index);
+            return read.or_else(|(known, error)| self.mended_entry(index, Site::In(&file.segment, known), error));
+        }
         let spot = {
             let view = self.view.read();
             view.check_index(index)?;
@@ -151,6 +170,11 @@ impl Core {
             },
             Spot::Lost(active) => (Site::Nowhere, self.lost(active, index)),
         };
+        self.mended_entry(index, site, error)
+    }
+
+    /// As `mended`; where the entry is of the log no more, the one that is there now.
+    fn mended_entry(&self, index: u64, site: Site<'_>, error: Error) -> Result<Entry> {
         match self.mended(index, site, error)? {
             Some(entry) => Ok(entry),
             None => self.read_entry(index),
@@ -160,8 +184,7 @@ impl Core {
     /// One entry of a sealed segment; or why not, and what is known of its slot.
     pub(super) fn read_sealed(&self, file: &Arc<SealedFile>, index: u64) -> Result<Entry, (Known, Error)> {
         let at = usize::try_from(index - file.first).unwrap_or(usize::MAX);
-        if let Some((offset, limit)) = file.pages.place(at / PAGE_SLOTS, at % PAGE_SLOTS) {
-            self.watch.reads.index_hit();
+        if let Some((offset, limit)) = self.place(file, at / PAGE_SLOTS, at % PAGE_SLOTS) {
             // What cannot be read is looked at once more, as its slot has it.
             let read = read_at(&file.segment, (offset, None), limit, index);
             if let Some(entry) = read.ok().filter(|entry| file.may_have(entry)) {
@@ -174,6 +197,24 @@ impl Core {
             file.pages.doubt();
             (Known::of(slot), error)
         })
+    }
+
+    /// Where an entry stands, and about where it ends, if its checksum says enough: from memory, or from the seal where the
+    /// page is not to be kept.
+    fn place(&self, file: &SealedFile, number: usize, at: usize) -> Option<(u32, u32)> {
+        if file.pages.needs_checks() {
+            return None;
+        }
+        if let Some(place) = file.pages.place(number, at) {
+            self.watch.reads.index_hit();
+            return Some(place);
+        }
+        if file.pages.holds(number) || self.index_cache.wants(file.segment.sequence, number) {
+            return None;
+        }
+        let place = file.read_place(u32::try_from(number).ok()?, at)?;
+        self.watch.reads.index_miss();
+        Some(place)
     }
 
     pub(super) fn read_entries(&self, range: Range<u64>, bytes_max: u64) -> Result<Vec<Entry>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Core;
-use super::view::{Sealed, SealedFile, TermAt, View};
+use super::view::{SealedFile, TermAt, View};
 use crate::entry::Position;
 use crate::error::{Error, Result};
 use crate::meta::format::pairs_bytes;
@@ -322,7 +322,7 @@ impl View {
     /// Forgets the segments before the chain's new start, which hold nothing that is part of the log.
     pub(super) fn leave_behind(&mut self, start: ChainStart) -> Vec<Arc<SealedFile>> {
         let gone = self.sealed.partition_point(|sealed| sealed.start.sequence < start.sequence);
-        self.sealed.drain(..gone).map(Sealed::into_file).collect()
+        self.sealed.take_first(gone)
     }
 
     /// Empties the log, which goes on at `start`.
@@ -335,7 +335,7 @@ impl View {
         self.index_batch = (0, 0);
         self.rewrites += 1;
         self.tail.truncate(0);
-        self.sealed.drain(..).map(Sealed::into_file).collect()
+        self.sealed.take_first(self.sealed.len())
     }
 }
 

@@ -61,6 +61,11 @@ impl TailCache {
         }
     }
 
+    /// The index of the first entry that is here.
+    pub(crate) fn first(&self) -> Option<u64> {
+        (!self.entries.is_empty()).then_some(self.first)
+    }
+
     /// What a buffer and its entries take of memory.
     pub(crate) fn bytes_of(buffer_bytes: usize, entries: usize) -> usize {
         buffer_bytes + size_of::<Batch>() + entries * size_of::<Cached>()

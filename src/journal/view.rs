@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::cache::Pages;
 use super::repairs::Repairs;
+use super::shown::SealedFiles;
 use super::tail::TailCache;
 use crate::entry::Position;
 use crate::error::{DamagedRange, Error, Result};
@@ -126,7 +127,7 @@ pub(crate) struct View {
     /// The newest entry; `None` in an empty log.
     pub(crate) last: Option<Position>,
     /// Sealed segments in chain order.
-    pub(crate) sealed: VecDeque<Sealed>,
+    pub(crate) sealed: SealedFiles,
     pub(crate) active: Arc<Segment>,
     pub(crate) active_start: ChainStart,
     pub(crate) fold: Fold,
@@ -322,7 +323,7 @@ impl View {
             u64::from(bytes) * live / slots.max(1)
         };
         let (mut live, mut all) = (0, 0);
-        for sealed in &self.sealed {
+        for sealed in self.sealed.iter() {
             let bytes = sealed.data_end - sealed.start.offset;
             all += u64::from(bytes);
             live += share(bytes, sealed.first, sealed.live_end, sealed.end() - sealed.first);

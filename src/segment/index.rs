@@ -308,12 +308,17 @@ impl Page {
     }
 
     pub(crate) fn slots(&self) -> impl ExactSizeIterator<Item = Slot> + '_ {
-        slots_of(&self.0)
+        slots_of(self.0.get(PAGE_HEAD_BYTES..).unwrap_or_default())
     }
 
     pub(crate) fn slot(&self, at: usize) -> Option<Slot> {
         let at = PAGE_HEAD_BYTES + at * SLOT_BYTES;
         Some(Slot { offset: read_u32(&self.0, at)?, check: read_u32(&self.0, at + 4)? })
+    }
+
+    /// Where in a page two slots that follow one another stand, and their length; nothing for a page's last one.
+    pub(crate) fn two_slots(at: usize) -> Option<(usize, usize)> {
+        (at + 1 < PAGE_SLOTS).then_some((PAGE_HEAD_BYTES + at * SLOT_BYTES, 2 * SLOT_BYTES))
     }
 
     /// What it takes in memory.
@@ -322,9 +327,9 @@ impl Page {
     }
 }
 
-/// The slots behind a page's head.
-fn slots_of(page: &[u8]) -> impl ExactSizeIterator<Item = Slot> + '_ {
-    let slots = page.get(PAGE_HEAD_BYTES..).unwrap_or_default().chunks_exact(SLOT_BYTES);
+/// Slots one behind the other.
+pub(crate) fn slots_of(bytes: &[u8]) -> impl ExactSizeIterator<Item = Slot> + '_ {
+    let slots = bytes.chunks_exact(SLOT_BYTES);
     slots.map(|slot| Slot { offset: LittleEndian::read_u32(slot), check: LittleEndian::read_u32(&slot[4..]) })
 }
 
@@ -354,7 +359,7 @@ pub(crate) fn parse_body(
         if !Page::is(salt, id, u32::try_from(number).ok()?, page) {
             return None;
         }
-        slots.extend(slots_of(page));
+        slots.extend(slots_of(page.get(PAGE_HEAD_BYTES..)?));
         checks.push(read_u32(page, 0)?);
     }
     (check_of_checks(salt, checks.into_iter()) == body_check).then_some((summary, slots))

@@ -28,8 +28,42 @@ pub(crate) struct Places {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Form {
+    Few(Few),
     Stretches(Box<[Stretch]>),
     Offsets(Box<[u32]>),
+}
+
+/// Stretches without a pointer to them, which a read would have to wait for: as many as a page of entries in batches of 64 has.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Few {
+    count: u8,
+    firsts: [u16; Few::MAX],
+    /// Offset and distance of each.
+    places: [(u32, u32); Few::MAX],
+}
+
+impl Few {
+    const MAX: usize = 9;
+
+    fn of(stretches: &[Stretch]) -> Option<Few> {
+        let mut few = Few { count: u8::try_from(stretches.len()).ok()?, ..Few::default() };
+        for (number, stretch) in stretches.iter().enumerate() {
+            *few.firsts.get_mut(number)? = stretch.first;
+            *few.places.get_mut(number)? = (stretch.offset, stretch.distance);
+        }
+        Some(few)
+    }
+
+    fn get(&self, number: usize) -> Option<Stretch> {
+        let (&first, &(offset, distance)) = (self.firsts.get(number)?, self.places.get(number)?);
+        (number < usize::from(self.count)).then_some(Stretch { first, offset, distance })
+    }
+
+    /// How many begin at this entry or before.
+    fn behind(&self, at: u16) -> usize {
+        let firsts = self.firsts.iter().zip(0..self.count);
+        firsts.filter(|&(&first, _)| first <= at).count()
+    }
 }
 
 impl Places {
@@ -56,9 +90,12 @@ impl Places {
         }
         let guess = || before.saturating_add(last_step.min(GUESS_BYTES_MAX));
         let end = end.unwrap_or_else(guess);
-        let form = match size_of_val(&*stretches) <= usize::from(count) * size_of::<u32>() {
-            true => Form::Stretches(stretches.into()),
-            false => Form::Offsets(page.slots().map(|slot| slot.offset).collect()),
+        let form = match Few::of(&stretches) {
+            Some(few) => Form::Few(few),
+            None if size_of_val(&*stretches) <= usize::from(count) * size_of::<u32>() => {
+                Form::Stretches(stretches.into())
+            }
+            None => Form::Offsets(page.slots().map(|slot| slot.offset).collect()),
         };
         Some(Places { count, end, form })
     }
@@ -67,12 +104,10 @@ impl Places {
     pub(crate) fn place(&self, at: usize) -> Option<(u32, u32)> {
         let at = u16::try_from(at).ok().filter(|&at| at < self.count)?;
         let (offset, next) = match &self.form {
+            Form::Few(all) => within(at, all.behind(at), |number| all.get(number))?,
             Form::Stretches(all) => {
                 let behind = all.partition_point(|stretch| stretch.first <= at);
-                let stretch = all.get(behind.checked_sub(1)?)?;
-                let offset = stretch.offset_of(at)?;
-                let next = all.get(behind).filter(|next| next.first == at + 1).map(|next| next.offset);
-                (offset, next.unwrap_or_else(|| offset.saturating_add(stretch.distance)))
+                within(at, behind, |number| all.get(number).copied())?
             }
             Form::Offsets(all) => {
                 let offset = *all.get(usize::from(at))?;
@@ -86,28 +121,38 @@ impl Places {
     pub(crate) fn slots(&self, at: usize, count: usize) -> Vec<Slot> {
         let end = at.saturating_add(count).min(usize::from(self.count));
         let slot = |offset| Slot { offset, check: 0 };
-        match &self.form {
-            Form::Stretches(all) => {
-                let mut slots = Vec::with_capacity(end.saturating_sub(at));
-                for (stretch, behind) in all.iter().zip((1..).map(|next| all.get(next))) {
-                    let stretch_end = behind.map_or(self.count, |behind| behind.first);
-                    let its =
-                        (at.max(usize::from(stretch.first))..end.min(usize::from(stretch_end))).map(|at| at as u16);
-                    slots.extend(its.filter_map(|at| stretch.offset_of(at)).map(slot));
-                }
-                slots
+        let of_stretches = |stretch: &dyn Fn(usize) -> Option<Stretch>| {
+            let mut slots = Vec::with_capacity(end.saturating_sub(at));
+            for (its, next) in (0..).map_while(stretch).zip(1..) {
+                let stretch_end = stretch(next).map_or(self.count, |next| next.first);
+                let entries = (at.max(usize::from(its.first))..end.min(usize::from(stretch_end))).map(|at| at as u16);
+                slots.extend(entries.filter_map(|at| its.offset_of(at)).map(slot));
             }
+            slots
+        };
+        match &self.form {
+            Form::Few(all) => of_stretches(&|number| all.get(number)),
+            Form::Stretches(all) => of_stretches(&|number| all.get(number).copied()),
             Form::Offsets(all) => all.get(at..end).unwrap_or_default().iter().copied().map(slot).collect(),
         }
     }
 
-    /// What it takes in memory.
+    /// What it takes in memory besides itself.
     pub(crate) fn bytes(&self) -> usize {
         match &self.form {
+            Form::Few(_) => 0,
             Form::Stretches(all) => size_of_val(&**all),
             Form::Offsets(all) => size_of_val(&**all),
         }
     }
+}
+
+/// Where the entry `at` stands, and the next one or about where this one ends: `behind` stretches begin with it or before.
+fn within(at: u16, behind: usize, stretch: impl Fn(usize) -> Option<Stretch>) -> Option<(u32, u32)> {
+    let its = stretch(behind.checked_sub(1)?)?;
+    let offset = its.offset_of(at)?;
+    let next = stretch(behind).filter(|next| next.first == at + 1).map(|next| next.offset);
+    Some((offset, next.unwrap_or_else(|| offset.saturating_add(its.distance))))
 }
 
 /// At most so long is an entry taken to be of which only the start is known: what is longer takes another read.
@@ -140,8 +185,9 @@ mod tests {
     #[test]
     fn equal_entries_take_next_to_nothing_and_others_half_of_their_slots() {
         let bytes = |offsets: &[u32]| Places::of(&page(offsets), None).map(|places| places.bytes());
-        assert_eq!(bytes(&packed(&[1044], 1)), Some(12));
-        assert_eq!(bytes(&packed(&[1044], 64)), Some(8 * 12));
+        assert_eq!(bytes(&packed(&[1044], 1)), Some(0));
+        assert_eq!(bytes(&packed(&[1044], 64)), Some(0));
+        assert_eq!(bytes(&packed(&[1044], 32)), Some(16 * 12));
         assert_eq!(bytes(&packed(&[1044, 30, 77, 500, 99], 64)), Some(4 * PAGE_SLOTS));
     }
 

@@ -66,6 +66,34 @@ fn of_equal_entries_a_small_index_cache_holds_all_places() {
     assert_eq!(journal.stats().index_misses, before.index_misses);
 }
 
+// Promise 7: where the index does not fit, a read takes the slots of its entry and the next one from the seal. A page comes into memory,
+// and another one leaves, when it is looked into a second time before others have taken its turn.
+#[test]
+fn beyond_the_index_cache_a_read_takes_its_slot_and_a_second_one_the_page() {
+    let disk = Disk::simulated();
+    let options = disk.options().segment_bytes(256 << 10).tail_cache_bytes(0).index_cache_bytes(1000);
+    let journal = options.open(&disk.dir).unwrap();
+    append_each(&journal, &(1..=6000).map(|index| entry(index, 1, 40)).collect::<Vec<_>>());
+    let cost = |index: u64| {
+        let before = disk.sim().counts();
+        assert_eq!(journal.entry(index).unwrap(), entry(index, 1, 40));
+        let cost = disk.sim().counts() - before;
+        (cost.reads, cost.bytes_read)
+    };
+    // An entry, what stands before it, and before the next one, which begins at a multiple of 8.
+    let (entry_bytes, slots_bytes) = (40 + 20 + 4 + 72, 2 * 8);
+    let pages: Vec<u64> = (0..7).map(|page| 100 + page * 511).collect();
+    let first: Vec<_> = pages.iter().map(|&index| cost(index)).collect();
+    // The last page of a file is shorter.
+    let is_page = |&(reads, bytes): &(u64, u64)| reads == 2 && bytes > 1000;
+    let kept = first.iter().take_while(|cost| is_page(cost)).count();
+    assert!((4..7).contains(&kept), "{first:?}");
+    assert!(first[kept..].iter().all(|&cost| cost == (2, slots_bytes + entry_bytes)), "{first:?}");
+    assert!(is_page(&cost(pages[6] + 1)));
+    assert_eq!(cost(pages[6] + 2), (1, entry_bytes));
+    assert_eq!(cost(pages[0] + 1), (2, slots_bytes + entry_bytes), "the first one had to leave");
+}
+
 // Promise 7: what a truncation takes out of the cache goes as new entries come. Whoever has read an entry from it sees when
 // he is the only one left to hold it.
 #[test]

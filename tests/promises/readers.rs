@@ -1,13 +1,14 @@
 //! Promise 6: reads wait for no write, and see one log.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 
 use raft_journal::io::sim::SimFs;
 use raft_journal::io::{File, Fs, Mode};
-use raft_journal::{Error, Journal, LogStore, Position, StableStore};
+use raft_journal::{Entry, Error, Journal, LogStore, Position, StableStore};
 
 use crate::common::{Disk, append_each, entries, entry, on_both};
 use crate::pass_on::pass_on;
@@ -117,6 +118,87 @@ fn readers_beside_a_writer_see_one_log_or_the_other() {
             done.store(true, Ordering::Relaxed);
             readers.into_iter().for_each(|reader| reader.join().unwrap());
         });
+    });
+}
+
+/// Those of these indexes at which the log is not as `expected` has it: where that has no entry, there is an error.
+fn differing(journal: &Journal, expected: &[Entry], indexes: Range<u64>) -> Vec<u64> {
+    let is_as_expected = |&index: &u64| {
+        let found = journal.entry(index);
+        match expected.iter().find(|entry| entry.index == index) {
+            Some(entry) => found.as_ref().ok() == Some(entry),
+            None => matches!(found, Err(Error::BeforeFirst { .. } | Error::AfterLast { .. })),
+        }
+    };
+    indexes.filter(|index| !is_as_expected(index)).collect()
+}
+
+// Promise 6: when a call that changes the log has returned, all threads read the changed log, also of entries that they read before.
+#[test]
+fn what_a_call_has_changed_every_thread_sees() {
+    const THREADS: usize = 16;
+    const STEPS: usize = 10;
+    on_both(|disk| {
+        let journal = disk.options().tail_cache_bytes(1000).open(&disk.dir).unwrap();
+        let log = Mutex::new(entries(1..=100, 1));
+        append_each(&journal, &log.lock().unwrap());
+        let cut = |from: u64, with: Vec<Entry>| {
+            let mut log = log.lock().unwrap();
+            log.retain(|entry| entry.index < from);
+            log.extend(with);
+        };
+        let append = |entries: Vec<Entry>| {
+            append_each(&journal, &entries);
+            cut(entries[0].index, entries);
+        };
+        let drop_head = |last: u64, term| {
+            journal.truncate_head(Position::new(last, term)).unwrap();
+            log.lock().unwrap().retain(|entry| entry.index > last);
+        };
+        let steps: [&dyn Fn(); STEPS] = [
+            &|| {},
+            &|| append(entries(101..=130, 1)),
+            // Within a file.
+            &|| drop_head(3, 1),
+            &|| {
+                journal.replace_tail(&entries(60..=90, 2)).unwrap();
+                cut(60, entries(60..=90, 2));
+            },
+            &|| {
+                journal.truncate_tail(40).unwrap();
+                cut(40, Vec::new());
+            },
+            &|| append(entries(40..=100, 3)),
+            &|| drop_head(30, 1),
+            &|| {
+                journal.rewrite().unwrap();
+            },
+            &|| drop_head(100, 3),
+            &|| append(entries(101..=160, 4)),
+        ];
+        let (turn, wrong) = (Barrier::new(THREADS + 1), Mutex::new(Vec::new()));
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    for step in 0..STEPS {
+                        turn.wait();
+                        let expected = log.lock().unwrap().clone();
+                        let differing = differing(&journal, &expected, 0..170);
+                        if !differing.is_empty() {
+                            wrong.lock().unwrap().push((step, differing));
+                        }
+                        turn.wait();
+                    }
+                });
+            }
+            for step in steps {
+                step();
+                turn.wait();
+                turn.wait();
+            }
+        });
+        assert_eq!(*wrong.lock().unwrap(), []);
+        assert!(journal.stats().rotations > 8);
     });
 }
 

@@ -1,0 +1,177 @@
+//! The view and, of what reads of sealed entries need of it, a copy for each group of threads: so that readers do not write to
+//! each other's lines of the processor's cache. The copies are made when the view is changed, by whoever changes it.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use super::view::{Sealed, SealedFile, View};
+use crate::sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::tally::{self, LINES};
+
+/// Sealed segments in chain order, and how often they have changed.
+#[derive(Debug, Default)]
+pub(crate) struct SealedFiles {
+    files: VecDeque<Sealed>,
+    changes: u64,
+}
+
+impl From<VecDeque<Sealed>> for SealedFiles {
+    fn from(files: VecDeque<Sealed>) -> Self {
+        SealedFiles { files, changes: 0 }
+    }
+}
+
+impl Deref for SealedFiles {
+    type Target = VecDeque<Sealed>;
+
+    fn deref(&self) -> &VecDeque<Sealed> {
+        &self.files
+    }
+}
+
+impl SealedFiles {
+    /// Takes so many files out.
+    pub(crate) fn take_first(&mut self, count: usize) -> Vec<Arc<SealedFile>> {
+        if count == 0 {
+            return Vec::new();
+        }
+        self.change().drain(..count).map(Sealed::into_file).collect()
+    }
+
+    /// The files, to be changed: readers see that once the view's lock is given back.
+    pub(crate) fn change(&mut self) -> &mut VecDeque<Sealed> {
+        self.changes += 1;
+        &mut self.files
+    }
+}
+
+/// The sealed files as one group of threads sees them: the count of its users is in a line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct SealedCopy {
+    files: Arc<[Sealed]>,
+}
+
+impl SealedCopy {
+    /// The segment that holds a live entry at `index`.
+    pub(crate) fn at(&self, index: u64) -> Option<&Sealed> {
+        let at = self.files.partition_point(|sealed| sealed.live_end <= index);
+        self.files.get(at).filter(|sealed| index >= sealed.first)
+    }
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Line {
+    /// Entries below this are sealed, where they are anywhere, and not in the cache of the newest ones. Changed under the lock, and
+    /// looked at without it first: who wants the newest entries goes by.
+    end: AtomicU64,
+    shown: Mutex<Shown>,
+}
+
+/// What one group of threads is shown.
+#[derive(Debug, Default)]
+struct Shown {
+    /// The log's first index.
+    first: u64,
+    copy: Arc<SealedCopy>,
+}
+
+/// What of a view the copies are of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct State {
+    changes: u64,
+    first: Option<u64>,
+}
+
+impl State {
+    fn of(view: &View) -> State {
+        State { changes: view.sealed.changes, first: view.first() }
+    }
+}
+
+/// The view behind its lock. The lock is never held during I/O.
+#[derive(Debug)]
+pub(crate) struct SharedView {
+    view: RwLock<View>,
+    lines: [Line; LINES],
+}
+
+impl SharedView {
+    pub(crate) fn new(view: View) -> SharedView {
+        let shared = SharedView { view: RwLock::new(view), lines: Default::default() };
+        shared.show(&shared.view.read(), true);
+        shared
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read()
+    }
+
+    pub(crate) fn write(&self) -> Change<'_> {
+        let view = self.view.write();
+        Change { shared: self, before: State::of(&view), view }
+    }
+
+    /// The sealed files as this thread's group sees them, if it is in one of them that `index` is to be looked for: all else is
+    /// for the view to say.
+    pub(crate) fn copy_for(&self, index: u64) -> Option<Arc<SealedCopy>> {
+        let line = self.lines.get(tally::line())?;
+        let is_below_end = || index < line.end.load(Ordering::Relaxed);
+        if !is_below_end() {
+            return None;
+        }
+        let shown = line.shown.lock();
+        (index >= shown.first && is_below_end()).then(|| Arc::clone(&shown.copy))
+    }
+
+    /// Makes the copies what the view is, for all threads at once. The view's lock is held.
+    fn show(&self, view: &View, has_other_files: bool) {
+        let files: Option<Arc<[Sealed]>> = has_other_files.then(|| view.sealed.iter().cloned().collect());
+        let first = view.first().unwrap_or(u64::MAX);
+        let end = view.sealed.back().map_or(0, |newest| newest.live_end).min(view.tail.first().unwrap_or(u64::MAX));
+        let held = self.lines.each_ref().map(|line| (line, line.shown.lock()));
+        for (line, mut shown) in held {
+            line.end.store(end, Ordering::Relaxed);
+            shown.first = first;
+            let Some(files) = &files else { continue };
+            let files = Arc::clone(files);
+            match Arc::get_mut(&mut shown.copy) {
+                Some(copy) => copy.files = files,
+                // A read goes on with what it has begun with.
+                None => shown.copy = Arc::new(SealedCopy { files }),
+            }
+        }
+    }
+}
+
+/// The view while it is changed.
+pub(crate) struct Change<'a> {
+    shared: &'a SharedView,
+    before: State,
+    view: RwLockWriteGuard<'a, View>,
+}
+
+impl Deref for Change<'_> {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.view
+    }
+}
+
+impl DerefMut for Change<'_> {
+    fn deref_mut(&mut self) -> &mut View {
+        &mut self.view
+    }
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        let now = State::of(&self.view);
+        if now != self.before {
+            self.shared.show(&self.view, now.changes != self.before.changes);
+        }
+    }
+}
