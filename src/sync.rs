@@ -19,6 +19,12 @@ pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[cfg(not(shuttle))]
 pub(crate) use std::thread_local;
 
+/// The number of the modelled thread that runs.
+#[cfg(shuttle)]
+pub(crate) fn thread_number() -> usize {
+    shuttle::current::me().into()
+}
+
 /// Shuttle's locks behind the names and signatures of parking_lot's.
 #[cfg(shuttle)]
 mod modelled {

@@ -1,25 +1,37 @@
 //! Counters of what many threads do at once: each thread counts in a line of the processor's cache that few others use, so that
 //! readers do not wait for each other to count.
 
+#[cfg(not(shuttle))]
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+#[cfg(not(shuttle))]
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many lines there are; threads share them in turn. A model checker's threads share one, whatever ran before.
-pub(crate) const LINES: usize = if cfg!(shuttle) { 1 } else { 8 };
+/// How many lines there are; threads share them in turn.
+pub(crate) const LINES: usize = if cfg!(shuttle) { 2 } else { 8 };
 
+#[cfg(not(shuttle))]
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
+#[cfg(not(shuttle))]
 thread_local! {
     static LINE: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// The line of the thread that asks.
+#[cfg(not(shuttle))]
 pub(crate) fn line() -> usize {
     LINE.get().unwrap_or_else(|| {
         let line = THREADS.fetch_add(1, Ordering::Relaxed) % LINES;
         LINE.set(Some(line));
         line
     })
+}
+
+/// The same in every run.
+#[cfg(shuttle)]
+pub(crate) fn line() -> usize {
+    crate::sync::thread_number() % LINES
 }
 
 /// Of a length that no two lie in one line of the processor's cache.

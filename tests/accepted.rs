@@ -382,6 +382,23 @@ fn what_an_earlier_life_left_in_an_accepted_loss_is_not_where_the_log_goes_on() 
             assert_eq!(is_lost(&journal), lost);
             assert_eq!(journal.recovery_report().damaged[0].indexes, told);
         }
+
+        // The batch that the log goes on with is lost, too.
+        let (_, payload) = disk.find(&entry(next + 2, 2, 300).data);
+        disk.flip(&file, payload - FIRST_PAYLOAD_AT + 30);
+        assert!(matches!(disk.try_open(), Err(Error::Damaged(_))));
+        let journal = disk.open_accepting();
+        let damaged = journal.recovery_report().damaged.clone();
+        // The index of the close may have it still.
+        let now = is_lost(&journal);
+        assert!(
+            lost.iter().all(|index| now.contains(index)) && now.len() <= lost.len() + 1,
+            "{now:?}, and {lost:?} before"
+        );
+        let is_told = |&index: &u64| damaged.iter().any(|damage| damage.indexes.contains(index));
+        assert!(now.iter().all(is_told), "{now:?} {damaged:?}");
+        journal.close().unwrap();
+        assert_eq!(is_lost(&disk.open()), now);
     }
 }
 

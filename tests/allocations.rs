@@ -178,7 +178,7 @@ fn an_append_allocates_nothing_but_what_the_tail_cache_keeps() {
 }
 
 #[test]
-fn a_rotation_allocates_the_seal_and_what_the_next_file_begins_with() {
+fn a_rotation_allocates_what_the_next_file_begins_with_and_the_list_of_files() {
     let disk = disk();
     let journal = options(&disk).segment_bytes(64 << 10).tail_cache_bytes(0).open("/journal").unwrap();
     let mut counted = Vec::new();

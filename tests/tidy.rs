@@ -19,7 +19,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("io", &["contained", "mutate", "sync"]),
     ("codec", &[]),
     ("histogram", &[]),
-    ("tally", &[]),
+    ("tally", &["sync"]),
     // What a store is, and what one has done.
     ("stats", &["error", "histogram"]),
     ("pending", &["entry", "error", "sync"]),

@@ -33,7 +33,7 @@ pub(crate) struct Writer {
     seal: Vec<u8>,
 }
 
-/// More than this is not kept from one batch to the next, bytes.
+/// More than this is not kept from one batch to the next, or from one file, bytes.
 const BUFFER_KEPT_BYTES: usize = 1 << 20;
 
 /// How a write treats the log's tail.
@@ -480,7 +480,7 @@ impl Core {
         view.rotations += 1;
         view.active = Arc::clone(next);
         let mut before = std::mem::replace(&mut view.fold, fold);
-        if size_of_val(&*before.run.slots) <= BUFFER_KEPT_BYTES {
+        if before.run.slots.capacity() * size_of::<Slot>() <= BUFFER_KEPT_BYTES {
             view.fold.run.slots = std::mem::take(&mut before.run.slots);
             view.fold.run.slots.clear();
         }

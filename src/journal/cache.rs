@@ -18,9 +18,8 @@ enum Held {
     Slots(Page),
 }
 
-/// What keeping a page takes besides: itself with its counts of users, its places in the tables, and its turn to leave.
-const HELD_BYTES: usize =
-    size_of::<Held>() + 2 * size_of::<usize>() + LINES * size_of::<Option<Arc<Held>>>() + size_of::<Turn>();
+/// What keeping a page takes besides: itself with its counts of users, and its turn to leave.
+const HELD_BYTES: usize = size_of::<Held>() + 2 * size_of::<usize>() + size_of::<Turn>();
 
 impl Held {
     fn bytes(&self) -> usize {
@@ -123,6 +122,7 @@ impl Pages {
         };
         let bytes = page.bytes().saturating_sub(before);
         let page = Arc::new(page);
+        let grown = (number + 1).saturating_sub(tables.first()?.len()) * LINES * size_of::<Option<Arc<Held>>>();
         for table in &mut tables {
             if table.len() <= number {
                 table.resize(number + 1, None);
@@ -131,7 +131,7 @@ impl Pages {
                 *place = Some(Arc::clone(&page));
             }
         }
-        Some(bytes)
+        Some(bytes + grown)
     }
 
     fn remove(&self, number: usize) {

@@ -207,9 +207,12 @@ impl Walk<'_> {
         if let Some((_, found)) = self.searched.as_ref().filter(|(known, _)| *known == search) {
             return Ok(*found);
         }
+        // What an accepted loss reaches over is void.
+        let known = stand_in(self, segment.sequence).map(|known| known.resume);
+        let lost_to = known.filter(|(sequence, _)| *sequence == segment.sequence).map_or(0, |(_, offset)| offset);
         while let Some(header) = window.next_header(at, least)? {
             at = header.offset;
-            let counts = lives.admit(&header, segment.align, least);
+            let counts = lives.admit(&header, segment.align, least) && header.offset >= lost_to;
             #[cfg(mutate)]
             let counts = counts || mutate::is(Mutation::VoidIsEvidence);
             if !counts {
@@ -225,14 +228,19 @@ impl Walk<'_> {
     }
 
     /// The lowest later file that belongs to the chain, named or not: a batch in it authenticates, and the first one was
-    /// only written once its predecessor's seal was durable. Files that nothing says were in use are not looked through.
+    /// only written once its predecessor's seal was durable. Files that nothing says were in use are not looked through, nor what an
+    /// accepted loss of what follows where the walk stands reaches over: what earlier lives left there is void, and only its record
+    /// says so.
     fn later_file(&mut self, sequence: u64, least: u32, was_sealed: bool) -> Result<Option<(u64, BatchHeader)>> {
-        let later: Vec<u64> = self.sequences.iter().copied().filter(|&later| later > sequence).collect();
+        let lost_to = stand_in(self, sequence).map_or(Accepted::UNKNOWN, |known| known.resume);
+        let is_later = |&later: &u64| later > sequence && later >= lost_to.0;
+        let later: Vec<u64> = self.sequences.iter().copied().filter(is_later).collect();
         for later in later {
             let Opened::Whole(segment) = self.open(later)? else { continue };
             let segment = Arc::clone(segment);
             let in_use = was_sealed || self.source.meta.mark.sequence >= later;
-            if let Some(first) = self.first_header(&segment, least, in_use)? {
+            let from = if later == lost_to.0 { lost_to.1 } else { 0 };
+            if let Some(first) = self.first_header(&segment, least, in_use, from)? {
                 self.seen.note(later, &first);
                 return Ok(Some((later, first)));
             }
@@ -241,15 +249,24 @@ impl Walk<'_> {
     }
 
     /// The first batch of a later file that authenticates: in one that was in use, if the very first is lost, too, one
-    /// behind it. Where that loss was accepted, the log may have gone on in the middle of the file.
-    fn first_header(&self, segment: &Segment, least: u32, in_use: bool) -> Result<Option<BatchHeader>> {
+    /// behind it. Where that loss was accepted, the log may have gone on in the middle of the file, at `from`: then the very first
+    /// counts only if those behind it lead there.
+    fn first_header(&self, segment: &Segment, least: u32, in_use: bool, from: u32) -> Result<Option<BatchHeader>> {
         let (mut window, mut at) = (Window::new(segment), segment.data_start());
         let lives = self.lives_in(segment);
         let counts = |header: &BatchHeader| lives.admit(header, segment.align, least);
         let first = window.header(at)?.filter(counts);
-        if first.is_some() || !in_use {
+        if let Some(first) = first.filter(|_| from > at) {
+            if leads_to(&mut window, first, segment.align, from)? {
+                return Ok(Some(first));
+            }
+        } else if first.is_some() || !in_use {
             return Ok(first);
         }
+        if let Some(known) = window.header(from)?.filter(|header| from > at && counts(header)) {
+            return Ok(Some(known));
+        }
+        at = at.max(from);
         while let Some(header) = window.next_header(at, least)? {
             if counts(&header) {
                 return Ok(Some(header));
@@ -305,7 +322,7 @@ impl Walk<'_> {
         match recover::verdict(evidence) {
             Verdict::Damaged(why) => {
                 let at_mark = self.goes_on_at_mark(sequence);
-                let later = self.known_end(sequence, later)?.or(later).filter(|_| !at_mark);
+                let later = later.filter(|_| !at_mark);
                 let place = later.map(|(found, y)| (found, y.offset));
                 let again = self.followed_by_another(sequence)?;
                 let loss = match again.filter(|known| !at_mark && place != Some(known.resume)) {
@@ -330,7 +347,7 @@ impl Walk<'_> {
     /// The batch that an accepted loss of what followed where the walk stands was known to end at, if it is there: in the same
     /// file, or the first one of a later file.
     fn where_it_goes_on(
-        &mut self,
+        &self,
         segment: &Segment,
         window: &mut Window<'_>,
         lives: Lives,
@@ -340,27 +357,12 @@ impl Walk<'_> {
             return Ok(None);
         };
         if end_sequence != segment.sequence {
-            let is_known = |(sequence, first): &(u64, BatchHeader)| (end_sequence, offset) == (*sequence, first.offset);
-            return Ok(self.known_end(segment.sequence, later)?.or(later.filter(is_known)));
+            return Ok(later.filter(|(sequence, first)| (end_sequence, offset) == (*sequence, first.offset)));
         }
         let header = window.header(offset)?;
         let leads_on = |header: &BatchHeader| header.offset > self.fold.end || header.chain != self.fold.chain;
         let header = header.filter(|header| lives.admit(header, segment.align, self.fold.life) && leads_on(header));
         Ok(header.map(|header| (segment.sequence, header)))
-    }
-
-    /// The batch that an accepted loss of what followed where the walk stands was known to end at, if it is there, in a later file
-    /// of which `later` stands further ahead: that was lost as well, and something that an earlier life left shows in its place.
-    fn known_end(&mut self, sequence: u64, later: Option<(u64, BatchHeader)>) -> Result<Option<(u64, BatchHeader)>> {
-        let Some((end_sequence, offset)) = stand_in(self, sequence).map(|known| known.resume) else { return Ok(None) };
-        if !later.is_some_and(|(found, first)| found == end_sequence && first.offset < offset) {
-            return Ok(None);
-        }
-        let Opened::Whole(segment) = self.open(end_sequence)? else { return Ok(None) };
-        let (segment, least) = (Arc::clone(segment), self.fold.life);
-        let lives = self.lives_in(&segment);
-        let header = Window::new(&segment).header(offset)?;
-        Ok(header.filter(|header| lives.admit(header, segment.align, least)).map(|header| (end_sequence, header)))
     }
 
     /// The accepted loss of what followed where the walk stands, if what came right behind it was lost, and accepted, later.
@@ -406,4 +408,16 @@ impl Walk<'_> {
         self.resumed_at = resume.as_ref().map(|resume| (resume.sequence, resume.offset));
         Ok(resume)
     }
+}
+
+/// Whether batches follow one another, each chained to the one before, from this one to the one at `offset`.
+fn leads_to(window: &mut Window<'_>, mut batch: BatchHeader, align: u32, offset: u32) -> Result<bool> {
+    while let Some(end) = batch.end(align).filter(|&end| end <= offset) {
+        let Some(next) = window.header(end)?.filter(|next| next.chain == batch.check) else { return Ok(false) };
+        if end == offset {
+            return Ok(true);
+        }
+        batch = next;
+    }
+    Ok(false)
 }

@@ -17,6 +17,7 @@ use crate::segment::Segment;
 use crate::segment::fold::Fold;
 use crate::segment::format::{BATCH_BYTES, ENTRY_BYTES, PAGE_SLOTS};
 use crate::segment::index::{self, IndexId, Page, Slot};
+use crate::segment::places::GUESS_BYTES;
 use crate::segment::reader;
 use crate::segment::recover::{self, Lives, Seen, Stop};
 use crate::segment::rewind::Unproven;
@@ -98,14 +99,18 @@ impl SealedFile {
 
     /// Where an entry stands, and about where it ends, by its seal and without the checksum of the page: for files where what
     /// checks out is the entry that belongs there.
-    fn read_place(&self, number: u32, at: usize) -> Option<(u32, u32)> {
+    fn place_in_seal(&self, number: u32, at: usize) -> Option<(u32, u32)> {
         let &Slots::Sealed { offset, summary_bytes, count, .. } = &self.slots else { return None };
-        let (page, len) = index::page_span(summary_bytes, count, number);
-        let (from, len) = Page::two_slots(at).filter(|&(from, slots)| from + slots <= len)?;
-        let bytes = read(&self.segment, u64::from(offset) + BATCH_BYTES as u64 + page + from as u64, len).ok()?;
+        let (page, page_bytes) = index::page_span(summary_bytes, count, number);
+        let span = Page::two_slots(at, page_bytes)?;
+        let from = u64::from(offset) + BATCH_BYTES as u64 + page + span.start as u64;
+        let bytes = read(&self.segment, from, span.len()).ok()?;
         let mut slots = index::slots_of(&bytes);
-        let (slot, next) = (slots.next()?, slots.next()?);
-        (!slot.is_lost() && slot.offset < next.offset).then_some((slot.offset, next.offset))
+        let slot = slots.next().filter(|slot| !slot.is_lost())?;
+        // Of a page's last one, where it ends is a guess.
+        let limit = slots.next().map_or_else(|| slot.offset.saturating_add(GUESS_BYTES), |next| next.offset);
+        let is_possible = slot.offset < limit && slot.offset < self.data_end;
+        is_possible.then_some((slot.offset, limit.min(self.data_end)))
     }
 
     /// Those of these indexes that its seal says are lost.
@@ -212,7 +217,7 @@ impl Core {
         if file.pages.holds(number) || self.index_cache.wants(file.segment.sequence, number) {
             return None;
         }
-        let place = file.read_place(u32::try_from(number).ok()?, at)?;
+        let place = file.place_in_seal(u32::try_from(number).ok()?, at)?;
         self.watch.reads.index_miss();
         Some(place)
     }

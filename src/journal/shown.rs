@@ -65,7 +65,7 @@ impl SealedCopy {
 #[repr(align(64))]
 struct Line {
     /// Entries below this are sealed, where they are anywhere, and not in the cache of the newest ones. Changed under the lock, and
-    /// looked at without it first: who wants the newest entries goes by.
+    /// looked at without it first: reads of the newest entries then take the view's lock alone.
     end: AtomicU64,
     shown: Mutex<Shown>,
 }
@@ -78,7 +78,8 @@ struct Shown {
     copy: Arc<SealedCopy>,
 }
 
-/// What of a view the copies are of.
+/// What of a view the copies are of. Where the cache of the newest entries begins is not among it: it only moves on, unless the log is
+/// cut below.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct State {
     changes: u64,
@@ -101,7 +102,7 @@ pub(crate) struct SharedView {
 impl SharedView {
     pub(crate) fn new(view: View) -> SharedView {
         let shared = SharedView { view: RwLock::new(view), lines: Default::default() };
-        shared.show(&shared.view.read(), true);
+        drop(shared.show(&shared.view.read(), true));
         shared
     }
 
@@ -111,11 +112,11 @@ impl SharedView {
 
     pub(crate) fn write(&self) -> Change<'_> {
         let view = self.view.write();
-        Change { shared: self, before: State::of(&view), view }
+        Change { shared: self, before: State::of(&view), view, files_before: None }
     }
 
-    /// The sealed files as this thread's group sees them, if it is in one of them that `index` is to be looked for: all else is
-    /// for the view to say.
+    /// The sealed files as this thread's group sees them, if the entry at `index` is in one of them, or lost. If not, or if it is in
+    /// memory, or none of the log, the view says so.
     pub(crate) fn copy_for(&self, index: u64) -> Option<Arc<SealedCopy>> {
         let line = self.lines.get(tally::line())?;
         let is_below_end = || index < line.end.load(Ordering::Relaxed);
@@ -126,16 +127,19 @@ impl SharedView {
         (index >= shown.first && is_below_end()).then(|| Arc::clone(&shown.copy))
     }
 
-    /// Makes the copies what the view is, for all threads at once. The view's lock is held.
-    fn show(&self, view: &View, has_other_files: bool) {
+    /// Makes the copies what the view is, for all threads at once. The view's lock is held. The files as they were, to be dropped
+    /// without it.
+    fn show(&self, view: &View, has_other_files: bool) -> Option<Arc<[Sealed]>> {
         let files: Option<Arc<[Sealed]>> = has_other_files.then(|| view.sealed.iter().cloned().collect());
         let first = view.first().unwrap_or(u64::MAX);
         let end = view.sealed.back().map_or(0, |newest| newest.live_end).min(view.tail.first().unwrap_or(u64::MAX));
+        let mut before = None;
         let held = self.lines.each_ref().map(|line| (line, line.shown.lock()));
         for (line, mut shown) in held {
             line.end.store(end, Ordering::Relaxed);
             shown.first = first;
             let Some(files) = &files else { continue };
+            before.get_or_insert_with(|| Arc::clone(&shown.copy.files));
             let files = Arc::clone(files);
             match Arc::get_mut(&mut shown.copy) {
                 Some(copy) => copy.files = files,
@@ -143,6 +147,7 @@ impl SharedView {
                 None => shown.copy = Arc::new(SealedCopy { files }),
             }
         }
+        before
     }
 }
 
@@ -151,6 +156,8 @@ pub(crate) struct Change<'a> {
     shared: &'a SharedView,
     before: State,
     view: RwLockWriteGuard<'a, View>,
+    /// Behind the lock: many, perhaps.
+    files_before: Option<Arc<[Sealed]>>,
 }
 
 impl Deref for Change<'_> {
@@ -171,7 +178,7 @@ impl Drop for Change<'_> {
     fn drop(&mut self) {
         let now = State::of(&self.view);
         if now != self.before {
-            self.shared.show(&self.view, now.changes != self.before.changes);
+            self.files_before = self.shared.show(&self.view, now.changes != self.before.changes);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Where each entry of a segment stands, and under which term: in memory while the segment is active, and as the body
 //! of its seal (or of the index batch that a clean close writes) afterwards.
 
+use std::ops::Range;
+
 use byteorder::{ByteOrder, LittleEndian};
 use bytes::Bytes;
 
@@ -316,9 +318,10 @@ impl Page {
         Some(Slot { offset: read_u32(&self.0, at)?, check: read_u32(&self.0, at + 4)? })
     }
 
-    /// Where in a page two slots that follow one another stand, and their length; nothing for a page's last one.
-    pub(crate) fn two_slots(at: usize) -> Option<(usize, usize)> {
-        (at + 1 < PAGE_SLOTS).then_some((PAGE_HEAD_BYTES + at * SLOT_BYTES, 2 * SLOT_BYTES))
+    /// Where a slot and the next one stand in a page of so many bytes; of the last one, that alone.
+    pub(crate) fn two_slots(at: usize, page_bytes: usize) -> Option<Range<usize>> {
+        let from = PAGE_HEAD_BYTES + at * SLOT_BYTES;
+        (from < page_bytes).then(|| from..(from + 2 * SLOT_BYTES).min(page_bytes))
     }
 
     /// What it takes in memory.

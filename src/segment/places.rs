@@ -88,7 +88,7 @@ impl Places {
                 }
             }
         }
-        let guess = || before.saturating_add(last_step.min(GUESS_BYTES_MAX));
+        let guess = || before.saturating_add(last_step.min(GUESS_BYTES));
         let end = end.unwrap_or_else(guess);
         let form = match Few::of(&stretches) {
             Some(few) => Form::Few(few),
@@ -156,7 +156,7 @@ fn within(at: u16, behind: usize, stretch: impl Fn(usize) -> Option<Stretch>) ->
 }
 
 /// At most so long is an entry taken to be of which only the start is known: what is longer takes another read.
-const GUESS_BYTES_MAX: u32 = 4096;
+pub(crate) const GUESS_BYTES: u32 = 4096;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -191,11 +192,14 @@ fn what_a_call_has_changed_every_thread_sees() {
                     }
                 });
             }
-            for step in steps {
-                step();
+            let outcomes = steps.map(|step| {
+                let outcome = catch_unwind(AssertUnwindSafe(step));
                 turn.wait();
                 turn.wait();
-            }
+                outcome
+            });
+            // Once the others are through.
+            outcomes.into_iter().for_each(|outcome| outcome.unwrap());
         });
         assert_eq!(*wrong.lock().unwrap(), []);
         assert!(journal.stats().rotations > 8);
