@@ -490,3 +490,39 @@ fn a_snapshot_that_those_around_a_lost_entry_contradict_empties_the_log() {
         }
     }
 }
+
+// Guards: the same within one file, where the batch that the log goes on with is lost later.
+#[test]
+fn what_an_earlier_life_left_in_an_accepted_loss_within_a_file_does_not_come_back() {
+    let disk = Disk::simulated();
+    let journal = disk.open();
+    append_each(&journal, &entries(1..=3, 1));
+    let pending = journal.append_pending(&entries(4..=4, 1)).unwrap();
+    let batch_of = |disk: &Disk, entry: &Entry| {
+        let (name, payload) = disk.find(&entry.data);
+        (name, payload - FIRST_PAYLOAD_AT)
+    };
+    let (name, at) = batch_of(&disk, &entry(4, 1, 300));
+    let batch = at..at + FIRST_PAYLOAD_AT + 300;
+    let cut = disk.bytes(&name)[batch.clone()].to_vec();
+    let disk = disk.after_power_cut(Survival::Nothing);
+    drop(pending);
+
+    let journal = disk.open();
+    append_each(&journal, &entries(4..=9, 2));
+    journal.set_u64(b"term", 2).unwrap();
+    let disk = disk.killed();
+    let mut bytes = disk.bytes(&name);
+    bytes[batch].copy_from_slice(&cut);
+    disk.put(&name, &bytes);
+    disk.flip(&name, batch_of(&disk, &entry(3, 1, 300)).1 + 30);
+    let journal = disk.open_accepting();
+    assert!(journal.entry(4).is_err() && journal.entry(5).is_ok());
+    journal.set_u64(b"term", 3).unwrap();
+
+    let disk = disk.killed();
+    disk.flip(&name, batch_of(&disk, &entry(5, 2, 300)).1 + 30);
+    assert!(matches!(disk.try_open(), Err(Error::Damaged(_))));
+    let journal = disk.open_accepting();
+    assert_eq!(lost_of(&journal, &[entries(1..=3, 1), entries(4..=9, 2)].concat()), [3, 4, 5]);
+}
