@@ -569,7 +569,7 @@ impl View {
         self.rewrites += u64::from(header.first_index < self.next());
         self.fold.apply(header, end, slots);
         if self.sealed.back().is_some_and(|sealed| sealed.live_end > self.fold.base) {
-            View::supersede(self.sealed.change(), self.fold.base);
+            self.sealed.supersede(self.fold.base);
         }
         self.last = if self.fold.log_first.is_some() { last } else { None };
     }

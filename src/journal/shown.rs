@@ -39,6 +39,12 @@ impl SealedFiles {
         self.change().drain(..count).map(Sealed::into_file).collect()
     }
 
+    /// Lets the active segment supersede them from `base` on. The copies stay as they are, and are only asked for less: where a file's
+    /// entries end counts for those below `base` as before, and a thousand files need not be counted again while a truncation waits.
+    pub(crate) fn supersede(&mut self, base: u64) {
+        View::supersede(&mut self.files, base);
+    }
+
     /// The files, to be changed: readers see that once the view's lock is given back.
     pub(crate) fn change(&mut self) -> &mut VecDeque<Sealed> {
         self.changes += 1;
@@ -84,11 +90,14 @@ struct Shown {
 struct State {
     changes: u64,
     first: Option<u64>,
+    /// Where the newest file's entries end.
+    end: u64,
 }
 
 impl State {
     fn of(view: &View) -> State {
-        State { changes: view.sealed.changes, first: view.first() }
+        let end = view.sealed.back().map_or(0, |newest| newest.live_end);
+        State { changes: view.sealed.changes, first: view.first(), end }
     }
 }
 
@@ -130,9 +139,10 @@ impl SharedView {
     /// Makes the copies what the view is, for all threads at once. The view's lock is held. The files as they were, to be dropped
     /// without it.
     fn show(&self, view: &View, has_other_files: bool) -> Option<Arc<[Sealed]>> {
+        let state = State::of(view);
         let files: Option<Arc<[Sealed]>> = has_other_files.then(|| view.sealed.iter().cloned().collect());
-        let first = view.first().unwrap_or(u64::MAX);
-        let end = view.sealed.back().map_or(0, |newest| newest.live_end).min(view.tail.first().unwrap_or(u64::MAX));
+        let first = state.first.unwrap_or(u64::MAX);
+        let end = state.end.min(view.tail.first().unwrap_or(u64::MAX));
         let mut before = None;
         let held = self.lines.each_ref().map(|line| (line, line.shown.lock()));
         for (line, mut shown) in held {

@@ -1,6 +1,7 @@
 //! A contestant's log under test, and where it ends.
 
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -12,6 +13,13 @@ use crate::payload::Payloads;
 /// Entries of a batch that is loaded, and how many bytes are loaded between two syncs.
 const LOAD_BATCH: u64 = 64;
 const LOAD_SYNC_BYTES: u64 = 64 << 20;
+/// How long background work is left alone before something large is timed.
+const SETTLE: Duration = Duration::from_millis(300);
+/// How long the disk is woken after that. On the machine of performance.md the bare disk's first five syncs take several times as
+/// long as usual, the hundredth a quarter longer, and some four hundred go by until they are as fast as before.
+const WAKE: Duration = Duration::from_millis(150);
+/// How long there are only durable appends, as in a log that is in use: a file that they do not go to has rested by then.
+const APPENDS_ONLY: Duration = Duration::from_millis(50);
 
 /// A log under test.
 pub struct Subject {
@@ -114,6 +122,51 @@ impl Subject {
             }
         }
         self.log.sync()
+    }
+
+    /// Lets background work come to rest, and wakes disk and memory afterwards: the disk with durable appends, memory with something
+    /// small of the kind that is timed next. Memory that nobody has touched for a while, that of code as well, may take a virtual
+    /// machine as long as a sync, page by page.
+    ///
+    /// # Errors
+    ///
+    /// The contestant's.
+    pub fn settle(&mut self, mut small: impl FnMut(&mut Subject) -> Result<()>) -> Result<()> {
+        rustix::fs::sync();
+        thread::sleep(SETTLE);
+        let begun = Instant::now();
+        while begun.elapsed() < WAKE {
+            self.append(1, When::Durable)?;
+            small(self)?;
+        }
+        while begun.elapsed() < WAKE + APPENDS_ONLY {
+            self.append(1, When::Durable)?;
+        }
+        Ok(())
+    }
+
+    /// Truncates the tail, and says how long the call took.
+    ///
+    /// # Errors
+    ///
+    /// The contestant's.
+    pub fn truncate_tail(&mut self, first_removed: u64) -> Result<Duration> {
+        let begun = Instant::now();
+        self.log.truncate_tail(first_removed)?;
+        let time = begun.elapsed();
+        self.next = first_removed;
+        Ok(time)
+    }
+
+    /// Truncates the head, and says how long the call took.
+    ///
+    /// # Errors
+    ///
+    /// The contestant's.
+    pub fn truncate_head(&mut self, last_removed: u64) -> Result<Duration> {
+        let begun = Instant::now();
+        self.log.truncate_head(last_removed)?;
+        Ok(begun.elapsed())
     }
 
     /// Drops all entries, so that the disk does not fill up round by round.

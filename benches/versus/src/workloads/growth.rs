@@ -1,12 +1,12 @@
 //! `growth`: what changes, and what does not, while raft-journal's log grows.
 
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
+use super::truncate::{drop_few, drop_oldest, newest};
 use super::{Stage, utf8};
 use crate::child;
 use crate::contestant::{Ability, Contestant, Tuning, When};
@@ -22,10 +22,6 @@ use crate::subject::Subject;
 const ENTRY_BYTES: usize = 256;
 /// Reads stay within so many of the oldest entries, whose index fits the index cache.
 const READ_WINDOW: u64 = 1_000_000;
-/// As in W8.
-const SETTLE: Duration = Duration::from_millis(300);
-const WAKE_APPENDS: u64 = 50;
-const FEW: u64 = 10;
 
 const APPEND: &str = "durable append (W1, p50)";
 const READ: &str = "read within the index cache (W5)";
@@ -153,25 +149,23 @@ pub fn measure(task: &Task) -> Result<Grown> {
     note(APPEND, times.percentile(50.0));
     note(READ, read(&subject, task)?);
     note(MEMORY, memory()?);
-    note(NEWEST, drop_newest(&mut subject, task.truncations)?);
+    note(NEWEST, newest(&mut subject, task.truncations)?);
 
     let entries = task.next - task.first;
-    wake(&mut subject)?;
-    let first_removed = task.first + entries / 2;
-    note(NEWER_HALF, micros(|| subject.log.truncate_tail(first_removed))?);
-    subject.next = first_removed;
-    wake(&mut subject)?;
+    subject.settle(|subject| drop_few(subject).map(drop))?;
+    let newer_half = subject.truncate_tail(task.first + entries / 2)?;
+    note(NEWER_HALF, micros(newer_half));
+    let mut oldest = task.first..task.first + entries / 16;
+    subject.settle(|subject| drop_oldest(subject, &mut oldest))?;
     let last_removed = task.first + entries / 4 - 1;
-    note(OLDER_HALF, micros(|| subject.log.truncate_head(last_removed))?);
+    note(OLDER_HALF, micros(subject.truncate_head(last_removed)?));
     let next = subject.next;
     subject.log.close()?;
     Ok(Grown { first: last_removed + 1, next, figures })
 }
 
-fn micros(work: impl FnOnce() -> Result<()>) -> Result<f64> {
-    let begun = Instant::now();
-    work()?;
-    Ok(begun.elapsed().as_secs_f64() * 1e6)
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
 }
 
 fn read(subject: &Subject, task: &Task) -> Result<f64> {
@@ -185,22 +179,4 @@ fn read(subject: &Subject, task: &Task) -> Result<f64> {
         subject.log.read(task.first - 1 + random.index(window))?;
     }
     Ok(begun.elapsed().as_nanos() as f64 / task.reads as f64)
-}
-
-fn drop_newest(subject: &mut Subject, truncations: u64) -> Result<f64> {
-    let mut times = Times::new()?;
-    for _ in 0..truncations {
-        subject.append(FEW, When::Durable)?;
-        let begun = Instant::now();
-        subject.log.truncate_tail(subject.next - FEW)?;
-        times.add(begun.elapsed());
-        subject.next -= FEW;
-    }
-    Ok(times.percentile(50.0))
-}
-
-fn wake(subject: &mut Subject) -> Result<()> {
-    rustix::fs::sync();
-    thread::sleep(SETTLE);
-    (0..WAKE_APPENDS).try_for_each(|_| subject.append(1, When::Durable).map(drop))
 }

@@ -1,8 +1,8 @@
 //! W8 and W9: durable truncations, and the space that a log takes before and after one.
 
+use std::ops::Range;
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -21,10 +21,6 @@ const FEW: u64 = 10;
 /// How often a half is dropped in a round, which fills the log up again before: what the disk has still to write of that makes
 /// a single one slow or not.
 const HALVES: usize = 3;
-/// How long background work is left alone before something large is timed.
-const SETTLE: Duration = Duration::from_millis(300);
-/// Durable appends after that: the first sync on a disk that was idle takes several times as long as the next ones.
-const WAKE_APPENDS: u64 = 50;
 
 const NEWEST: &str = "tail, newest 10";
 const NEWER_HALF: &str = "tail, newer half";
@@ -93,24 +89,13 @@ struct TruncateRun {
 }
 
 impl TruncateRun {
-    /// Fills the log up again, lets it come to rest, and wakes the disk.
-    fn refill(&mut self) -> Result<()> {
-        self.subject.load_to(self.first + self.entries)?;
-        rustix::fs::sync();
-        thread::sleep(SETTLE);
-        (0..WAKE_APPENDS).try_for_each(|_| self.subject.append(1, When::Durable).map(drop))
-    }
-
     /// Drops the newer half again and again; µs.
     fn newer_half(&mut self) -> Result<f64> {
         let mut times = Times::new()?;
-        let first_removed = self.first + self.entries / 2;
         for _ in 0..HALVES {
-            self.refill()?;
-            let begun = Instant::now();
-            self.subject.log.truncate_tail(first_removed)?;
-            times.add(begun.elapsed());
-            self.subject.next = first_removed;
+            self.subject.load_to(self.first + self.entries)?;
+            self.subject.settle(|subject| drop_few(subject).map(drop))?;
+            times.add(self.subject.truncate_tail(self.first + self.entries / 2)?);
         }
         Ok(times.percentile(50.0))
     }
@@ -119,41 +104,49 @@ impl TruncateRun {
     fn older_half(&mut self) -> Result<f64> {
         let mut times = Times::new()?;
         for _ in 0..HALVES {
-            self.refill()?;
+            self.subject.load_to(self.first + self.entries)?;
             let last_removed = self.first + self.entries / 2 - 1;
-            let begun = Instant::now();
-            self.subject.log.truncate_head(last_removed)?;
-            times.add(begun.elapsed());
+            let oldest = &mut (self.first..self.first + self.entries / 8);
+            self.subject.settle(|subject| drop_oldest(subject, oldest))?;
+            times.add(self.subject.truncate_head(last_removed)?);
             self.first = last_removed + 1;
             self.subject.log.collect_garbage()?;
         }
         Ok(times.percentile(50.0))
     }
+}
 
-    fn newest(&mut self) -> Result<f64> {
-        let mut times = Times::new()?;
-        for _ in 0..self.truncations {
-            self.subject.append(FEW, When::Durable)?;
-            let begun = Instant::now();
-            self.subject.log.truncate_tail(self.subject.next - FEW)?;
-            times.add(begun.elapsed());
-            self.subject.next -= FEW;
-        }
-        Ok(times.percentile(50.0))
+/// Drops the newest entries again and again; µs.
+pub(super) fn newest(subject: &mut Subject, truncations: u64) -> Result<f64> {
+    let mut times = Times::new()?;
+    for _ in 0..truncations {
+        times.add(drop_few(subject)?);
     }
+    Ok(times.percentile(50.0))
+}
+
+/// Appends a few entries, and says how long it takes to drop them again.
+pub(super) fn drop_few(subject: &mut Subject) -> Result<Duration> {
+    subject.append(FEW, When::Durable)?;
+    subject.truncate_tail(subject.next - FEW)
+}
+
+/// Drops the oldest entry, the first of `oldest`, while there is one.
+pub(super) fn drop_oldest(subject: &mut Subject, oldest: &mut Range<u64>) -> Result<()> {
+    oldest.next().map_or(Ok(()), |index| subject.truncate_head(index).map(drop))
 }
 
 impl Run for TruncateRun {
     fn round(&mut self) -> Result<Figures> {
         let mut figures = Vec::new();
         if self.subject.can(Ability::TruncateTail) {
-            figures.push((NEWEST, self.newest()?));
+            figures.push((NEWEST, newest(&mut self.subject, self.truncations)?));
             figures.push((NEWER_HALF, self.newer_half()?));
         }
         if self.subject.can(Ability::TruncateHead) {
             figures.push((OLDER_HALF, self.older_half()?));
         }
-        self.refill()?;
+        self.subject.load_to(self.first + self.entries)?;
         Ok(figures)
     }
 
