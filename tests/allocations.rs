@@ -240,6 +240,22 @@ fn replacing_and_truncating_the_tail_allocate_nothing_of_their_own() {
     assert_eq!(allocations(|| journal.truncate_tail(1).unwrap()), 0);
 }
 
+// Guards: what the tail cache had of a thousand appends went to a list of its own, and the list of files was made anew, memory that
+// nobody had touched yet.
+#[test]
+fn truncating_the_tail_allocates_no_more_however_much_goes() {
+    let disk = disk();
+    let journal = several_files(&disk);
+    for index in 2001..=3000 {
+        journal.append(&entries(index, 1, 10)).unwrap();
+        disk.run_jobs();
+    }
+    assert!(journal.stats().rotations > 3);
+    journal.truncate_tail(2990).unwrap();
+    assert_eq!(allocations(|| journal.truncate_tail(500).unwrap()), 1, "for the few buffers that stay in the cache");
+    assert_eq!(allocations(|| journal.truncate_tail(1).unwrap()), 0);
+}
+
 /// A journal of 2,000 entries of 100 bytes in four files, with a term and a vote.
 fn several_files(disk: &MemoryDisk) -> Journal {
     let journal = warm(&options(disk).segment_bytes(64 << 10), "/journal");
