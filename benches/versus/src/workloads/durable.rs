@@ -16,6 +16,9 @@ pub struct Single;
 
 const ENTRY_BYTES: usize = 256;
 const LAPS: usize = 7;
+/// Appends at the beginning of a turn that are not timed: since its last one, memory has rested, which no log's does that is
+/// appended to all the time.
+const WARM_UP: u64 = 20;
 const SMALL_FILE_BYTES: u64 = 1 << 20;
 /// So many appends take longer than a file system's clock from tick to tick: the next write to a file that rested
 /// meanwhile has to change the file's time, and its sync has to write that.
@@ -77,6 +80,11 @@ impl Timed {
         Ok(Timed { subject, times: Times::new()? })
     }
 
+    /// Gets into the swing again.
+    fn warm_up(&mut self, count: u64) -> Result<()> {
+        (0..WARM_UP).try_for_each(|_| self.subject.append(count, When::Durable).map(drop))
+    }
+
     fn append(&mut self, count: u64) -> Result<Duration> {
         let time = self.subject.append(count, When::Durable)?;
         self.times.add(time);
@@ -104,6 +112,7 @@ struct SingleRun {
 
 impl Run for SingleRun {
     fn lap(&mut self) -> Result<()> {
+        self.main.warm_up(1)?;
         for number in 1..=self.appends {
             self.main.append(1)?;
             if number % APPENDS_MEANWHILE == 0 {
@@ -147,6 +156,7 @@ impl Run for SingleRun {
 /// Appends, and returns the times, µs, of those appends that went to another file than the one before.
 fn at_rotations(small: &mut Timed, appends: u64) -> Result<Vec<f64>> {
     let mut rotations = Vec::new();
+    small.warm_up(1)?;
     let mut changes = small.subject.log.file_changes();
     for _ in 0..appends {
         let time = small.append(1)?;
@@ -196,6 +206,7 @@ struct BatchesRun {
 
 impl Run for BatchesRun {
     fn lap(&mut self) -> Result<()> {
+        self.log.warm_up(BATCH)?;
         (0..self.batches).try_for_each(|_| self.log.append(BATCH).map(drop))
     }
 
