@@ -9,7 +9,7 @@ use super::view::{Sealed, SealedFile, View};
 use crate::sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::tally::{self, LINES};
 
-/// Sealed segments in chain order, and how often they have changed.
+/// Sealed segments in chain order, and how often they have changed so that copies of the list must be made anew.
 #[derive(Debug, Default)]
 pub(crate) struct SealedFiles {
     files: VecDeque<Sealed>,
@@ -52,7 +52,8 @@ impl SealedFiles {
     }
 }
 
-/// The sealed files as one group of threads sees them: the count of its users is in a line of its own.
+/// The sealed files as one group of threads sees them, as they were when a file came or went: the count of its users is in a line of
+/// its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 pub(crate) struct SealedCopy {
@@ -60,7 +61,8 @@ pub(crate) struct SealedCopy {
 }
 
 impl SealedCopy {
-    /// The segment that holds a live entry at `index`.
+    /// The segment that holds a live entry at `index`, which is below where the newest file's entries end now: above, a truncation may
+    /// have come since.
     pub(crate) fn at(&self, index: u64) -> Option<&Sealed> {
         let at = self.files.partition_point(|sealed| sealed.live_end <= index);
         self.files.get(at).filter(|sealed| index >= sealed.first)
@@ -84,7 +86,7 @@ struct Shown {
     copy: Arc<SealedCopy>,
 }
 
-/// What of a view the copies are of. Where the cache of the newest entries begins is not among it: it only moves on, unless the log is
+/// What of a view the copies are of, and asked for. Where the cache of the newest entries begins is not among it: it only moves on, unless the log is
 /// cut below.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct State {
@@ -136,8 +138,8 @@ impl SharedView {
         (index >= shown.first && is_below_end()).then(|| Arc::clone(&shown.copy))
     }
 
-    /// Makes the copies what the view is, for all threads at once. The view's lock is held. The files as they were, to be dropped
-    /// without it.
+    /// Says what the copies are asked for, and makes them what the view is where other files came or went, for all threads at once. The
+    /// view's lock is held. The files as they were, to be dropped without it.
     fn show(&self, view: &View, has_other_files: bool) -> Option<Arc<[Sealed]>> {
         let state = State::of(view);
         let files: Option<Arc<[Sealed]>> = has_other_files.then(|| view.sealed.iter().cloned().collect());

@@ -19,8 +19,9 @@ pub(crate) struct TailCache {
     first_batch: u32,
     bytes: usize,
     bytes_max: usize,
-    /// What a truncation took out, given up little by little: a thousand cold buffers take longer than its sync.
+    /// What truncations took out, given up little by little: a thousand cold buffers take longer than a sync.
     discarded: VecDeque<Batch>,
+    discarded_bytes: usize,
 }
 
 /// Where an entry is in memory.
@@ -58,6 +59,7 @@ impl TailCache {
             bytes: 0,
             bytes_max,
             discarded: VecDeque::new(),
+            discarded_bytes: 0,
         }
     }
 
@@ -80,7 +82,9 @@ impl TailCache {
         capacity: usize,
         parts: impl ExactSizeIterator<Item = Part>,
     ) -> Option<Bytes> {
-        self.discarded.truncate(self.discarded.len().saturating_sub(Self::GIVEN_UP_AT_A_TIME));
+        for _ in 0..Self::GIVEN_UP_AT_A_TIME {
+            self.give_up_one();
+        }
         if self.entries.is_empty() {
             self.first = first_index;
         }
@@ -141,19 +145,29 @@ impl TailCache {
         let gone = if kept.start == 0 { kept.end..self.batches.len() } else { 0..kept.start };
         let bytes_of =
             |places: &Range<usize>| self.batches.range(places.clone()).map(|batch| batch.bytes).sum::<usize>();
-        if gone.len() <= kept.len().max(Self::FEW) {
-            self.bytes -= bytes_of(&gone);
-            let is_few = gone.len() <= Self::FEW;
-            let gone = self.batches.drain(gone);
-            if !is_few {
-                self.discarded.extend(gone);
-            }
+        let gone_bytes = if gone.len() <= kept.len() { bytes_of(&gone) } else { self.bytes - bytes_of(&kept) };
+        self.bytes -= gone_bytes;
+        if gone.len() <= Self::FEW {
+            self.batches.drain(gone);
+            return;
+        }
+        // What waits to be given up takes no more than the cache itself may.
+        while self.discarded_bytes + gone_bytes > self.bytes_max && self.give_up_one() {}
+        self.discarded_bytes += gone_bytes;
+        if gone.len() <= kept.len() + self.discarded.len() {
+            self.discarded.extend(self.batches.drain(gone));
         } else {
-            self.bytes = bytes_of(&kept);
             std::mem::swap(&mut self.batches, &mut self.discarded);
             self.discarded.append(&mut self.batches);
             self.batches.extend(self.discarded.drain(kept));
         }
+    }
+
+    /// Gives up one of the buffers that truncations took out, if there is one.
+    fn give_up_one(&mut self) -> bool {
+        let gone = self.discarded.pop_back();
+        self.discarded_bytes -= gone.as_ref().map_or(0, |gone| gone.bytes);
+        gone.is_some()
     }
 
     /// Where `index` stands or would stand.
@@ -199,28 +213,47 @@ mod tests {
         Take,
     }
 
-    fn op() -> impl Strategy<Value = Op> {
+    /// Pushes of a kind come in rows: a truncation then takes out more buffers than are given up at once.
+    fn ops() -> impl Strategy<Value = Vec<Op>> {
+        let push = |(count, bytes, times)| vec![Op::Push { count, bytes }; times];
         prop_oneof![
-            30 => (1..6usize, 0..300usize).prop_map(|(count, bytes)| Op::Push { count, bytes }),
-            1 => (0..30u64).prop_map(|back| Op::Truncate { back }),
-            1 => (0..30u64).prop_map(|on| Op::DropHead { on }),
-            // More buffers than are given up at once.
-            1 => (0..200u64).prop_map(|back| Op::Truncate { back }),
-            1 => (0..200u64).prop_map(|on| Op::DropHead { on }),
-            1 => Just(Op::Take),
+            2 => (1..6usize, 0..300usize, 1..8usize).prop_map(push),
+            2 => (1..2usize, 0..9usize, 1..100usize).prop_map(push),
+            1 => (1..2usize, 500..2000usize, 1..30usize).prop_map(push),
+            2 => (0..100u64).prop_map(|back| vec![Op::Truncate { back }]),
+            2 => (0..100u64).prop_map(|on| vec![Op::DropHead { on }]),
+            1 => (0..500u64).prop_map(|back| vec![Op::Truncate { back }]),
+            1 => Just(vec![Op::Take]),
         ]
+    }
+
+    #[test]
+    fn what_waits_to_be_given_up_takes_no_more_than_the_cache_may() {
+        let bytes_max = 100_000;
+        let mut cache = TailCache::new(bytes_max);
+        let mut pushed = 0;
+        for (times, bytes) in [(600, 100), (20, 4900), (20, 4900)] {
+            cache.truncate(1);
+            for index in 1..=times {
+                cache.push(index, Bytes::from(vec![1; bytes]), bytes, [(1, 0..bytes)].into_iter());
+            }
+            pushed += cache.bytes;
+            assert!(cache.discarded_bytes <= bytes_max);
+        }
+        cache.truncate(1);
+        assert!(pushed > 2 * bytes_max && cache.discarded_bytes <= bytes_max, "{}", cache.discarded_bytes);
     }
 
     proptest! {
         /// Against the log itself: what is cached is its end, as it was appended.
         #[test]
-        fn what_is_cached_is_the_end_of_the_log(ops in prop::collection::vec(op(), 0..300), bytes_max in 0..40_000usize) {
+        fn what_is_cached_is_the_end_of_the_log(ops in prop::collection::vec(ops(), 0..30), bytes_max in 0..40_000usize) {
             let mut cache = TailCache::new(bytes_max);
             // From which number batches count is all the same.
             cache.first_batch = u32::MAX - 7;
             let (mut log, mut first): (VecDeque<(u64, Vec<u8>)>, u64) = (VecDeque::new(), 1);
             let mut last_batch_bytes = 0;
-            for (term, op) in (1..).zip(ops) {
+            for (term, op) in (1..).zip(ops.concat()) {
                 let next = first + log.len() as u64;
                 match op {
                     Op::Push { count, bytes } => {
@@ -247,6 +280,8 @@ mod tests {
                 let next = first + log.len() as u64;
                 prop_assert!(cache.bytes <= bytes_max);
                 prop_assert_eq!(cache.batches.iter().map(|batch| batch.bytes).sum::<usize>(), cache.bytes);
+                prop_assert!(cache.discarded_bytes <= bytes_max);
+                prop_assert_eq!(cache.discarded.iter().map(|batch| batch.bytes).sum::<usize>(), cache.discarded_bytes);
                 prop_assert_eq!(cache.batches.is_empty(), cache.entries.is_empty());
                 let cached: Vec<_> = cache.range(cache.first, usize::MAX).collect();
                 for (index, entry) in (next - cached.len() as u64..).zip(&cached) {

@@ -33,7 +33,8 @@ pub(crate) enum Slots {
 /// A segment that is not appended to any more, and how much of it is part of the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Sealed {
-    /// One beyond its last entry that no later segment supersedes; at most `first` when none is left.
+    /// One beyond its last entry that no later segment supersedes; at most `first` when none is left. (In a copy for readers, as it was
+    /// when the copy was made.)
     pub(crate) live_end: u64,
     file: Arc<SealedFile>,
 }

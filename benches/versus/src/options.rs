@@ -49,7 +49,7 @@ pub struct Options {
 /// How much work a round is.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// W1: durable appends in a round.
+    /// W1: durable appends in a round that are timed.
     pub appends: u64,
     /// W1: durable appends into files of 1 MiB. Some 3,000 fill one.
     pub appends_small_files: u64,
@@ -77,7 +77,7 @@ impl Plan {
         let plan = if options.quick {
             Plan {
                 appends: 100,
-                appends_small_files: 3500,
+                appends_small_files: 7000,
                 batches: 20,
                 shared_ms: 100,
                 unsynced_groups: 32,

@@ -1,5 +1,6 @@
 //! A contestant's log under test, and where it ends.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,11 +16,15 @@ const LOAD_BATCH: u64 = 64;
 const LOAD_SYNC_BYTES: u64 = 64 << 20;
 /// How long background work is left alone before something large is timed.
 const SETTLE: Duration = Duration::from_millis(300);
-/// How long the disk is woken after that. On the machine of performance.md the bare disk's first five syncs take several times as
-/// long as usual, the hundredth a quarter longer, and some four hundred go by until they are as fast as before.
+/// How long the disk is woken after that, and in how many steps at least and at most. On the machine of performance.md the bare
+/// disk's first five syncs take several times as long as usual, the hundredth a quarter longer, and some four hundred go by until they
+/// are as fast as before.
 const WAKE: Duration = Duration::from_millis(150);
-/// How long there are only durable appends, as in a log that is in use: a file that they do not go to has rested by then.
+const WAKE_STEPS: RangeInclusive<u64> = 200..=1500;
+/// How long there are only durable appends then, as in a log that is in use, and how many at most: a file that they do not go to
+/// has rested by the end.
 const APPENDS_ONLY: Duration = Duration::from_millis(50);
+const APPENDS_ONLY_MAX: u64 = 500;
 
 /// A log under test.
 pub struct Subject {
@@ -135,11 +140,18 @@ impl Subject {
         rustix::fs::sync();
         thread::sleep(SETTLE);
         let begun = Instant::now();
-        while begun.elapsed() < WAKE {
+        for step in 0..*WAKE_STEPS.end() {
+            if step >= *WAKE_STEPS.start() && begun.elapsed() >= WAKE {
+                break;
+            }
             self.append(1, When::Durable)?;
             small(self)?;
         }
-        while begun.elapsed() < WAKE + APPENDS_ONLY {
+        let begun = Instant::now();
+        for _ in 0..APPENDS_ONLY_MAX {
+            if begun.elapsed() >= APPENDS_ONLY {
+                break;
+            }
             self.append(1, When::Durable)?;
         }
         Ok(())

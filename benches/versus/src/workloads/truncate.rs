@@ -68,6 +68,7 @@ struct FloorRun {
 impl Run for FloorRun {
     fn round(&mut self) -> Result<Figures> {
         let mut times = Times::new()?;
+        self.subject.settle(|_| Ok(()))?;
         for _ in 0..self.appends {
             times.add(self.subject.append(1, When::Durable)?);
         }
@@ -140,6 +141,7 @@ impl Run for TruncateRun {
     fn round(&mut self) -> Result<Figures> {
         let mut figures = Vec::new();
         if self.subject.can(Ability::TruncateTail) {
+            self.subject.settle(|subject| drop_few(subject).map(drop))?;
             figures.push((NEWEST, newest(&mut self.subject, self.truncations)?));
             figures.push((NEWER_HALF, self.newer_half()?));
         }
