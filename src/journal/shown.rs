@@ -86,8 +86,8 @@ struct Shown {
     copy: Arc<SealedCopy>,
 }
 
-/// What of a view the copies are of, and asked for. Where the cache of the newest entries begins is not among it: it only moves on, unless the log is
-/// cut below.
+/// What of a view the copies are of, and asked for. Where the cache of the newest entries begins is not among it: it only moves on,
+/// unless the log is cut below.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct State {
     changes: u64,
