@@ -172,6 +172,7 @@ fn what_a_call_has_changed_every_thread_sees() {
             &|| append(entries(40..=100, 3)),
             &|| drop_head(30, 1),
             &|| {
+                #[cfg(feature = "encryption")]
                 journal.rewrite().unwrap();
             },
             &|| drop_head(100, 3),
