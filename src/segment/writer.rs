@@ -1,5 +1,7 @@
 //! Batches into bytes: one buffer, one write.
 
+use std::ops::Range;
+
 use byteorder::{ByteOrder, LittleEndian};
 use bytes::BufMut;
 
@@ -70,10 +72,21 @@ pub(crate) fn encode_each<'a>(
     let count = entries.len();
     buffer.put_bytes(0, BATCH_BYTES);
     slots.reserve(count);
+    let mut check = |entry: &Entry, place: Range<usize>, buffer: &mut [u8]| {
+        let offset = header.offset + place.start as u32;
+        slots.push((entry.term, Slot { offset, check: put_entry_check(salt, entry.index, &mut buffer[place]) }));
+    };
+    // One behind: bytes that have just been copied are near once the next ones are copied, and not at once.
+    let mut unchecked = None;
     for (entry, compression) in entries {
-        let offset = header.offset + buffer.len() as u32;
-        let check = put_entry(salt, entry, offset, compression, cipher, buffer)?;
-        slots.push((entry.term, Slot { offset, check }));
+        let start = buffer.len();
+        put_entry(entry, header.offset + start as u32, compression, cipher, buffer)?;
+        if let Some((entry, place)) = unchecked.replace((entry, start..buffer.len())) {
+            check(entry, place, buffer);
+        }
+    }
+    if let Some((entry, place)) = unchecked {
+        check(entry, place, buffer);
     }
     header.count = count as u32;
     header.body_bytes = (buffer.len() - BATCH_BYTES) as u32;
@@ -96,14 +109,14 @@ fn compress(entry: &Entry, compression: Compression) -> Option<Vec<u8>> {
     }
 }
 
+/// Puts an entry behind what the buffer has, all but its checksum.
 fn put_entry(
-    salt: &Salted,
     entry: &Entry,
     offset: u32,
     compression: Compression,
     cipher: Option<BatchCipher<'_>>,
     buffer: &mut Vec<u8>,
-) -> Result<u32, KeyFault> {
+) -> Result<(), KeyFault> {
     let compressed = compress(entry, compression);
     let flags = if compressed.is_some() { ENTRY_FLAG_LZ4 } else { 0 };
     let stored = compressed.as_deref().unwrap_or(&entry.data);
@@ -118,8 +131,7 @@ fn put_entry(
         }
         Some(cipher) => cipher.put_entry((entry.index, entry.term), offset, stored, buffer, start)?,
     }
-    // Over what has just been copied: it is in the nearest cache.
-    Ok(put_entry_check(salt, entry.index, &mut buffer[start..]))
+    Ok(())
 }
 
 /// How the entry must be stored in this segment to have the check that `slot` knows, and its length there; nothing if
@@ -133,8 +145,8 @@ pub(crate) fn stored_as(
     let ways = [Compression::None, Compression::Lz4 { threshold_bytes: 0 }];
     ways.into_iter().find_map(|way| {
         let mut bytes = Vec::new();
-        let check = put_entry(&segment.salt, entry, slot.offset, way, cipher, &mut bytes);
-        (check == Ok(slot.check)).then_some((way, bytes.len()))
+        put_entry(entry, slot.offset, way, cipher, &mut bytes).ok()?;
+        (put_entry_check(&segment.salt, entry.index, &mut bytes) == slot.check).then_some((way, bytes.len()))
     })
 }
 
