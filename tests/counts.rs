@@ -241,7 +241,7 @@ fn opening_a_clean_journal_makes_no_file_and_writes_one_commit() {
     assert_eq!(disk.names(), names);
 }
 
-/// A disk that writes down which segments are opened and which are going to be read, by their sequences.
+/// A disk that writes down which segments are opened, and which are going to be read or written to, by their sequences.
 #[derive(Debug)]
 struct Told {
     below: Arc<dyn Fs>,
@@ -268,6 +268,11 @@ impl Fs for Told {
         self.note("will read", path);
         self.below.will_read(path, bytes);
     }
+
+    fn will_write(&self, path: &Path) {
+        self.note("will write", path);
+        self.below.will_write(path);
+    }
 }
 
 #[test]
@@ -290,6 +295,27 @@ fn sealed_files_below_the_mark_are_fetched_together_before_one_is_opened() {
         assert_eq!(sequences, (1..segments).collect::<Vec<_>>());
         assert!(rest.iter().all(|(call, _)| *call == "open"));
     });
+}
+
+#[test]
+fn the_disk_is_told_once_and_shortly_before_that_a_prepared_file_will_be_written_to() {
+    let disk = Disk::simulated();
+    let told = Arc::new(Told { below: Arc::clone(&disk.fs), calls: Mutex::default() });
+    let journal = disk.options().file_system(Arc::clone(&told) as Arc<dyn Fs>).open(&disk.dir).unwrap();
+    let announced = || told.calls.lock().unwrap().iter().filter(|(call, _)| *call == "will write").count() as u64;
+    // Which append the disk was told behind, and which one went to the next file.
+    let (mut told_at, mut rotated_at) = (Vec::new(), Vec::new());
+    for index in 1..=100 {
+        let before = (announced(), journal.stats().rotations);
+        journal.append(&entries(index..=index, 1)).unwrap();
+        told_at.extend((announced() > before.0).then_some(index));
+        rotated_at.extend((journal.stats().rotations > before.1).then_some(index));
+    }
+    assert_eq!(rotated_at.len(), 6);
+    assert_eq!(told_at, rotated_at.iter().map(|at| at - 4).collect::<Vec<_>>());
+    let calls = told.calls.lock().unwrap();
+    let sequences: Vec<u64> = calls.iter().filter(|(call, _)| *call == "will write").map(|call| call.1).collect();
+    assert_eq!(sequences, (2..=7).collect::<Vec<_>>());
 }
 
 #[test]

@@ -138,6 +138,13 @@ pub trait Fs: Send + Sync + Debug {
         let _ = (path, bytes);
     }
 
+    /// Says that a file which has rested is about to be written to, so that what its next sync would write besides the
+    /// bytes, such as the file's times, can be written now. What the file holds stays as it is. A hint: nobody waits for
+    /// it, nothing fails, and unless implemented, nothing happens.
+    fn will_write(&self, path: &Path) {
+        let _ = path;
+    }
+
     /// Makes every creation, rename and removal in a directory durable.
     ///
     /// # Errors

@@ -521,7 +521,7 @@ impl Core {
 }
 
 /// Whether the seal of so many slots and runs of terms fits into a segment behind batches that end there.
-fn seal_fits(segment: &Segment, end: u64, slots: usize, runs: usize) -> bool {
+pub(super) fn seal_fits(segment: &Segment, end: u64, slots: usize, runs: usize) -> bool {
     end + segment.index_bytes(slots, runs) <= u64::from(segment.data_end())
 }
 
@@ -565,6 +565,7 @@ impl View {
     /// Lets readers see a batch that has been written.
     fn publish(&mut self, header: &BatchHeader, slots: &[(u64, Slot)], last: Option<Position>) {
         let end = header.end(self.active.align).unwrap_or(u32::MAX);
+        self.last_batch_bytes = end - header.offset;
         self.tail.truncate(header.first_index);
         self.rewrites += u64::from(header.first_index < self.next());
         self.fold.apply(header, end, slots);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Core;
+use super::append;
 use super::monitor::Monitor;
 use super::view::SealedFile;
 use crate::contained::contained;
@@ -28,6 +29,8 @@ pub(crate) struct Files {
 struct State {
     /// Ready to be the active segment's successor.
     spare: Option<Arc<Segment>>,
+    /// The sequence of the last spare that the disk was told will be written to.
+    announced: u64,
     /// Nothing refers to these any more, except readers that are still at work.
     retired: Vec<Arc<Segment>>,
     /// What was in memory of some of them: the pages of their indexes, thousands of pieces, which take longer to free than a
@@ -52,6 +55,16 @@ struct State {
     closed: bool,
 }
 
+/// How far the active segment is filled.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Filled {
+    Less,
+    /// So far that its successor should be ready.
+    Half,
+    /// It goes on in its successor soon.
+    Nearly,
+}
+
 /// How far a background job is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -69,6 +82,7 @@ impl Files {
     ) -> Files {
         let state = State {
             spare,
+            announced: 0,
             retired: Vec::new(),
             indexes: Vec::new(),
             leftover,
@@ -112,6 +126,10 @@ impl Files {
 /// A sync begins in the background once so many bytes of the log are not durable: what nobody waits for must not grow
 /// without bound. A crash loses no more of it, the next open reads no more from the disk, and a rotation syncs no more.
 const BEHIND_BYTES_MAX: u32 = 4 << 20;
+
+/// The disk is told that the spare will be written to when the active file has room for fewer batches than this, each as large as
+/// the last one: late enough that the spare does not rest again until then, early enough that a sync ends before.
+const ANNOUNCE_BATCHES: u64 = 4;
 
 /// How long files that nobody needs are left alone: a thread that was woken to remove them may be given the processor
 /// of the one that truncated the log, whose call would last until they are gone, milliseconds each.
@@ -277,9 +295,10 @@ impl Core {
         if self.options.read_only || self.is_closed() {
             return;
         }
-        let wants_spare = self.wants_spare();
+        let filled = self.filled();
         let mut state = self.files.state.lock();
-        let wanted = (wants_spare && state.spare.is_none() && !state.preparing) || state.has_unused();
+        let wants_spare = filled >= Filled::Half && state.spare.is_none() && !state.preparing;
+        let wanted = wants_spare || state.to_announce(filled).is_some() || state.has_unused();
         if state.job != Stage::None || state.closed || !wanted {
             return;
         }
@@ -295,14 +314,30 @@ impl Core {
         self.tasks.submit(Lane::Housekeeping, Box::new(job));
     }
 
-    /// Whether the active segment is filled so far that its successor should be ready.
-    fn wants_spare(&self) -> bool {
+    fn filled(&self) -> Filled {
         let view = self.view.read();
-        view.fold.end - view.active.data_start() >= (view.active.data_end() - view.active.data_start()) / 2
+        let (active, fold) = (&view.active, &view.fold);
+        if fold.end - active.data_start() < (active.data_end() - active.data_start()) / 2 {
+            return Filled::Less;
+        }
+        let end = u64::from(fold.end) + ANNOUNCE_BATCHES * u64::from(view.last_batch_bytes);
+        let has_room = append::seal_fits(active, end, fold.run.slots.len(), fold.run.terms.len());
+        if has_room { Filled::Half } else { Filled::Nearly }
+    }
+
+    /// Tells the disk that the spare will be written to, once it will be soon.
+    fn announce_spare(&self) {
+        let filled = self.filled();
+        let spare = self.files.state.lock().announce(filled);
+        if let Some(spare) = spare {
+            self.fs.will_write(&spare.path);
+        }
     }
 
     fn housekeep(&self) {
         let mut stranded = Stranded(Some(&self.files));
+        // First: the rotation is near.
+        self.announce_spare();
         // Before a spare is made, which may be one of their files.
         self.free_indexes();
         let (is_closed, leftover) = {
@@ -314,7 +349,7 @@ impl Core {
             self.tasks.sleep(RETURN_FIRST);
             self.remove(Unused { leftover, retired: Vec::new() });
         }
-        if !is_closed && self.wants_spare() && self.group.check().is_ok() {
+        if !is_closed && self.filled() >= Filled::Half && self.group.check().is_ok() {
             self.prepare_spare();
         }
         loop {
@@ -443,6 +478,19 @@ impl Unused {
 impl State {
     fn is_at_work(&self) -> bool {
         self.job != Stage::None || self.pins > 0
+    }
+
+    /// The spare, if the disk is to be told that it will be written to.
+    fn to_announce(&self, filled: Filled) -> Option<&Arc<Segment>> {
+        let is_due = filled == Filled::Nearly && !self.closed;
+        self.spare.as_ref().filter(|spare| is_due && spare.sequence != self.announced)
+    }
+
+    /// The same, and says it once.
+    fn announce(&mut self, filled: Filled) -> Option<Arc<Segment>> {
+        let spare = self.to_announce(filled).map(Arc::clone)?;
+        self.announced = spare.sequence;
+        Some(spare)
     }
 
     /// Whether a job was queued and nobody else does it: whoever asks does.

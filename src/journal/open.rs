@@ -410,6 +410,7 @@ fn assemble(
         active,
         active_start,
         fold,
+        last_batch_bytes: 0,
         index_batch,
         lost,
         repairs,

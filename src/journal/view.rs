@@ -132,6 +132,8 @@ pub(crate) struct View {
     pub(crate) active: Arc<Segment>,
     pub(crate) active_start: ChainStart,
     pub(crate) fold: Fold,
+    /// How long the last batch is that was written; 0 if that was before this open.
+    pub(crate) last_batch_bytes: u32,
     /// The index batch of a clean close in the active segment: its offset and its end; zeroes for none.
     pub(crate) index_batch: (u32, u32),
     /// Indexes of which some are lost, and the loss accepted: their terms stand in the entries alone, if anywhere.

@@ -68,6 +68,14 @@ impl Fs for WatchedFs {
         self.inner.remove(path)
     }
 
+    fn will_read(&self, path: &Path, bytes: u64) {
+        self.inner.will_read(path, bytes);
+    }
+
+    fn will_write(&self, path: &Path) {
+        self.inner.will_write(path);
+    }
+
     fn sync_dir(&self, dir: &Path) -> Result<()> {
         self.inner.sync_dir(dir)
     }
