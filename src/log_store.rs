@@ -98,8 +98,10 @@ pub trait LogStore: Send + Sync {
     /// Appends entries; they are written and readable when it returns, and durable when the [`Pending`] says so. Nobody
     /// has to wait for it: a later sync takes them along.
     ///
-    /// It does not wait for its own sync, but it may wait for others: at a change of files for the sync of the old one, and
-    /// behind another writer, a head truncation or a rewrite. In an asynchronous runtime call it where blocking is allowed.
+    /// It does not wait for its own sync, but it may wait for others: at a change of files for the sync of the old one,
+    /// behind another writer, a head truncation or a rewrite, and while 20 MiB of the log are not durable (a sync begins in
+    /// the background once 4 MiB are not), so that a crash takes no more. In an asynchronous runtime call it where blocking
+    /// is allowed.
     ///
     /// # Errors
     ///

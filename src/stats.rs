@@ -55,6 +55,9 @@ pub struct Stats {
     /// themselves. It grows where files fill up faster than the disk can prepare them, and with single batches of half a
     /// file or more: larger segments help.
     pub spare_not_ready: u64,
+    /// Appends that nobody waited for and that waited all the same, because more of the log was not durable than a crash may take
+    /// (20 MiB). It grows where appends come faster than the disk takes them.
+    pub held_back: u64,
     /// Entries that readers got from memory.
     pub cache_hits: u64,
     /// Entries that readers got from files.

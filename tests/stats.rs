@@ -237,6 +237,63 @@ fn an_append_that_waits_for_a_file_that_is_being_made_says_so() {
 }
 
 #[test]
+fn who_writes_faster_than_the_disk_syncs_waits_before_a_crash_may_take_more() {
+    const BEHIND_BYTES_MAX: u64 = 20 << 20;
+    common::on_both(|disk| {
+        let journal = disk.options().segment_bytes(32 << 20).open(&disk.dir).unwrap();
+        // No sync in the background ends by itself.
+        disk.sim.iter().for_each(|sim| sim.queue_tasks(true));
+        let (bytes, mut most) = (64 << 10, 0);
+        // The first files are smaller, and leaving a file makes it durable.
+        for index in 1..=(88 << 20) / bytes {
+            drop(journal.append_pending(&[common::entry(index, 1, bytes as usize)]).unwrap());
+            let durable = journal.state().durable.map_or(0, |durable| durable.index);
+            most = most.max((index - durable) * bytes);
+        }
+        assert!(most < BEHIND_BYTES_MAX, "{most}");
+        if disk.sim.is_some() {
+            assert!(most > BEHIND_BYTES_MAX - 2 * bytes, "{most}: nobody waits before");
+            assert_eq!(journal.stats().held_back, 2);
+            let state = journal.state();
+            assert!(disk.after_power_cut(Survival::Nothing).open().state().last >= state.durable);
+        }
+    });
+}
+
+#[test]
+fn who_is_held_back_waits_for_the_sync_that_is_under_way_and_no_longer() {
+    let disk = Disk::simulated();
+    let journal = disk.options().segment_bytes(32 << 20).open(&disk.dir).unwrap();
+    disk.sim().queue_tasks(true);
+    let append = |index| drop(journal.append_pending(&[common::entry(index, 1, 64 << 10)]).unwrap());
+    // To the first file that is large.
+    let mut next = 1;
+    while next <= 500 {
+        append(next);
+        next += 1;
+    }
+    journal.sync().unwrap();
+    disk.sim().run_tasks();
+    let before = journal.stats();
+    let hold = disk.sim().hold_syncs();
+    std::thread::scope(|scope| {
+        (0..64).for_each(|more| append(next + more));
+        scope.spawn(|| disk.sim().run_tasks());
+        disk.sim().wait_for_held_syncs(1);
+        let writer = scope.spawn(|| (64..320).for_each(|more| append(next + more)));
+        while journal.stats().held_back == before.held_back {
+            std::thread::yield_now();
+        }
+        assert!(!writer.is_finished());
+        drop(hold);
+        writer.join().unwrap();
+    });
+    let (now, state) = (journal.stats(), journal.state());
+    assert_eq!((now.held_back, now.syncs, now.rotations), (before.held_back + 1, before.syncs + 1, before.rotations));
+    assert_eq!(state.durable.map(|durable| durable.index), Some(next + 63));
+}
+
+#[test]
 fn what_nobody_waits_for_is_synced_before_it_grows_large() {
     const FILE_BYTES: u64 = 16 << 20;
     const BEHIND_BYTES_MAX: u64 = 4 << 20;

@@ -214,7 +214,7 @@ impl Group {
     }
 
     /// Waits until `ticket` is durable; leads the sync for all who wait when nobody does.
-    fn reach(&self, ticket: u64) -> Result<()> {
+    pub(super) fn reach(&self, ticket: u64) -> Result<()> {
         loop {
             let mut state = self.state.lock();
             if let Some(answer) = state.answer(ticket) {

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Core;
-use super::append;
 use super::monitor::Monitor;
 use super::view::SealedFile;
+use super::{Core, append, watch};
 use crate::contained::contained;
 use crate::error::{Error, Result};
 use crate::io::{self, Lane, Tasks};
@@ -123,9 +122,12 @@ impl Files {
     }
 }
 
-/// A sync begins in the background once so many bytes of the log are not durable: what nobody waits for must not grow
-/// without bound. A crash loses no more of it, the next open reads no more from the disk, and a rotation syncs no more.
-const BEHIND_BYTES_MAX: u32 = 4 << 20;
+/// A sync begins in the background once so many bytes of the log are not durable.
+const CATCH_UP_BYTES: u32 = 4 << 20;
+
+/// An append waits for that sync once so many bytes are not durable: what nobody waits for must not grow without bound. A crash loses
+/// no more of it, the next open reads no more from the disk, and a rotation syncs no more.
+const BEHIND_BYTES_MAX: u32 = 20 << 20;
 
 /// The disk is told that the spare will be written to when the active file has room for fewer batches than this, each as large as
 /// the last one: late enough that the spare does not rest again until then, early enough that a sync ends before.
@@ -136,17 +138,38 @@ const ANNOUNCE_BATCHES: u64 = 4;
 const RETURN_FIRST: Duration = Duration::from_millis(1);
 
 impl Core {
-    /// Begins a sync of everything up to `ticket` where the durable mark has fallen far behind. Called without locks.
+    /// Begins a sync of everything up to `ticket` where the durable mark has fallen far behind; waits for the one that is under way
+    /// where it has fallen too far behind. Called without locks.
     pub(super) fn catch_up(&self, ticket: u64) {
-        let durable = self.group.durable().1.place();
-        let written = self.view.read().mark().place();
-        let is_far = written.0 == durable.0 && written.1.saturating_sub(durable.1) >= BEHIND_BYTES_MAX;
-        if !is_far || self.is_catching_up.swap(true, Ordering::AcqRel) {
+        let behind = self.bytes_behind();
+        if behind < CATCH_UP_BYTES {
             return;
         }
-        let is_catching_up = Arc::clone(&self.is_catching_up);
+        let begun = self.catching_up.compare_exchange(0, ticket, Ordering::AcqRel, Ordering::Acquire);
         // A failure poisons the journal, and the next write hears of it.
-        self.group.on_durable(ticket, Box::new(move |_| is_catching_up.store(false, Ordering::Release)));
+        match begun {
+            Ok(_) => {
+                let catching_up = Arc::clone(&self.catching_up);
+                self.group.on_durable(ticket, Box::new(move |_| catching_up.store(0, Ordering::Release)));
+            }
+            Err(begun) if behind >= BEHIND_BYTES_MAX => {
+                watch::add(&self.watch.held_back, 1);
+                _ = self.group.reach(begun);
+                // It may have ended before, and its thread not said so yet.
+                if self.bytes_behind() >= BEHIND_BYTES_MAX {
+                    _ = self.group.reach(ticket - 1);
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// How much was written to the active file and is not known to be durable. Where another file is the active one by now, what is
+    /// in the one before is.
+    fn bytes_behind(&self) -> u32 {
+        let durable = self.group.durable().1.place();
+        let written = self.view.read().mark().place();
+        if written.0 == durable.0 { written.1.saturating_sub(durable.1) } else { 0 }
     }
 
     /// Hands out the next segment, of at least `size_bytes_min`: the spare, or one that is made now.

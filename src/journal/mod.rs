@@ -127,8 +127,8 @@ struct Core {
     group: Arc<Group>,
     files: Files,
     idle: Idle,
-    /// A sync that nobody waits for is under way.
-    is_catching_up: Arc<AtomicBool>,
+    /// Up to which ticket a sync is under way that was begun because too much is not durable; 0 if there is none.
+    catching_up: Arc<AtomicU64>,
     index_cache: IndexCache,
     /// Damage that reads have met, by index.
     met: Mutex<BTreeMap<u64, Damage>>,

@@ -439,7 +439,7 @@ fn assemble(
         looked_at,
         files,
         idle: Idle::default(),
-        is_catching_up: Arc::default(),
+        catching_up: Arc::default(),
         index_cache: IndexCache::default(),
         met: Mutex::new(met),
         repairing: IoLock::new(Arc::clone(&tasks), "the lock of repairs", ()),

@@ -25,6 +25,8 @@ pub(crate) struct Watch {
     pub(crate) entries: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
+    /// Appends that waited because too much was not durable.
+    pub(crate) held_back: AtomicU64,
     slow_syncs: AtomicU64,
     commits: AtomicU64,
     pub(crate) reads: Reads,
@@ -142,6 +144,7 @@ impl Watch {
             entries: zero(),
             bytes: zero(),
             bytes_written: zero(),
+            held_back: zero(),
             slow_syncs: zero(),
             commits: zero(),
             reads: Reads::default(),
@@ -340,6 +343,7 @@ impl Watch {
         stats.entries = read(&self.entries);
         stats.bytes = read(&self.bytes);
         stats.bytes_written = read(&self.bytes_written);
+        stats.held_back = read(&self.held_back);
         stats.slow_syncs = read(&self.slow_syncs);
         stats.commits = read(&self.commits);
         let reads = self.reads.sum();
