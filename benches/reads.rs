@@ -8,6 +8,8 @@
 //!
 //! Takes 2 GiB under the system's temporary directory (`TMPDIR`).
 
+mod steps;
+
 use std::fs::File;
 use std::hint::black_box;
 use std::io::Write;
@@ -15,6 +17,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use raft_journal::{Entry, Journal, LogStore};
+use steps::Plan;
 
 const ENTRY_BYTES: u64 = 1024;
 /// Entries of one batch.
@@ -35,52 +38,27 @@ const STEPS: [&str; 5] = [
 ];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo test` calls a bench without `--bench`: then only see that it works.
-    let quick = !arguments.iter().any(|argument| argument == "--bench");
-    let asked = arguments.iter().skip_while(|argument| *argument != "--rounds").nth(1);
-    let rounds: usize = asked.map_or(if quick { 1 } else { 9 }, |rounds| rounds.parse().expect("a number of rounds"));
-    let (entries, reads) = if quick { (10 * BATCH, 10) } else { (1 << 20, 100_000) };
+    let plan = Plan::of_arguments();
+    let (entries, reads) = if plan.is_quick { (10 * BATCH, 10) } else { (1 << 20, 100_000) };
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (bare, journal) = (Bare::new(&dir.path().join("bare"), entries), filled(&dir.path().join("journal"), entries));
     // What is in the newest file, or in a cache of the newest entries, is not read.
     let sealed = entries / 8 * 7;
     (1..=entries).for_each(|index| _ = black_box(journal.entry(index).expect("an entry")));
-    let mut times = [const { Vec::new() }; STEPS.len()];
-    // One round more than counted: the first one warms up.
-    for round in 0..=rounds {
-        for turn in 0..STEPS.len() {
-            let step = (round + turn) % STEPS.len();
-            let mut random = fastrand::Rng::with_seed(round as u64);
-            let begun = Instant::now();
-            for _ in 0..reads {
-                let at = random.u64(..sealed);
-                if step == STEPS.len() - 1 {
-                    black_box(journal.entry(1 + at).expect("an entry"));
-                } else {
-                    bare.read(step, at);
-                }
-            }
-            if round > 0 {
-                times[step].push(begun.elapsed().as_nanos() as f64 / f64::from(reads));
+    plan.run("ns a read", &STEPS, |step, round| {
+        let mut random = fastrand::Rng::with_seed(round as u64);
+        let begun = Instant::now();
+        for _ in 0..reads {
+            let at = random.u64(..sealed);
+            if step == STEPS.len() - 1 {
+                black_box(journal.entry(1 + at).expect("an entry"));
+            } else {
+                bare.read(step, at);
             }
         }
-    }
+        begun.elapsed().as_nanos() as f64 / f64::from(reads)
+    });
     journal.close().expect("a close in order");
-    println!("medians of {rounds} rounds; ratios round by round, lowest and highest in brackets\n");
-    println!("| | ns a read | beside the first |");
-    println!("|---|---|---|");
-    for (name, step) in STEPS.iter().zip(&times) {
-        let ratios = sorted(step.iter().zip(&times[0]).map(|(step, first)| step / first).collect());
-        let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
-        let median = |sorted: &[f64]| sorted[sorted.len() / 2];
-        println!("| {name} | {:.0} | {:.2} ({low:.2}–{high:.2}) |", median(&sorted(step.clone())), median(&ratios));
-    }
-}
-
-fn sorted(mut all: Vec<f64>) -> Vec<f64> {
-    all.sort_by(f64::total_cmp);
-    all
 }
 
 /// A journal with so many entries.

@@ -429,9 +429,12 @@ impl Core {
         let made = self.noted(self.next_size(0).and_then(|size| self.prepare(size, true))).ok();
         if let Some(made) = made {
             self.watch.found_room(true);
+            let filled = self.filled();
             let mut state = self.files.state.lock();
             let spare = state.spare.replace(made);
             state.retired.extend(spare);
+            // What has just been made has not rested.
+            let _announced = state.announce(filled);
         }
     }
 

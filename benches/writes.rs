@@ -1,0 +1,187 @@
+//! What an append that nobody waits for is made of: the bare `pwrite` of its bytes, then one thing after the other that a log
+//! adds to it, and the journal's own append, in turn, round by round, in one process.
+//!
+//! ```text
+//! cargo bench --bench writes [-- --rounds 15]
+//! ```
+//!
+//! Where the platform has it, the time is the calling thread's processor time: an append may wait for a file, which is none of its
+//! own. Takes 300 MiB under the system's temporary directory (`TMPDIR`).
+
+mod steps;
+
+use std::fs::File;
+use std::hint::black_box;
+use std::io::Write;
+use std::path::Path;
+
+use raft_journal::{Entry, Journal, LogStore};
+use steps::Plan;
+
+const ENTRY_BYTES: usize = 1024;
+/// Entries of one batch.
+const BATCH: u64 = 64;
+/// Batches that are ready before the clock starts: new, and in the processor's caches.
+const GROUP: u64 = 4;
+/// Groups between two syncs, which are not timed.
+const SYNC_GROUPS: u64 = 64;
+const ENTRY_HEADER_BYTES: usize = 20;
+const BATCH_HEADER_BYTES: usize = 72;
+/// Where the bare writes begin again.
+const RING_BYTES: u64 = 64 << 20;
+/// Buffers that are written from in turn: as many as the journal keeps for those who read the newest entries.
+const BUFFERS: usize = 16;
+
+/// The steps, in the order of the table; each has what those before it have.
+const STEPS: [&str; 4] = [
+    "`pwrite` of 64 × 1 KiB that lie side by side",
+    "copied there first, behind headers, into one of 16 buffers",
+    "and a checksum for each",
+    "`LogStore::append_pending`",
+];
+
+fn main() {
+    let plan = Plan::of_arguments();
+    let groups = if plan.is_quick { 1 } else { 8 * SYNC_GROUPS };
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut bare = Bare::new(&dir.path().join("bare"), if plan.is_quick { 1 << 20 } else { RING_BYTES });
+    let journal = Journal::open(dir.path().join("journal")).expect("a new journal");
+    let mut payloads = Payloads::new();
+    let mut next = 1;
+    plan.run("ns an entry", &STEPS, |step, _| {
+        let mut took = 0.0;
+        for group in 1..=groups {
+            took += if step == STEPS.len() - 1 {
+                let batches: Vec<Vec<Entry>> =
+                    (0..GROUP).map(|number| payloads.entries(next + number * BATCH)).collect();
+                next += GROUP * BATCH;
+                timed(|| batches.iter().for_each(|batch| drop(journal.append_pending(batch).expect("an append"))))
+            } else {
+                let batches: Vec<Vec<Entry>> = (0..GROUP).map(|_| payloads.entries(1)).collect();
+                let side_by_side: Vec<Vec<u8>> =
+                    if step == 0 { batches.iter().map(|batch| joined(batch)).collect() } else { Vec::new() };
+                timed(|| match step {
+                    0 => side_by_side.iter().for_each(|bytes| bare.write(bytes)),
+                    _ => batches.iter().for_each(|batch| bare.encode(batch, step >= 2)),
+                })
+            };
+            if group % SYNC_GROUPS == 0 {
+                bare.file.sync_data().expect("a sync");
+                journal.sync().expect("a sync");
+            }
+        }
+        // A log does not grow for ever.
+        let state = journal.state();
+        if let Some(last) = state.last.filter(|_| step == STEPS.len() - 1) {
+            journal.sync().expect("a sync");
+            journal.truncate_head(last).expect("a truncation");
+        }
+        took / (groups * GROUP * BATCH) as f64
+    });
+    journal.close().expect("a close in order");
+}
+
+/// What a call takes of the calling thread, nanoseconds.
+fn timed(call: impl FnOnce()) -> f64 {
+    let begun = now();
+    call();
+    now() - begun
+}
+
+#[cfg(target_os = "linux")]
+fn now() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+}
+
+#[cfg(not(target_os = "linux"))]
+fn now() -> f64 {
+    static FIRST: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    FIRST.elapsed().as_nanos() as f64
+}
+
+/// Payloads, each new and from another place of a pool than the one before.
+struct Payloads {
+    pool: Vec<u8>,
+    at: usize,
+}
+
+impl Payloads {
+    fn new() -> Payloads {
+        let mut random = fastrand::Rng::with_seed(7);
+        Payloads { pool: std::iter::repeat_with(|| random.u8(..)).take(4 << 20).collect(), at: 0 }
+    }
+
+    /// A batch's.
+    fn entries(&mut self, first: u64) -> Vec<Entry> {
+        let mut entry = |index| {
+            self.at = (self.at + ENTRY_BYTES) % self.pool.len();
+            Entry::new(index, 1, self.pool[self.at..self.at + ENTRY_BYTES].to_vec())
+        };
+        (first..first + BATCH).map(&mut entry).collect()
+    }
+}
+
+fn joined(batch: &[Entry]) -> Vec<u8> {
+    batch.iter().flat_map(|entry| entry.data.iter().copied()).collect()
+}
+
+/// A file of zeros that is written to again and again, and the buffers for that.
+struct Bare {
+    file: File,
+    bytes: u64,
+    at: u64,
+    buffers: Vec<Vec<u8>>,
+    turn: usize,
+}
+
+impl Bare {
+    fn new(path: &Path, bytes: u64) -> Bare {
+        let mut file = File::options().read(true).write(true).create_new(true).open(path).expect("a file");
+        // In pieces, as the journal's files are filled: how a file was filled shows in the cache's folios.
+        let zeros = vec![0; 256 << 10];
+        (0..bytes / zeros.len() as u64).for_each(|_| file.write_all(&zeros).expect("zeros"));
+        file.sync_all().expect("a sync");
+        let batch_bytes = BATCH_HEADER_BYTES + BATCH as usize * (ENTRY_HEADER_BYTES + ENTRY_BYTES);
+        Bare { file, bytes, at: 0, buffers: vec![Vec::with_capacity(batch_bytes); BUFFERS], turn: 0 }
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.at = if self.at + bytes.len() as u64 > self.bytes { 0 } else { self.at };
+        pwrite(&self.file, bytes, self.at);
+        self.at += bytes.len() as u64;
+    }
+
+    /// Copies a batch behind headers, and writes that. A checksum is taken behind the next entry's copy, as the journal does it.
+    fn encode(&mut self, batch: &[Entry], has_checks: bool) {
+        self.turn = (self.turn + 1) % BUFFERS;
+        let mut buffer = std::mem::take(&mut self.buffers[self.turn]);
+        buffer.clear();
+        buffer.extend_from_slice(&[0; BATCH_HEADER_BYTES]);
+        let check = |entry: &[u8]| _ = black_box(crc32fast::hash(entry));
+        let mut before = None;
+        for entry in batch {
+            let start = buffer.len();
+            buffer.extend_from_slice(&[0; ENTRY_HEADER_BYTES]);
+            buffer.extend_from_slice(&entry.data);
+            if let Some(before) = before.replace(start..buffer.len()).filter(|_| has_checks) {
+                check(&buffer[before]);
+            }
+        }
+        if let Some(last) = before.filter(|_| has_checks) {
+            check(&buffer[last]);
+        }
+        self.write(&buffer);
+        self.buffers[self.turn] = buffer;
+    }
+}
+
+#[cfg(unix)]
+fn pwrite(file: &File, bytes: &[u8], offset: u64) {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset).expect("a write");
+}
+
+#[cfg(windows)]
+fn pwrite(file: &File, bytes: &[u8], offset: u64) {
+    assert_eq!(std::os::windows::fs::FileExt::seek_write(file, bytes, offset).expect("a write"), bytes.len());
+}
