@@ -110,7 +110,7 @@ fn what_stats_and_health_say_is_exported_while_the_journal_is_used_and_when_it_i
     ] {
         assert!((exported.gauge(name) - value).abs() < 0.5, "{name}");
     }
-    assert_eq!(exported.0.lock().unwrap().len(), 17 + 4 + 5 + 4);
+    assert_eq!(exported.0.lock().unwrap().len(), 18 + 4 + 5 + 4);
     append_each(&journal, &entries(61..=61, 1));
     journal.close().unwrap();
     assert_eq!(exported.number("raft_journal_appends_total"), 61);
