@@ -99,9 +99,9 @@ pub trait LogStore: Send + Sync {
     /// has to wait for it: a later sync takes them along.
     ///
     /// It does not wait for its own sync, but it may wait for others: at a change of files for the sync of the old one,
-    /// behind another writer, a head truncation or a rewrite, and while 20 MiB of the log are not durable (a sync begins in
-    /// the background once 4 MiB are not), so that a crash takes no more. In an asynchronous runtime call it where blocking
-    /// is allowed.
+    /// behind another writer, a head truncation or a rewrite, and where 20 MiB of the log are not durable, for a sync of what
+    /// came before (one begins in the background once 4 MiB are not): so a crash takes no more than that, or the last batch
+    /// where it is larger. In an asynchronous runtime call it where blocking is allowed.
     ///
     /// # Errors
     ///

@@ -55,8 +55,9 @@ pub struct Stats {
     /// themselves. It grows where files fill up faster than the disk can prepare them, and with single batches of half a
     /// file or more: larger segments help.
     pub spare_not_ready: u64,
-    /// Appends that nobody waited for and that waited all the same, because more of the log was not durable than a crash may take
-    /// (20 MiB). It grows where appends come faster than the disk takes them.
+    /// Appends that found 20 MiB of the log not durable, their own bytes among them, and waited for a sync of what came before:
+    /// those of [`append_pending`](crate::LogStore::append_pending), too. It grows where appends come faster than the disk takes
+    /// them.
     pub held_back: u64,
     /// Entries that readers got from memory.
     pub cache_hits: u64,

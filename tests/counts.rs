@@ -7,12 +7,13 @@ mod pass_on;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::{Disk, append_each, append_until_a_spare_is_due, entries, entry, log};
 use pass_on::pass_on;
 use raft_journal::io::sim::{Counts, Survival};
 use raft_journal::io::{File, Fs, Mode};
-use raft_journal::{Changes, Compression, Journal, LogStore, Position, StableStore};
+use raft_journal::{Changes, Compression, Health, Journal, LogStore, Position, StableStore};
 
 /// What a call asked of the disk.
 fn cost<T>(disk: &Disk, call: impl FnOnce() -> T) -> Counts {
@@ -246,9 +247,21 @@ fn opening_a_clean_journal_makes_no_file_and_writes_one_commit() {
 struct Told {
     below: Arc<dyn Fs>,
     calls: Mutex<Vec<(&'static str, u64)>>,
+    /// Who is told that a file will be written to waits for this.
+    gate: Mutex<()>,
 }
 
 impl Told {
+    fn over(disk: &Disk) -> Arc<Told> {
+        Arc::new(Told { below: Arc::clone(&disk.fs), calls: Mutex::default(), gate: Mutex::default() })
+    }
+
+    /// The sequences of the files that will be written to, as far as that was said.
+    fn announced(&self) -> Vec<u64> {
+        let calls = self.calls.lock().unwrap();
+        calls.iter().filter(|(call, _)| *call == "will write").map(|call| call.1).collect()
+    }
+
     fn note(&self, call: &'static str, path: &Path) {
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".seg"));
         self.calls.lock().unwrap().extend(name.map(|sequence| (call, sequence.parse().unwrap())));
@@ -271,6 +284,7 @@ impl Fs for Told {
 
     fn will_write(&self, path: &Path) {
         self.note("will write", path);
+        let _open = self.gate.lock().unwrap();
         self.below.will_write(path);
     }
 }
@@ -285,7 +299,7 @@ fn sealed_files_below_the_mark_are_fetched_together_before_one_is_opened() {
         assert!(segments > 4);
         journal.close().unwrap();
         drop(journal);
-        let told = Arc::new(Told { below: Arc::clone(&disk.fs), calls: Mutex::default() });
+        let told = Told::over(disk);
         let journal = options.clone().file_system(Arc::clone(&told) as Arc<dyn Fs>).open(&disk.dir).unwrap();
         assert_eq!(log(&journal), entries(1..=150, 1));
         let calls = told.calls.lock().unwrap();
@@ -297,25 +311,60 @@ fn sealed_files_below_the_mark_are_fetched_together_before_one_is_opened() {
     });
 }
 
+/// How many of these tests' entries, one a batch, the first file has room for.
+const FIRST_FILE_ENTRIES: u64 = 16;
+
 #[test]
 fn the_disk_is_told_once_and_shortly_before_that_a_prepared_file_will_be_written_to() {
     let disk = Disk::simulated();
-    let told = Arc::new(Told { below: Arc::clone(&disk.fs), calls: Mutex::default() });
+    let told = Told::over(&disk);
     let journal = disk.options().file_system(Arc::clone(&told) as Arc<dyn Fs>).open(&disk.dir).unwrap();
-    let announced = || told.calls.lock().unwrap().iter().filter(|(call, _)| *call == "will write").count() as u64;
     // Which append the disk was told behind, and which one went to the next file.
     let (mut told_at, mut rotated_at) = (Vec::new(), Vec::new());
     for index in 1..=100 {
-        let before = (announced(), journal.stats().rotations);
+        let before = (told.announced().len(), journal.stats().rotations);
         journal.append(&entries(index..=index, 1)).unwrap();
-        told_at.extend((announced() > before.0).then_some(index));
+        told_at.extend((told.announced().len() > before.0).then_some(index));
         rotated_at.extend((journal.stats().rotations > before.1).then_some(index));
     }
-    assert_eq!(rotated_at.len(), 6);
+    assert_eq!((rotated_at[0], rotated_at.len()), (FIRST_FILE_ENTRIES + 1, 6));
     assert_eq!(told_at, rotated_at.iter().map(|at| at - 4).collect::<Vec<_>>());
-    let calls = told.calls.lock().unwrap();
-    let sequences: Vec<u64> = calls.iter().filter(|(call, _)| *call == "will write").map(|call| call.1).collect();
-    assert_eq!(sequences, (2..=7).collect::<Vec<_>>());
+    assert_eq!(told.announced(), (2..=7).collect::<Vec<_>>());
+}
+
+#[test]
+fn nobody_goes_on_to_a_prepared_file_while_the_disk_hears_of_it() {
+    let disk = Disk::simulated();
+    let told = Told::over(&disk);
+    let options = disk.options().stalled_after(Duration::ZERO).file_system(Arc::clone(&told) as Arc<dyn Fs>);
+    let journal = options.open(&disk.dir).unwrap();
+    disk.sim().queue_tasks(true);
+    let append = |index| drop(journal.append_pending(&entries(index..=index, 1)).unwrap());
+    let next = append_until_a_spare_is_due(&disk, &journal);
+    disk.sim().run_tasks();
+    let told_behind = FIRST_FILE_ENTRIES - 3;
+    (next..=told_behind).for_each(append);
+    let shut = told.gate.lock().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| disk.sim().run_tasks());
+        while told.announced().is_empty() {
+            std::thread::yield_now();
+        }
+        let writer = scope.spawn(|| (told_behind + 1..told_behind + 10).for_each(append));
+        let is_stalled = || matches!(journal.health(), Health::Stalled { .. });
+        while !is_stalled() && !writer.is_finished() {
+            std::thread::yield_now();
+        }
+        // It stays so: who takes a file is seen so for a moment, too.
+        let stays = (0..1000).all(|_| {
+            std::thread::yield_now();
+            is_stalled() && journal.stats().rotations == 0
+        });
+        drop(shut);
+        writer.join().unwrap();
+        assert!(stays);
+    });
+    assert_eq!((journal.stats().rotations, journal.stats().spare_not_ready), (1, 0));
 }
 
 #[test]

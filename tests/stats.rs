@@ -2,9 +2,11 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Disk, append_each, append_until_a_spare_is_due, entries};
 use raft_journal::io::sim::{OperationKind, Survival};
-use raft_journal::{Changes, LogStore, Position, StableStore, Stats};
+use raft_journal::{Changes, Error, LogStore, Position, StableStore, Stats};
 
 /// How many segments were left behind since the journal was opened.
 fn rotations(disk: &Disk, before: &[String]) -> u64 {
@@ -282,15 +284,66 @@ fn who_is_held_back_waits_for_the_sync_that_is_under_way_and_no_longer() {
         disk.sim().wait_for_held_syncs(1);
         let writer = scope.spawn(|| (64..320).for_each(|more| append(next + more)));
         while journal.stats().held_back == before.held_back {
+            assert!(!writer.is_finished());
             std::thread::yield_now();
         }
-        assert!(!writer.is_finished());
         drop(hold);
         writer.join().unwrap();
     });
     let (now, state) = (journal.stats(), journal.state());
     assert_eq!((now.held_back, now.syncs, now.rotations), (before.held_back + 1, before.syncs + 1, before.rotations));
     assert_eq!(state.durable.map(|durable| durable.index), Some(next + 63));
+}
+
+#[test]
+fn a_large_batch_waits_for_what_came_before_and_not_for_itself() {
+    let disk = Disk::simulated();
+    let journal = disk.options().segment_bytes(64 << 20).open(&disk.dir).unwrap();
+    disk.sim().queue_tasks(true);
+    let durable_behind = |index, mebibytes: usize| {
+        drop(journal.append_pending(&[common::entry(index, 1, mebibytes << 20)]).unwrap());
+        (journal.state().durable.map(|durable| durable.index), journal.stats().held_back)
+    };
+    assert_eq!(durable_behind(1, 21), (None, 1), "nothing came before");
+    journal.sync().unwrap();
+    assert_eq!(durable_behind(2, 3), (Some(1), 1));
+    assert_eq!(durable_behind(3, 18), (Some(3), 2), "the sync takes all that is there");
+}
+
+#[test]
+fn whoever_is_held_back_by_a_sync_that_fails_is_told_by_what_comes_next() {
+    let disk = Disk::simulated();
+    let journal = disk.options().segment_bytes(64 << 20).open(&disk.dir).unwrap();
+    disk.sim().queue_tasks(true);
+    let append = |index, mebibytes: usize| journal.append_pending(&[common::entry(index, 1, mebibytes << 20)]);
+    // To the first file that is large.
+    (1..=32).for_each(|index| drop(append(index, 1).unwrap()));
+    journal.sync().unwrap();
+    drop(append(33, 3).unwrap());
+    disk.sim().fail_next(OperationKind::Sync, std::io::ErrorKind::Other);
+    let pending = append(34, 18).unwrap();
+    assert_eq!(journal.stats().held_back, 1);
+    assert!(matches!(pending.wait(), Err(Error::Poisoned { .. })));
+    assert!(matches!(append(35, 1), Err(Error::Poisoned { .. })));
+    assert_eq!(journal.state().durable, Some(Position::new(32, 1)));
+}
+
+#[test]
+fn a_callback_may_write_more_than_the_disk_has_synced() {
+    common::on_both(|disk| {
+        let journal = Arc::new(disk.options().segment_bytes(64 << 20).open(&disk.dir).unwrap());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let its = Arc::clone(&journal);
+        let callback = move |result: raft_journal::Result<Position>| {
+            result.unwrap();
+            let written = (2..=5).map(|index| its.append_pending(&[common::entry(index, 1, 12 << 20)]).map(drop));
+            sender.send(written.collect::<raft_journal::Result<()>>()).unwrap();
+        };
+        journal.append_pending(&entries(1..=1, 1)).unwrap().on_durable(Box::new(callback));
+        receiver.recv().unwrap().unwrap();
+        journal.sync().unwrap();
+        assert_eq!(journal.state().durable, Some(Position::new(5, 1)));
+    });
 }
 
 #[test]

@@ -139,8 +139,9 @@ pub trait Fs: Send + Sync + Debug {
     }
 
     /// Says that a file which has rested is about to be written to, so that what its next sync would write besides the
-    /// bytes, such as the file's times, can be written now. What the file holds stays as it is. A hint: nobody waits for
-    /// it, nothing fails, and unless implemented, nothing happens.
+    /// bytes, such as the file's times, can be written now. What the file holds stays as it is, and nobody writes to it
+    /// meanwhile. A hint: called in the background, it may take as long as a sync; nothing fails, and unless implemented,
+    /// nothing happens.
     fn will_write(&self, path: &Path) {
         let _ = path;
     }

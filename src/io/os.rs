@@ -110,7 +110,7 @@ impl Fs for OsFs {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn will_write(&self, path: &Path) {
         use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
-        // A handle of its own: if a writeback has failed, the journal's own handles still hear of it.
+        // A handle of its own: the journal's still hear of a writeback that has failed.
         let Ok(file) = open_without_access_times(fs::OpenOptions::new().read(true), path) else { return };
         let at = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
         let times = Timestamps { last_access: at(UTIME_OMIT), last_modification: at(UTIME_NOW) };

@@ -122,9 +122,9 @@ impl Core {
             }
             self.write_batch(&mut writer, first_index, entries)?
         };
-        self.catch_up(ticket);
         self.watch_for_idleness();
         self.housekeep_soon();
+        self.catch_up(ticket);
         Ok(ticket)
     }
 

@@ -27,7 +27,7 @@ const COUNTERS: [Counted; 18] = [
     ("raft_journal_commits_total", "Commits of meta", |stats| stats.commits),
     ("raft_journal_rotations_total", "Times that the log went on in its next file", |stats| stats.rotations),
     ("raft_journal_spare_not_ready_total", "Rotations that waited for their file", |stats| stats.spare_not_ready),
-    ("raft_journal_held_back_total", "Appends that waited for durability unasked", |stats| stats.held_back),
+    ("raft_journal_held_back_total", "Appends that waited for the sync of others", |stats| stats.held_back),
     ("raft_journal_cache_hits_total", "Entries read from memory", |stats| stats.cache_hits),
     ("raft_journal_cache_misses_total", "Entries read from files", |stats| stats.cache_misses),
     ("raft_journal_index_hits_total", "Index lookups served from memory", |stats| stats.index_hits),

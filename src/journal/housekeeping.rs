@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use super::monitor::Monitor;
 use super::view::SealedFile;
-use super::{Core, append, watch};
+use super::{Core, append};
 use crate::contained::contained;
 use crate::error::{Error, Result};
 use crate::io::{self, Lane, Tasks};
 use crate::keys::Keys;
 #[cfg(mutate)]
 use crate::mutate::{self, Mutation};
-use crate::pending::Durability;
 use crate::segment::{self, Recipe, Segment};
-use crate::sync::Ordering;
 
 /// Segment files that are not part of the chain.
 #[derive(Debug)]
@@ -41,7 +39,7 @@ struct State {
     next_sequence: u64,
     /// How many rotations found no spare that was ready and large enough.
     not_ready: u64,
-    /// Somebody makes a file.
+    /// Somebody makes a file, or readies the spare.
     preparing: bool,
     /// The background job.
     job: Stage,
@@ -122,13 +120,6 @@ impl Files {
     }
 }
 
-/// A sync begins in the background once so many bytes of the log are not durable.
-const CATCH_UP_BYTES: u32 = 4 << 20;
-
-/// An append waits for that sync once so many bytes are not durable: what nobody waits for must not grow without bound. A crash loses
-/// no more of it, the next open reads no more from the disk, and a rotation syncs no more.
-const BEHIND_BYTES_MAX: u32 = 20 << 20;
-
 /// The disk is told that the spare will be written to when the active file has room for fewer batches than this, each as large as
 /// the last one: late enough that the spare does not rest again until then, early enough that a sync ends before.
 const ANNOUNCE_BATCHES: u64 = 4;
@@ -138,40 +129,6 @@ const ANNOUNCE_BATCHES: u64 = 4;
 const RETURN_FIRST: Duration = Duration::from_millis(1);
 
 impl Core {
-    /// Begins a sync of everything up to `ticket` where the durable mark has fallen far behind; waits for the one that is under way
-    /// where it has fallen too far behind. Called without locks.
-    pub(super) fn catch_up(&self, ticket: u64) {
-        let behind = self.bytes_behind();
-        if behind < CATCH_UP_BYTES {
-            return;
-        }
-        let begun = self.catching_up.compare_exchange(0, ticket, Ordering::AcqRel, Ordering::Acquire);
-        // A failure poisons the journal, and the next write hears of it.
-        match begun {
-            Ok(_) => {
-                let catching_up = Arc::clone(&self.catching_up);
-                self.group.on_durable(ticket, Box::new(move |_| catching_up.store(0, Ordering::Release)));
-            }
-            Err(begun) if behind >= BEHIND_BYTES_MAX => {
-                watch::add(&self.watch.held_back, 1);
-                _ = self.group.reach(begun);
-                // It may have ended before, and its thread not said so yet.
-                if self.bytes_behind() >= BEHIND_BYTES_MAX {
-                    _ = self.group.reach(ticket - 1);
-                }
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// How much was written to the active file and is not known to be durable. Where another file is the active one by now, what is
-    /// in the one before is.
-    fn bytes_behind(&self) -> u32 {
-        let durable = self.group.durable().1.place();
-        let written = self.view.read().mark().place();
-        if written.0 == durable.0 { written.1.saturating_sub(durable.1) } else { 0 }
-    }
-
     /// Hands out the next segment, of at least `size_bytes_min`: the spare, or one that is made now.
     pub(super) fn take_successor(&self, size_bytes_min: u64) -> Result<Arc<Segment>> {
         let _under_way = self.watch.begins(&self.watch.file);
@@ -348,13 +305,18 @@ impl Core {
         if has_room { Filled::Half } else { Filled::Nearly }
     }
 
-    /// Tells the disk that the spare will be written to, once it will be soon.
+    /// Tells the disk that the spare will be written to, once it will be soon. Until that is done nobody takes it: of two syncs of
+    /// one file at the same time, an old kernel may tell only one that a writeback failed.
     fn announce_spare(&self) {
         let filled = self.filled();
-        let spare = self.files.state.lock().announce(filled);
-        if let Some(spare) = spare {
-            self.fs.will_write(&spare.path);
-        }
+        let spare = {
+            let mut state = self.files.state.lock();
+            let Some(spare) = state.announce(filled) else { return };
+            state.preparing = true;
+            spare
+        };
+        let _preparing = Preparing(&self.files);
+        self.fs.will_write(&spare.path);
     }
 
     fn housekeep(&self) {
@@ -433,8 +395,10 @@ impl Core {
             let mut state = self.files.state.lock();
             let spare = state.spare.replace(made);
             state.retired.extend(spare);
-            // What has just been made has not rested.
-            let _announced = state.announce(filled);
+            if filled == Filled::Nearly {
+                // What has just been made has not rested.
+                state.announced = state.spare.as_ref().map_or(0, |spare| spare.sequence);
+            }
         }
     }
 
@@ -457,7 +421,7 @@ impl Core {
     }
 }
 
-/// While it is there, somebody makes a file: to its end, or until a key provider panics.
+/// While it is there, somebody makes a file, or readies one: to its end, or until a key provider panics.
 struct Preparing<'a>(&'a Files);
 
 impl Drop for Preparing<'_> {
@@ -508,7 +472,7 @@ impl State {
 
     /// The spare, if the disk is to be told that it will be written to.
     fn to_announce(&self, filled: Filled) -> Option<&Arc<Segment>> {
-        let is_due = filled == Filled::Nearly && !self.closed;
+        let is_due = filled == Filled::Nearly && !self.closed && !self.preparing;
         self.spare.as_ref().filter(|spare| is_due && spare.sequence != self.announced)
     }
 

@@ -2,6 +2,7 @@
 
 mod append;
 mod cache;
+mod catch_up;
 mod checkpoint;
 mod commit;
 mod damage;

@@ -25,7 +25,7 @@ pub(crate) struct Watch {
     pub(crate) entries: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
-    /// Appends that waited because too much was not durable.
+    /// Appends that waited for the sync of others, because too much was not durable.
     pub(crate) held_back: AtomicU64,
     slow_syncs: AtomicU64,
     commits: AtomicU64,

@@ -73,6 +73,7 @@ impl Fs for WatchedFs {
     }
 
     fn will_write(&self, path: &Path) {
+        self.counts.syncs.fetch_add(1, Ordering::Relaxed);
         self.inner.will_write(path);
     }
 
