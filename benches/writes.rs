@@ -142,8 +142,7 @@ impl Bare {
         let zeros = vec![0; 256 << 10];
         (0..bytes / zeros.len() as u64).for_each(|_| file.write_all(&zeros).expect("zeros"));
         file.sync_all().expect("a sync");
-        let batch_bytes = BATCH_HEADER_BYTES + BATCH as usize * (ENTRY_HEADER_BYTES + ENTRY_BYTES);
-        Bare { file, bytes, at: 0, buffers: vec![Vec::with_capacity(batch_bytes); BUFFERS], turn: 0 }
+        Bare { file, bytes, at: 0, buffers: vec![Vec::new(); BUFFERS], turn: 0 }
     }
 
     fn write(&mut self, bytes: &[u8]) {
