@@ -12,19 +12,16 @@ mod steps;
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
 use raft_journal::{Entry, Journal, LogStore};
-use steps::Plan;
+use steps::{BATCH_HEADER_BYTES, ENTRY_HEADER_BYTES, Plan, file_of_zeros};
 
 const ENTRY_BYTES: u64 = 1024;
+const STORED_BYTES: u64 = ENTRY_HEADER_BYTES as u64 + ENTRY_BYTES;
 /// Entries of one batch.
 const BATCH: u64 = 64;
-/// What stands before each entry, and before each batch.
-const ENTRY_HEADER_BYTES: u64 = 20;
-const BATCH_HEADER_BYTES: u64 = 72;
 /// Entries whose places are in one piece of the index.
 const PAGE: u64 = 512;
 
@@ -83,12 +80,7 @@ struct Bare {
 
 impl Bare {
     fn new(path: &Path, entries: u64) -> Bare {
-        let mut file = File::options().read(true).write(true).create_new(true).open(path).expect("a file");
-        // In pieces, as the journal's files are filled: how a file was filled shows in the cache's folios.
-        let zeros = vec![0; 256 << 10];
-        let bytes = packed(entries) + ENTRY_BYTES;
-        (0..=bytes / zeros.len() as u64).for_each(|_| file.write_all(&zeros).expect("zeros"));
-        file.sync_all().expect("a sync");
+        let file = file_of_zeros(path, packed(entries) + ENTRY_BYTES);
         let page = |number: u64| (number * PAGE..(number + 1) * PAGE).map(packed).collect();
         Bare { file, index: (0..=entries / PAGE).map(page).collect() }
     }
@@ -96,8 +88,8 @@ impl Bare {
     fn read(&self, step: usize, at: u64) {
         let (offset, bytes) = match step {
             0 => (at * ENTRY_BYTES, ENTRY_BYTES),
-            1 | 2 => (packed(at), ENTRY_HEADER_BYTES + ENTRY_BYTES),
-            _ => (self.index[(at / PAGE) as usize][(at % PAGE) as usize], ENTRY_HEADER_BYTES + ENTRY_BYTES),
+            1 | 2 => (packed(at), STORED_BYTES),
+            _ => (self.index[(at / PAGE) as usize][(at % PAGE) as usize], STORED_BYTES),
         };
         let mut entry = Vec::with_capacity(bytes as usize);
         assert_eq!(pread(&self.file, &mut entry, offset) as u64, bytes);
@@ -122,5 +114,5 @@ fn pread(file: &File, bytes: &mut Vec<u8>, offset: u64) -> usize {
 
 /// Where an entry's header is if those before it stand behind one another as in a segment.
 fn packed(at: u64) -> u64 {
-    at * (ENTRY_HEADER_BYTES + ENTRY_BYTES) + (1 + at / BATCH) * BATCH_HEADER_BYTES
+    at * STORED_BYTES + (1 + at / BATCH) * BATCH_HEADER_BYTES as u64
 }

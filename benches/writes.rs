@@ -10,13 +10,14 @@
 
 mod steps;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::hint::black_box;
-use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 
 use raft_journal::{Entry, Journal, LogStore};
-use steps::Plan;
+use steps::{BATCH_HEADER_BYTES, ENTRY_HEADER_BYTES, Plan, file_of_zeros};
 
 const ENTRY_BYTES: usize = 1024;
 /// Entries of one batch.
@@ -25,20 +26,20 @@ const BATCH: u64 = 64;
 const GROUP: u64 = 4;
 /// Groups between two syncs, which are not timed.
 const SYNC_GROUPS: u64 = 64;
-const ENTRY_HEADER_BYTES: usize = 20;
-const BATCH_HEADER_BYTES: usize = 72;
 /// Where the bare writes begin again.
 const RING_BYTES: u64 = 64 << 20;
-/// Buffers that are written from in turn: as many as the journal keeps for those who read the newest entries.
-const BUFFERS: usize = 16;
 
-/// The steps, in the order of the table; each has what those before it have.
-const STEPS: [&str; 4] = [
+/// The steps, in the order of the table.
+const STEPS: [&str; 6] = [
     "`pwrite` of 64 × 1 KiB that lie side by side",
-    "copied there first, behind headers, into one of 16 buffers",
-    "and a checksum for each",
+    "copied there first, behind headers, into one buffer, which stays near",
+    "into one of 16 buffers in turn, as a cache of the newest entries has it",
+    "and a checksum for each entry, right behind its copy",
+    "and that behind the next entry's copy",
     "`LogStore::append_pending`",
 ];
+/// How many buffers the bare writes of each step go round in, and how many copies behind a checksum is taken.
+const BARE: [(usize, Option<usize>); 5] = [(0, None), (1, None), (16, None), (16, Some(0)), (16, Some(1))];
 
 fn main() {
     let plan = Plan::of_arguments();
@@ -51,29 +52,26 @@ fn main() {
     plan.run("ns an entry", &STEPS, |step, _| {
         let mut took = 0.0;
         for group in 1..=groups {
-            took += if step == STEPS.len() - 1 {
-                let batches: Vec<Vec<Entry>> =
-                    (0..GROUP).map(|number| payloads.entries(next + number * BATCH)).collect();
-                next += GROUP * BATCH;
-                timed(|| batches.iter().for_each(|batch| drop(journal.append_pending(batch).expect("an append"))))
-            } else {
-                let batches: Vec<Vec<Entry>> = (0..GROUP).map(|_| payloads.entries(1)).collect();
-                let side_by_side: Vec<Vec<u8>> =
-                    if step == 0 { batches.iter().map(|batch| joined(batch)).collect() } else { Vec::new() };
-                timed(|| match step {
-                    0 => side_by_side.iter().for_each(|bytes| bare.write(bytes)),
-                    _ => batches.iter().for_each(|batch| bare.encode(batch, step >= 2)),
-                })
+            let batches: Vec<Vec<Entry>> = (0..GROUP).map(|number| payloads.entries(next + number * BATCH)).collect();
+            took += match BARE.get(step) {
+                None => {
+                    next += GROUP * BATCH;
+                    timed(|| batches.iter().for_each(|batch| drop(journal.append_pending(batch).expect("an append"))))
+                }
+                Some((0, _)) => {
+                    let side_by_side: Vec<Vec<u8>> = batches.iter().map(|batch| joined(batch)).collect();
+                    timed(|| side_by_side.iter().for_each(|bytes| bare.write(bytes)))
+                }
+                Some(&(buffers, lag)) => timed(|| batches.iter().for_each(|batch| bare.encode(batch, buffers, lag))),
             };
             if group % SYNC_GROUPS == 0 {
                 bare.file.sync_data().expect("a sync");
                 journal.sync().expect("a sync");
             }
         }
-        // A log does not grow for ever.
-        let state = journal.state();
-        if let Some(last) = state.last.filter(|_| step == STEPS.len() - 1) {
-            journal.sync().expect("a sync");
+        if step == BARE.len() {
+            // A log does not grow for ever.
+            let last = journal.state().last.expect("entries");
             journal.truncate_head(last).expect("a truncation");
         }
         took / (groups * GROUP * BATCH) as f64
@@ -137,12 +135,8 @@ struct Bare {
 
 impl Bare {
     fn new(path: &Path, bytes: u64) -> Bare {
-        let mut file = File::options().read(true).write(true).create_new(true).open(path).expect("a file");
-        // In pieces, as the journal's files are filled: how a file was filled shows in the cache's folios.
-        let zeros = vec![0; 256 << 10];
-        (0..bytes / zeros.len() as u64).for_each(|_| file.write_all(&zeros).expect("zeros"));
-        file.sync_all().expect("a sync");
-        Bare { file, bytes, at: 0, buffers: vec![Vec::new(); BUFFERS], turn: 0 }
+        let file = file_of_zeros(path, bytes);
+        Bare { file, bytes, at: 0, buffers: vec![Vec::new(); 16], turn: 0 }
     }
 
     fn write(&mut self, bytes: &[u8]) {
@@ -151,25 +145,27 @@ impl Bare {
         self.at += bytes.len() as u64;
     }
 
-    /// Copies a batch behind headers, and writes that. A checksum is taken behind the next entry's copy, as the journal does it.
-    fn encode(&mut self, batch: &[Entry], has_checks: bool) {
-        self.turn = (self.turn + 1) % BUFFERS;
+    /// Copies a batch behind headers into one of so many buffers, and writes that. Each entry's checksum, if any, is taken so many
+    /// copies behind its own.
+    fn encode(&mut self, batch: &[Entry], buffers: usize, lag: Option<usize>) {
+        self.turn = (self.turn + 1) % buffers;
         let mut buffer = std::mem::take(&mut self.buffers[self.turn]);
         buffer.clear();
         buffer.extend_from_slice(&[0; BATCH_HEADER_BYTES]);
-        let check = |entry: &[u8]| _ = black_box(crc32fast::hash(entry));
-        let mut before = None;
+        let mut unchecked = VecDeque::new();
+        let check = |place: Range<usize>, buffer: &[u8]| _ = black_box(crc32fast::hash(&buffer[place]));
         for entry in batch {
             let start = buffer.len();
             buffer.extend_from_slice(&[0; ENTRY_HEADER_BYTES]);
             buffer.extend_from_slice(&entry.data);
-            if let Some(before) = before.replace(start..buffer.len()).filter(|_| has_checks) {
-                check(&buffer[before]);
+            if let Some(lag) = lag {
+                unchecked.push_back(start..buffer.len());
+                if unchecked.len() > lag {
+                    unchecked.pop_front().into_iter().for_each(|place| check(place, &buffer));
+                }
             }
         }
-        if let Some(last) = before.filter(|_| has_checks) {
-            check(&buffer[last]);
-        }
+        unchecked.into_iter().for_each(|place| check(place, &buffer));
         self.write(&buffer);
         self.buffers[self.turn] = buffer;
     }

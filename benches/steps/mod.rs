@@ -1,5 +1,21 @@
-//! For benches that take a call apart: steps of which each has what those before it have, in turn, round by round, in one
-//! process, and the table of them.
+//! For benches that take a call apart: its steps, in turn, round by round, in one process, and the table of them.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// What a segment has before each entry, and before each batch.
+pub const ENTRY_HEADER_BYTES: usize = 20;
+pub const BATCH_HEADER_BYTES: usize = 72;
+
+/// A file of at least so many zeros, in pieces, as the journal's files are filled: how a file was filled shows in the cache's folios.
+pub fn file_of_zeros(path: &Path, bytes: u64) -> File {
+    let mut file = File::options().read(true).write(true).create_new(true).open(path).expect("a file");
+    let zeros = vec![0; 256 << 10];
+    (0..bytes.div_ceil(zeros.len() as u64)).for_each(|_| file.write_all(&zeros).expect("zeros"));
+    file.sync_all().expect("a sync");
+    file
+}
 
 /// How long to measure.
 pub struct Plan {

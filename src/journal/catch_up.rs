@@ -18,26 +18,28 @@ impl Core {
     /// Begins a sync of everything up to `ticket`, the caller's, where the durable mark has fallen far behind; waits for the one that
     /// is under way where it has fallen too far behind. Called without locks.
     pub(super) fn catch_up(&self, ticket: u64) {
-        let behind = self.bytes_behind();
-        if behind < CATCH_UP_BYTES {
+        if self.bytes_behind() < CATCH_UP_BYTES {
             return;
         }
-        // What was written before. Not the caller's own, which he may not wait for.
-        let mut awaited = ticket - 1;
-        // A failure poisons the journal, and the next write hears of it.
-        match self.catching_up.compare_exchange(0, ticket, Ordering::AcqRel, Ordering::Acquire) {
+        // What was written before: not the caller's own, which he may not wait for.
+        let before = ticket - 1;
+        let under_way = match self.catching_up.compare_exchange(0, ticket, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => {
                 let catching_up = Arc::clone(&self.catching_up);
                 self.group.on_durable(ticket, Box::new(move |_| catching_up.store(0, Ordering::Release)));
+                before
             }
-            Err(under_way) => awaited = under_way.min(awaited),
-        }
-        if behind >= BEHIND_BYTES_MAX {
+            Err(under_way) => under_way.min(before),
+        };
+        let is_too_far = |ticket| self.bytes_behind() >= BEHIND_BYTES_MAX && !self.group.is_durable(ticket);
+        if is_too_far(before) {
             watch::add(&self.watch.held_back, 1);
-            _ = self.group.reach(awaited);
-            // That sync may have ended before, and its thread not said so yet.
-            if self.bytes_behind() >= BEHIND_BYTES_MAX {
-                _ = self.group.reach(ticket - 1);
+        }
+        // The sync that is under way may have ended before, and its thread not said so yet.
+        for awaited in [under_way, before] {
+            if is_too_far(awaited) {
+                // A failure poisons the journal: whoever waits for this write, and the next write, hear of it.
+                _ = self.group.reach(awaited);
             }
         }
     }

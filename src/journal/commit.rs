@@ -137,6 +137,11 @@ impl Group {
         answers.into_iter().for_each(Answer::give);
     }
 
+    /// Whether a write is known to be durable.
+    pub(super) fn is_durable(&self, ticket: u64) -> bool {
+        self.state.lock().durable_ticket >= ticket
+    }
+
     /// The ticket of the newest write.
     pub(crate) fn newest_ticket(&self) -> u64 {
         self.state.lock().ticket
@@ -353,7 +358,7 @@ impl Group {
 
 impl Durability for Group {
     fn wait(&self, ticket: u64) -> Result<()> {
-        if self.state.lock().durable_ticket >= ticket {
+        if self.is_durable(ticket) {
             return Ok(());
         }
         self.refuse_in_callback("Pending::wait")?;
