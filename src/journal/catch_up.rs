@@ -18,7 +18,8 @@ impl Core {
     /// Begins a sync of everything up to `ticket`, the caller's, where the durable mark has fallen far behind; waits for the one that
     /// is under way where it has fallen too far behind. Called without locks.
     pub(super) fn catch_up(&self, ticket: u64) {
-        if self.bytes_behind() < CATCH_UP_BYTES {
+        let behind = self.bytes_behind();
+        if behind < CATCH_UP_BYTES {
             return;
         }
         // What was written before: not the caller's own, which he may not wait for.
@@ -31,13 +32,13 @@ impl Core {
             }
             Err(under_way) => under_way.min(before),
         };
-        let is_too_far = |ticket| self.bytes_behind() >= BEHIND_BYTES_MAX && !self.group.is_durable(ticket);
-        if is_too_far(before) {
-            watch::add(&self.watch.held_back, 1);
+        if behind < BEHIND_BYTES_MAX || self.group.is_durable(before) {
+            return;
         }
+        watch::add(&self.watch.held_back, 1);
         // The sync that is under way may have ended before, and its thread not said so yet.
         for awaited in [under_way, before] {
-            if is_too_far(awaited) {
+            if self.bytes_behind() >= BEHIND_BYTES_MAX {
                 // A failure poisons the journal: whoever waits for this write, and the next write, hear of it.
                 _ = self.group.reach(awaited);
             }
