@@ -13,6 +13,7 @@ mod steps;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::hint::black_box;
+use std::io::IoSlice;
 use std::ops::Range;
 use std::path::Path;
 
@@ -30,16 +31,37 @@ const SYNC_GROUPS: u64 = 64;
 const RING_BYTES: u64 = 64 << 20;
 
 /// The steps, in the order of the table.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 8] = [
     "`pwrite` of 64 × 1 KiB that lie side by side",
     "copied there first, behind headers, into one buffer, which stays near",
     "into one of 16 buffers in turn, as a cache of the newest entries has it",
     "and a checksum for each entry, right behind its copy",
     "and that behind the next entry's copy",
+    "without a copy: headers and payloads from where they lie, one `pwritev`",
+    "and a checksum for each entry",
     "`LogStore::append_pending`",
 ];
-/// How many buffers the bare writes of each step go round in, and how many copies behind a checksum is taken.
-const BARE: [(usize, Option<usize>); 5] = [(0, None), (1, None), (16, None), (16, Some(0)), (16, Some(1))];
+/// What is bare of them.
+const BARE: [Bytes; 7] = [
+    Bytes::SideBySide,
+    Bytes::Copied { buffers: 1, lag: None },
+    Bytes::Copied { buffers: 16, lag: None },
+    Bytes::Copied { buffers: 16, lag: Some(0) },
+    Bytes::Copied { buffers: 16, lag: Some(1) },
+    Bytes::InPlace { is_checked: false },
+    Bytes::InPlace { is_checked: true },
+];
+
+/// Where the bytes of a batch are when they are written.
+#[derive(Clone, Copy)]
+enum Bytes {
+    /// Together, before the clock starts.
+    SideBySide,
+    /// In one of so many buffers in turn. Each entry's checksum, if any, is taken so many copies behind its own.
+    Copied { buffers: usize, lag: Option<usize> },
+    /// Where the caller has them.
+    InPlace { is_checked: bool },
+}
 
 fn main() {
     let plan = Plan::of_arguments();
@@ -58,11 +80,16 @@ fn main() {
                     next += GROUP * BATCH;
                     timed(|| batches.iter().for_each(|batch| drop(journal.append_pending(batch).expect("an append"))))
                 }
-                Some((0, _)) => {
+                Some(Bytes::SideBySide) => {
                     let side_by_side: Vec<Vec<u8>> = batches.iter().map(|batch| joined(batch)).collect();
                     timed(|| side_by_side.iter().for_each(|bytes| bare.write(bytes)))
                 }
-                Some(&(buffers, lag)) => timed(|| batches.iter().for_each(|batch| bare.encode(batch, buffers, lag))),
+                Some(&Bytes::Copied { buffers, lag }) => {
+                    timed(|| batches.iter().for_each(|batch| bare.encode(batch, buffers, lag)))
+                }
+                Some(&Bytes::InPlace { is_checked }) => {
+                    timed(|| batches.iter().for_each(|batch| bare.write_in_place(batch, is_checked)))
+                }
             };
             if group % SYNC_GROUPS == 0 {
                 bare.file.sync_data().expect("a sync");
@@ -139,14 +166,19 @@ impl Bare {
         Bare { file, bytes, at: 0, buffers: vec![Vec::new(); 16], turn: 0 }
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        self.at = if self.at + bytes.len() as u64 > self.bytes { 0 } else { self.at };
-        pwrite(&self.file, bytes, self.at);
-        self.at += bytes.len() as u64;
+    /// Where so many bytes go.
+    fn place(&mut self, bytes: usize) -> u64 {
+        let start = if self.at + bytes as u64 > self.bytes { 0 } else { self.at };
+        self.at = start + bytes as u64;
+        start
     }
 
-    /// Copies a batch behind headers into one of so many buffers, and writes that. Each entry's checksum, if any, is taken so many
-    /// copies behind its own.
+    fn write(&mut self, bytes: &[u8]) {
+        let offset = self.place(bytes.len());
+        pwrite(&self.file, bytes, offset);
+    }
+
+    /// Copies a batch behind headers into a buffer, and writes that.
     fn encode(&mut self, batch: &[Entry], buffers: usize, lag: Option<usize>) {
         self.turn = (self.turn + 1) % buffers;
         let mut buffer = std::mem::take(&mut self.buffers[self.turn]);
@@ -169,11 +201,43 @@ impl Bare {
         self.write(&buffer);
         self.buffers[self.turn] = buffer;
     }
+
+    /// Writes a batch from where its payloads lie, with headers between them.
+    fn write_in_place(&mut self, batch: &[Entry], is_checked: bool) {
+        let headers = [0; BATCH_HEADER_BYTES + BATCH as usize * ENTRY_HEADER_BYTES];
+        let (first, rest) = headers.split_at(BATCH_HEADER_BYTES);
+        let mut slices = Vec::with_capacity(1 + 2 * batch.len());
+        slices.push(IoSlice::new(first));
+        for (entry, header) in batch.iter().zip(rest.chunks(ENTRY_HEADER_BYTES)) {
+            if is_checked {
+                black_box(crc32fast::hash(&entry.data));
+            }
+            slices.extend([IoSlice::new(header), IoSlice::new(&entry.data)]);
+        }
+        let bytes = slices.iter().map(|slice| slice.len()).sum();
+        let offset = self.place(bytes);
+        pwritev(&self.file, &slices, offset, bytes);
+    }
 }
 
 #[cfg(unix)]
 fn pwrite(file: &File, bytes: &[u8], offset: u64) {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, offset).expect("a write");
+}
+
+#[cfg(target_os = "linux")]
+fn pwritev(file: &File, slices: &[IoSlice<'_>], offset: u64, bytes: usize) {
+    assert_eq!(rustix::io::pwritev(file, slices, offset).expect("a write"), bytes);
+}
+
+/// Where it is one call for each slice, the step says little.
+#[cfg(not(target_os = "linux"))]
+fn pwritev(file: &File, slices: &[IoSlice<'_>], offset: u64, _bytes: usize) {
+    let mut at = offset;
+    for slice in slices {
+        pwrite(file, slice, at);
+        at += slice.len() as u64;
+    }
 }
 
 #[cfg(windows)]

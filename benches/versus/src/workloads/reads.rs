@@ -20,6 +20,8 @@ pub struct Points;
 /// So many entries are appended before the newest of them are read.
 const TAIL_APPENDS: u64 = 512;
 const TAIL_READS: u64 = 256;
+/// Before reads are timed, this part of as many is made.
+const SETTLING: u64 = 5;
 const READERS: usize = 4;
 /// The index of a million entries does not fit, nor what is kept in memory of one.
 const SMALL_INDEX_CACHE_BYTES: usize = 64 << 10;
@@ -91,13 +93,13 @@ struct PointsRun {
 
 impl PointsRun {
     /// Reads entries behind `offset`, up to `most` further, at random; ns a read. Each `kind` draws others: what was just read is
-    /// in the processor's caches.
+    /// in the processor's caches. The first ones are not timed: what they meet of memory has rested while others had their turns.
     fn read(&self, log: &dyn Log, kind: u64, offset: u64, most: u64) -> Result<f64> {
         let mut random = Random::new(2 * self.seed + kind);
+        let mut read = |reads: u64| (0..reads).try_for_each(|_| read_one(log, offset + random.index(most)));
+        read(self.reads / SETTLING)?;
         let begun = Instant::now();
-        for _ in 0..self.reads {
-            read_one(log, offset + random.index(most))?;
-        }
+        read(self.reads)?;
         Ok(begun.elapsed().as_nanos() as f64 / self.reads as f64)
     }
 
