@@ -8,6 +8,8 @@
 //!
 //! Takes 2 GiB under the system's temporary directory (`TMPDIR`).
 
+#[path = "steps/headers.rs"]
+mod headers;
 mod steps;
 
 use std::fs::File;
@@ -15,8 +17,9 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
+use headers::{BATCH_HEADER_BYTES, ENTRY_HEADER_BYTES};
 use raft_journal::{Entry, Journal, LogStore};
-use steps::{BATCH_HEADER_BYTES, ENTRY_HEADER_BYTES, Plan, file_of_zeros};
+use steps::{Plan, file_of_zeros};
 
 const ENTRY_BYTES: u64 = 1024;
 const STORED_BYTES: u64 = ENTRY_HEADER_BYTES as u64 + ENTRY_BYTES;

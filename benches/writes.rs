@@ -8,6 +8,10 @@
 //! Where the platform has it, the time is the calling thread's processor time: an append may wait for a file, which is none of its
 //! own. Takes 300 MiB under the system's temporary directory (`TMPDIR`).
 
+#[path = "steps/headers.rs"]
+mod headers;
+#[path = "steps/pwrite.rs"]
+mod pwrite;
 mod steps;
 
 use std::collections::VecDeque;
@@ -17,8 +21,10 @@ use std::io::IoSlice;
 use std::ops::Range;
 use std::path::Path;
 
+use headers::{BATCH_HEADER_BYTES, ENTRY_HEADER_BYTES};
+use pwrite::pwrite;
 use raft_journal::{Entry, Journal, LogStore};
-use steps::{BATCH_HEADER_BYTES, ENTRY_HEADER_BYTES, Plan, file_of_zeros};
+use steps::{Plan, file_of_zeros};
 
 const ENTRY_BYTES: usize = 1024;
 /// Entries of one batch.
@@ -220,11 +226,6 @@ impl Bare {
     }
 }
 
-#[cfg(unix)]
-fn pwrite(file: &File, bytes: &[u8], offset: u64) {
-    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset).expect("a write");
-}
-
 #[cfg(target_os = "linux")]
 fn pwritev(file: &File, slices: &[IoSlice<'_>], offset: u64, bytes: usize) {
     assert_eq!(rustix::io::pwritev(file, slices, offset).expect("a write"), bytes);
@@ -238,9 +239,4 @@ fn pwritev(file: &File, slices: &[IoSlice<'_>], offset: u64, _bytes: usize) {
         pwrite(file, slice, at);
         at += slice.len() as u64;
     }
-}
-
-#[cfg(windows)]
-fn pwrite(file: &File, bytes: &[u8], offset: u64) {
-    assert_eq!(std::os::windows::fs::FileExt::seek_write(file, bytes, offset).expect("a write"), bytes.len());
 }

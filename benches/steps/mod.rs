@@ -4,10 +4,6 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-/// What a segment has before each entry, and before each batch.
-pub const ENTRY_HEADER_BYTES: usize = 20;
-pub const BATCH_HEADER_BYTES: usize = 72;
-
 /// A file of at least so many zeros, in pieces, as the journal's files are filled: how a file was filled shows in the cache's folios.
 pub fn file_of_zeros(path: &Path, bytes: u64) -> File {
     let mut file = File::options().read(true).write(true).create_new(true).open(path).expect("a file");
@@ -54,10 +50,15 @@ impl Plan {
         for (name, step) in steps.iter().zip(&times) {
             let ratios = sorted(step.iter().zip(&times[0]).map(|(step, first)| step / first).collect());
             let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
-            let median = |sorted: &[f64]| sorted[sorted.len() / 2];
-            println!("| {name} | {:.0} | {:.2} ({low:.2}–{high:.2}) |", median(&sorted(step.clone())), median(&ratios));
+            println!("| {name} | {:.0} | {:.2} ({low:.2}–{high:.2}) |", median(step.clone()), median(ratios));
         }
     }
+}
+
+/// The one in the middle.
+pub fn median(all: Vec<f64>) -> f64 {
+    let sorted = sorted(all);
+    sorted[sorted.len() / 2]
 }
 
 fn sorted(mut all: Vec<f64>) -> Vec<f64> {
