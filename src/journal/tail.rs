@@ -108,10 +108,9 @@ impl TailCache {
     fn pop_batch(&mut self) -> Option<Batch> {
         let oldest = self.batches.pop_front()?;
         self.bytes -= oldest.bytes;
-        while self.entries.front().is_some_and(|entry| entry.batch == self.first_batch) {
-            self.entries.pop_front();
-            self.first += 1;
-        }
+        let count = self.entries.iter().take_while(|entry| entry.batch == self.first_batch).count();
+        self.entries.drain(..count);
+        self.first += count as u64;
         self.first_batch = self.first_batch.wrapping_add(1);
         Some(oldest)
     }

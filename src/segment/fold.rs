@@ -89,9 +89,7 @@ impl Fold {
             if !entries.is_empty() {
                 self.log_first.get_or_insert(header.first_index);
             }
-            for &(term, slot) in entries {
-                if slot.is_lost() { self.run.push_lost() } else { self.run.push(term, slot) }
-            }
+            self.run.extend(entries);
         }
         self.skip_to(header.check, end);
         (self.last, self.life) = (header.offset, header.life);

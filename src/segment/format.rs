@@ -399,6 +399,14 @@ impl EntryHeader {
         put_u32(&mut bytes, ENTRY_FLAGS_AT, self.flags);
         bytes
     }
+
+    /// The same and the term behind it.
+    pub(crate) fn encode_with(&self, term: u64) -> [u8; ENTRY_BYTES] {
+        let mut bytes = [0; ENTRY_BYTES];
+        bytes[..ENTRY_TERM_AT].copy_from_slice(&self.encode());
+        LittleEndian::write_u64(&mut bytes[ENTRY_TERM_AT..], term);
+        bytes
+    }
 }
 
 /// The checksum that an entry's bytes, header and stored payload, must have at this index.

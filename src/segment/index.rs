@@ -92,9 +92,20 @@ impl Run {
         self.terms.0.truncate(terms);
     }
 
-    pub(crate) fn push(&mut self, term: u64, slot: Slot) {
-        self.terms.push(self.end(), term);
-        self.slots.push(slot);
+    /// Adds the terms and places of the entries that follow.
+    pub(crate) fn extend(&mut self, entries: &[(u64, Slot)]) {
+        let is_one_run =
+            |one: &(u64, Slot), next: &(u64, Slot)| one.0 == next.0 && !one.1.is_lost() && !next.1.is_lost();
+        for alike in entries.chunk_by(is_one_run) {
+            match alike {
+                [(_, slot)] if slot.is_lost() => self.push_lost(),
+                [(term, _), ..] => {
+                    self.terms.push(self.end(), *term);
+                    self.slots.extend(alike.iter().map(|(_, slot)| slot));
+                }
+                [] => {}
+            }
+        }
     }
 
     /// Adds the place of an entry that is lost. Nobody knows its term; a run of terms that it lies in is not split, so
@@ -374,7 +385,8 @@ mod tests {
 
     fn fold(count: u64) -> Fold {
         let mut fold = Fold::start(512, 10, 0, true);
-        (0..count).for_each(|i| fold.run.push(1 + i / 600, Slot { offset: 512 + i as u32, check: !(i as u32) }));
+        let place = |i| (1 + i / 600, Slot { offset: 512 + i as u32, check: !(i as u32) });
+        fold.run.extend(&(0..count).map(place).collect::<Vec<_>>());
         fold
     }
 

@@ -117,21 +117,30 @@ fn put_entry(
     cipher: Option<BatchCipher<'_>>,
     buffer: &mut Vec<u8>,
 ) -> Result<(), KeyFault> {
-    let compressed = compress(entry, compression);
-    let flags = if compressed.is_some() { ENTRY_FLAG_LZ4 } else { 0 };
-    let stored = compressed.as_deref().unwrap_or(&entry.data);
-    let start = buffer.len();
-    let (more_bytes, more_flags) = if cipher.is_some() { (ENCRYPTED_BYTES, ENTRY_FLAG_ENCRYPTED) } else { (0, 0) };
-    let (stored_bytes, flags) = ((stored.len() + more_bytes) as u32, flags | more_flags);
-    buffer.put_slice(&EntryHeader { check: 0, stored_bytes, flags }.encode());
-    match cipher {
-        None => {
-            buffer.put_u64_le(entry.term);
-            buffer.put_slice(stored);
-        }
-        Some(cipher) => cipher.put_entry((entry.index, entry.term), offset, stored, buffer, start)?,
+    match compress(entry, compression) {
+        None => put_stored(entry, &entry.data, 0, offset, cipher, buffer),
+        Some(compressed) => put_stored(entry, &compressed, ENTRY_FLAG_LZ4, offset, cipher, buffer),
     }
-    Ok(())
+}
+
+/// The same, of an entry whose payload is stored as `stored`, which `flags` says.
+fn put_stored(
+    entry: &Entry,
+    stored: &[u8],
+    flags: u32,
+    offset: u32,
+    cipher: Option<BatchCipher<'_>>,
+    buffer: &mut Vec<u8>,
+) -> Result<(), KeyFault> {
+    let Some(cipher) = cipher else {
+        let header = EntryHeader { check: 0, stored_bytes: stored.len() as u32, flags };
+        buffer.extend_from_slice(&header.encode_with(entry.term));
+        buffer.extend_from_slice(stored);
+        return Ok(());
+    };
+    let (start, stored_bytes) = (buffer.len(), (stored.len() + ENCRYPTED_BYTES) as u32);
+    buffer.extend_from_slice(&EntryHeader { check: 0, stored_bytes, flags: flags | ENTRY_FLAG_ENCRYPTED }.encode());
+    cipher.put_entry((entry.index, entry.term), offset, stored, buffer, start)
 }
 
 /// How the entry must be stored in this segment to have the check that `slot` knows, and its length there; nothing if
