@@ -1,12 +1,12 @@
-//! What the disk and the memory take when they have rested: bare writes and syncs, and touches of memory, right behind others of
-//! their kind and behind a pause, in turn, round by round, in one process. No part of a journal is in it: these are the terms on which
-//! calls that come seldom are measured.
+//! What a disk takes when it, or a file on it, has rested: bare writes and syncs, one right after the other and after a pause, in
+//! turn, round by round, in one process. No part of a journal is in it: these are the terms on which calls that come seldom are
+//! measured.
 //!
 //! ```text
 //! cargo bench --bench rested [-- --rounds 15]
 //! ```
 //!
-//! Takes 2 MiB under the system's temporary directory (`TMPDIR`).
+//! Takes 2 MiB under the system's temporary directory (`TMPDIR`), which must be on a disk.
 
 #[path = "steps/pwrite.rs"]
 mod pwrite;
@@ -22,35 +22,31 @@ use steps::{Plan, file_of_zeros, median};
 
 const FILE_BYTES: u64 = 1 << 20;
 const WRITE_BYTES: usize = 256;
+/// Between two writes of one sync: not in one page of the cache, as the copies of a commit to `meta` are not.
+const APART_BYTES: u64 = 20 << 10;
 /// How long a file rests while another one is written to: longer than a tick of any kernel's clock, by which a file's times go.
 const FILE_RESTS: Duration = Duration::from_millis(50);
 /// How long nobody syncs anything.
 const DISK_RESTS: Duration = Duration::from_millis(300);
-/// How far behind that pause a sync is looked at.
+/// How many syncs later one is looked at again.
 const LATER: usize = 500;
 /// Syncs that one figure is the median of.
 const LOOKED_AT: usize = 5;
-const PAGE_BYTES: usize = 4096;
-const PAGES: usize = 600;
-/// How long pages are not touched.
-const MEMORY_RESTS: [Duration; 3] =
-    [Duration::from_millis(50), Duration::from_millis(500), Duration::from_millis(2000)];
 
-const DISK_STEPS: [&str; 5] = [
-    "a write and a sync, right behind another one",
+const STEPS: [&str; 5] = [
+    "a write and a sync, one right after the other",
     "in a file that rested while another one was written to",
     "two writes and a sync in such a file",
-    "a write and a sync behind 300 ms without one",
-    "500 of them later",
+    "the first five after 300 ms without a sync",
+    "five of them, 500 later",
 ];
-const MEMORY_STEPS: [&str; 3] = ["a page that was touched 50 ms before", "500 ms before", "2 s before"];
 
 fn main() {
     let plan = Plan::of_arguments();
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (mut busy, mut rested) = (Syncs::new(&dir.path().join("busy")), Syncs::new(&dir.path().join("rested")));
     let later = if plan.is_quick { 1 } else { LATER };
-    plan.run("µs", &DISK_STEPS, |step, _| match step {
+    plan.run("µs", &STEPS, |step, _| match step {
         0 => busy.some(later).typical(),
         1 | 2 => {
             let one = |_| {
@@ -68,24 +64,6 @@ fn main() {
             busy.some(LOOKED_AT).typical()
         }
     });
-    println!();
-    let mut pages = vec![1; if plan.is_quick { 1 } else { PAGES } * PAGE_BYTES];
-    plan.run("ns, the mean of 600", &MEMORY_STEPS, |step, _| {
-        touch(&mut pages);
-        sleep(MEMORY_RESTS[step]);
-        touch(&mut pages)
-    });
-}
-
-/// Touches each page, by itself; nanoseconds a page.
-fn touch(pages: &mut [u8]) -> f64 {
-    let begun = Instant::now();
-    // From place to place, so that no page is fetched because the one before it was.
-    let count = pages.len() / PAGE_BYTES;
-    for at in (0..count).map(|at| at * 7 % count) {
-        pages[at * PAGE_BYTES] = pages[at * PAGE_BYTES].wrapping_add(1);
-    }
-    begun.elapsed().as_nanos() as f64 / count as f64
 }
 
 /// A file of zeros that is written to and synced.
@@ -108,11 +86,11 @@ impl Syncs {
         Syncs { file: file_of_zeros(path, FILE_BYTES), at: 0 }
     }
 
-    /// So many writes in places of their own, and a sync; µs.
+    /// So many writes, and a sync; µs.
     fn one(&mut self, writes: usize) -> f64 {
         let begun = Instant::now();
         for _ in 0..writes {
-            self.at = (self.at + WRITE_BYTES as u64) % FILE_BYTES;
+            self.at = (self.at + if writes > 1 { APART_BYTES } else { WRITE_BYTES as u64 }) % FILE_BYTES;
             pwrite(&self.file, &[1; WRITE_BYTES], self.at);
         }
         self.file.sync_data().expect("a sync");

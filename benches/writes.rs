@@ -39,10 +39,10 @@ const RING_BYTES: u64 = 64 << 20;
 /// The steps, in the order of the table.
 const STEPS: [&str; 8] = [
     "`pwrite` of 64 × 1 KiB that lie side by side",
-    "copied there first, behind headers, into one buffer, which stays near",
+    "copied there first, after headers, into one buffer, which stays near",
     "into one of 16 buffers in turn, as a cache of the newest entries has it",
-    "and a checksum for each entry, right behind its copy",
-    "and that behind the next entry's copy",
+    "and a checksum for each entry, right after its copy",
+    "and that after the next entry's copy",
     "without a copy: headers and payloads from where they lie, one `pwritev`",
     "and a checksum for each entry",
     "`LogStore::append_pending`",
@@ -231,7 +231,7 @@ fn pwritev(file: &File, slices: &[IoSlice<'_>], offset: u64, bytes: usize) {
     assert_eq!(rustix::io::pwritev(file, slices, offset).expect("a write"), bytes);
 }
 
-/// Where it is one call for each slice, the step says little.
+/// Where it is one call for each slice, these steps say little.
 #[cfg(not(target_os = "linux"))]
 fn pwritev(file: &File, slices: &[IoSlice<'_>], offset: u64, _bytes: usize) {
     let mut at = offset;

@@ -31,7 +31,7 @@ impl Plan {
     }
 
     /// Runs all steps in each round, another one first each time, and prints what they took. A step is given its number and that
-    /// of the round, and says how many nanoseconds it took.
+    /// of the round, and says how long it took.
     pub fn run(&self, unit: &str, steps: &[&str], mut step: impl FnMut(usize, usize) -> f64) {
         let mut times = vec![Vec::new(); steps.len()];
         // One round more than counted: the first one warms up.

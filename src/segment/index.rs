@@ -383,6 +383,18 @@ pub(crate) fn parse_body(
 mod tests {
     use super::*;
 
+    #[test]
+    fn lost_entries_have_no_term_and_split_no_run() {
+        let slot = |offset| Slot { offset, check: offset };
+        let (lost, mut run) = ((0, Slot::LOST), Run { first: 7, ..Run::default() });
+        run.extend(&[lost, (1, slot(1)), lost, lost, (1, slot(2)), (1, slot(3)), (2, slot(4)), lost]);
+        run.extend(&[(2, slot(5)), (3, slot(6)), lost]);
+        let offsets: Vec<u32> = run.slots.iter().map(|slot| slot.offset).collect();
+        assert_eq!(offsets, [0, 1, 0, 0, 2, 3, 4, 0, 5, 6, 0]);
+        assert_eq!(run.terms.0, [(8, 1), (13, 2), (16, 3)]);
+        assert_eq!((run.first, run.end()), (7, 18));
+    }
+
     fn fold(count: u64) -> Fold {
         let mut fold = Fold::start(512, 10, 0, true);
         let place = |i| (1 + i / 600, Slot { offset: 512 + i as u32, check: !(i as u32) });

@@ -16,9 +16,8 @@ const LOAD_BATCH: u64 = 64;
 const LOAD_SYNC_BYTES: u64 = 64 << 20;
 /// How long background work is left alone before something large is timed.
 const SETTLE: Duration = Duration::from_millis(300);
-/// How long the disk is woken after that, and in how many steps at least and at most. On the machine of performance.md the bare
-/// disk's first five syncs take several times as long as usual, the hundredth a quarter longer, and some four hundred go by until they
-/// are as fast as before.
+/// How long the disk is woken after that, and in how many steps at least and at most: a disk that was left alone may take some
+/// hundred syncs until they are as fast as before (`cargo bench --bench rested`).
 const WAKE: Duration = Duration::from_millis(150);
 const WAKE_STEPS: RangeInclusive<u64> = 200..=1500;
 /// How long there are only durable appends then, as in a log that is in use, and how many at most: a file that they do not go to
