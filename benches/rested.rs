@@ -47,7 +47,7 @@ fn main() {
     let (mut busy, mut rested) = (Syncs::new(&dir.path().join("busy")), Syncs::new(&dir.path().join("rested")));
     let later = if plan.is_quick { 1 } else { LATER };
     plan.run("µs", &STEPS, |step, _| match step {
-        0 => busy.some(later).typical(),
+        0 => busy.typical(later),
         1 | 2 => {
             let one = |_| {
                 busy.while_another_rests();
@@ -56,12 +56,12 @@ fn main() {
             median((0..LOOKED_AT).map(one).collect())
         }
         _ => {
-            busy.some(later);
+            busy.typical(later);
             sleep(DISK_RESTS);
             if step == 4 {
-                busy.some(later);
+                busy.typical(later);
             }
-            busy.some(LOOKED_AT).typical()
+            busy.typical(LOOKED_AT)
         }
     });
 }
@@ -70,15 +70,6 @@ fn main() {
 struct Syncs {
     file: File,
     at: u64,
-}
-
-/// What syncs took, µs.
-struct Took(Vec<f64>);
-
-impl Took {
-    fn typical(self) -> f64 {
-        median(self.0)
-    }
 }
 
 impl Syncs {
@@ -97,8 +88,9 @@ impl Syncs {
         begun.elapsed().as_nanos() as f64 / 1e3
     }
 
-    fn some(&mut self, count: usize) -> Took {
-        Took((0..count).map(|_| self.one(1)).collect())
+    /// The median of so many; µs.
+    fn typical(&mut self, count: usize) -> f64 {
+        median((0..count).map(|_| self.one(1)).collect())
     }
 
     fn while_another_rests(&mut self) {

@@ -89,7 +89,9 @@ impl Fold {
             if !entries.is_empty() {
                 self.log_first.get_or_insert(header.first_index);
             }
-            self.run.extend(entries);
+            for &(term, slot) in entries {
+                if slot.is_lost() { self.run.push_lost() } else { self.run.push(term, slot) }
+            }
         }
         self.skip_to(header.check, end);
         (self.last, self.life) = (header.offset, header.life);
@@ -153,6 +155,19 @@ pub(crate) mod tests {
 
     fn slots(offset: u32, count: u32) -> Vec<(u64, Slot)> {
         (0..count).map(|i| (1, Slot { offset: offset + i, check: i })).collect()
+    }
+
+    #[test]
+    fn lost_entries_have_no_term_and_split_no_run() {
+        let slot = |offset| Slot { offset, check: offset };
+        let (lost, mut fold) = ((0, Slot::LOST), Fold::start(512, 7, 0, true));
+        fold.apply(&batch(512, 7), 600, &[lost, (1, slot(1)), lost, lost, (1, slot(2)), (2, slot(4)), lost]);
+        fold.apply(&batch(600, 14), 700, &[(2, slot(5)), (3, slot(6)), lost]);
+        let offsets: Vec<u32> = fold.run.slots.iter().map(|slot| slot.offset).collect();
+        assert_eq!(offsets, [0, 1, 0, 0, 2, 4, 0, 5, 6, 0]);
+        let terms: Vec<_> = (8..17).map(|index| fold.run.terms.at(index)).collect();
+        assert_eq!(terms, [1, 1, 1, 1, 2, 2, 2, 3, 3].map(Some));
+        assert_eq!((fold.run.first, fold.run.end()), (7, 17));
     }
 
     #[test]

@@ -92,20 +92,9 @@ impl Run {
         self.terms.0.truncate(terms);
     }
 
-    /// Adds the terms and places of the entries that follow.
-    pub(crate) fn extend(&mut self, entries: &[(u64, Slot)]) {
-        let is_one_run =
-            |one: &(u64, Slot), next: &(u64, Slot)| one.0 == next.0 && !one.1.is_lost() && !next.1.is_lost();
-        for alike in entries.chunk_by(is_one_run) {
-            match alike {
-                [(_, slot)] if slot.is_lost() => self.push_lost(),
-                [(term, _), ..] => {
-                    self.terms.push(self.end(), *term);
-                    self.slots.extend(alike.iter().map(|(_, slot)| slot));
-                }
-                [] => {}
-            }
-        }
+    pub(crate) fn push(&mut self, term: u64, slot: Slot) {
+        self.terms.push(self.end(), term);
+        self.slots.push(slot);
     }
 
     /// Adds the place of an entry that is lost. Nobody knows its term; a run of terms that it lies in is not split, so
@@ -383,22 +372,9 @@ pub(crate) fn parse_body(
 mod tests {
     use super::*;
 
-    #[test]
-    fn lost_entries_have_no_term_and_split_no_run() {
-        let slot = |offset| Slot { offset, check: offset };
-        let (lost, mut run) = ((0, Slot::LOST), Run { first: 7, ..Run::default() });
-        run.extend(&[lost, (1, slot(1)), lost, lost, (1, slot(2)), (1, slot(3)), (2, slot(4)), lost]);
-        run.extend(&[(2, slot(5)), (3, slot(6)), lost]);
-        let offsets: Vec<u32> = run.slots.iter().map(|slot| slot.offset).collect();
-        assert_eq!(offsets, [0, 1, 0, 0, 2, 3, 4, 0, 5, 6, 0]);
-        assert_eq!(run.terms.0, [(8, 1), (13, 2), (16, 3)]);
-        assert_eq!((run.first, run.end()), (7, 18));
-    }
-
     fn fold(count: u64) -> Fold {
         let mut fold = Fold::start(512, 10, 0, true);
-        let place = |i| (1 + i / 600, Slot { offset: 512 + i as u32, check: !(i as u32) });
-        fold.run.extend(&(0..count).map(place).collect::<Vec<_>>());
+        (0..count).for_each(|i| fold.run.push(1 + i / 600, Slot { offset: 512 + i as u32, check: !(i as u32) }));
         fold
     }
 
